@@ -1,0 +1,129 @@
+package engine
+
+import (
+	"encoding/json"
+	"net/http"
+
+	"github.com/signposthq/signpost/internal/wire"
+)
+
+// callback makes the message that tells a URL about an outcome. It is an
+// ordinary message with its own retries; they are its parent's unless set.
+func (c *change) callback(parent *Message, cb *wire.Callback, kind Kind, body []byte) (*Message, error) {
+	cfg, err := wire.ParseConfig(cb.Header)
+	if err != nil {
+		return nil, errorf(Internal, "callback of %s: %v", parent, err)
+	}
+	m := c.newMessage(&Tenant{ID: parent.Tenant}, &Publish{
+		Destination: cb.URL, Config: cfg, Body: body, CallerIP: parent.CallerIP,
+	}, kind)
+	if cfg.Retries == nil {
+		m.MaxRetries = parent.MaxRetries
+	}
+	if len(m.Settings.Labels) == 0 {
+		m.Settings.Labels = parent.Settings.Labels
+	}
+	if m.Header.Get("Content-Type") == "" {
+		if m.Header == nil {
+			m.Header = http.Header{}
+		}
+		m.Header.Set("Content-Type", "application/json")
+	}
+	return m, nil
+}
+
+// outcomeBody is the JSON a callback carries.
+func (f *flight) outcomeBody(sourceBody []byte) wire.CallbackBody {
+	m, o := f.message, &f.outcome
+	return wire.CallbackBody{
+		Status: o.Status, Header: o.Header, Body: o.Body,
+		Retried: m.Retried, MaxRetries: m.MaxRetries, SourceMessageID: m.String(),
+		URL: m.URL, Method: m.Method, SourceHeader: m.Header,
+		SourceBody: sourceBody,
+		NotBefore:  m.NotBefore, CreatedAt: Millis(m.Seq), CallerIP: m.CallerIP,
+	}
+}
+
+// callBack tells a plain message's callback about an attempt, and its failure
+// callback about the last one.
+func (c *change) callBack(f *flight, dlq int64) error {
+	for _, cb := range []*wire.Callback{f.message.Settings.Callback, f.message.Settings.FailureCallback} {
+		if cb == nil {
+			continue
+		}
+		body := f.outcomeBody(f.message.Body)
+		if cb == f.message.Settings.FailureCallback {
+			if f.verdict.to != Failed {
+				continue
+			}
+			body.DLQID = DLQID(dlq)
+		}
+		text, err := json.Marshal(body)
+		if err != nil {
+			return err
+		}
+		m, err := c.callback(f.message, cb, KindCallback, text)
+		if err != nil {
+			return err
+		}
+		c.insert(m)
+	}
+	return nil
+}
+
+// callBackRun appends the outcome of a run's call to its log and delivers it
+// to the run's endpoint. A failed call is a result like any other; a run that
+// has ended wants none.
+func (c *change) callBackRun(run *Run, f *flight) error {
+	if run.State != RunStarted {
+		return nil
+	}
+	call, err := c.tx.Log(run.Seq, f.message.LogIndex, f.message.LogIndex)
+	if err != nil {
+		return err
+	}
+	text, err := json.Marshal(f.outcomeBody(call[0].Body))
+	if err != nil {
+		return err
+	}
+	m, err := c.callback(f.message, f.message.Settings.Callback, KindFromCallback, nil)
+	if err != nil {
+		return err
+	}
+	cfg, err := wire.ParseConfig(f.message.Settings.Callback.Header)
+	if err != nil {
+		return err
+	}
+	if m.MaxRetries = DefaultRetries; cfg.Retries != nil {
+		m.MaxRetries = *cfg.Retries // the call's own retries are not the endpoint's
+	}
+	c.inherit(m, run, &cfg)
+	return c.appendLog(run, &LogEntry{Run: run.Seq, CallType: wire.CallFrom, Body: text}, m)
+}
+
+// failureCall makes a run's failure callback. Its source body is the initial
+// payload, whatever step failed.
+func (c *change) failureCall(run *Run, cb *wire.Callback, f *flight, dlq int64, payload []byte) (*Message, error) {
+	body := f.outcomeBody(payload)
+	body.SourceHeader = run.headerFor(f.message)
+	body.DLQID = DLQID(dlq)
+	body.WorkflowRunID, body.WorkflowCreatedAt = run.ID, Millis(run.Seq)
+	if len(f.outcome.Body) == 0 {
+		// Failure functions read the message from the response; where there was
+		// none, what happened instead is the message.
+		body.Body, _ = json.Marshal(map[string]string{"error": "DeliveryError", "message": f.outcome.Error})
+	}
+	text, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	m, err := c.callback(f.message, cb, KindFailureCall, text)
+	if err != nil {
+		return nil, err
+	}
+	m.Run = run.Seq
+	m.Header.Set(wire.HeaderWorkflowIsFailure, "true")
+	m.Header.Set(wire.HeaderWorkflowFailureCB, "true")
+	c.insert(m)
+	return m, nil
+}

@@ -1,0 +1,34 @@
+package engine
+
+import (
+	"context"
+	"net/http"
+	"time"
+)
+
+// Deliverer makes one attempt. It always returns an Outcome: a connection
+// nobody accepts is one.
+type Deliverer interface {
+	Deliver(ctx context.Context, a Attempt) Outcome
+}
+
+// Attempt is one HTTP request, complete but for its signature.
+type Attempt struct {
+	Method      string
+	URL         string
+	Header      http.Header
+	Body        []byte
+	Timeout     time.Duration
+	SigningKey  string
+	MaxResponse int64 // bytes of the response body to keep
+}
+
+// Outcome is what came back.
+type Outcome struct {
+	Status int // 0: no response
+	Header http.Header
+	Body   []byte
+	Error  string // why there is no response, or why this one does not count; "" otherwise
+	Start  time.Time
+	End    time.Time
+}

@@ -1,0 +1,278 @@
+package engine
+
+import (
+	"context"
+	"slices"
+
+	"github.com/signposthq/signpost/internal/wire"
+)
+
+// DeadMessage is a DLQ entry with its message.
+type DeadMessage struct {
+	Entry   *DLQEntry
+	Message *Message
+	Run     *Run // nil: a plain message
+}
+
+// DLQFilter selects DLQ entries; a zero field selects all. From and To are
+// about the time an entry came in.
+type DLQFilter struct {
+	IDs      []string // leave no room for the other fields
+	Message  MessageFilter
+	Statuses []int
+	Workflow *bool // only entries of runs, or only others
+	From, To int64
+}
+
+func (f *DLQFilter) matches(d *DeadMessage) bool {
+	at := Millis(d.Entry.Seq)
+	return anyOf(f.Statuses, d.Entry.Status) && (f.Workflow == nil || *f.Workflow == (d.Run != nil)) &&
+		(f.From == 0 || at >= f.From) && (f.To == 0 || at <= f.To) && f.Message.matches(d.Message)
+}
+
+const scanStep = 500 // rows a filtered list reads at a time
+
+// DLQ lists at most count entries a filter selects, after a cursor, oldest
+// first unless newest. next is the cursor of the page after; "" at the end.
+func (e *Engine) DLQ(ctx context.Context, t *Tenant, f DLQFilter, newest bool, cursor string, count int) (page []*DeadMessage, next string, err error) {
+	err = e.store.View(ctx, func(tx Tx) error {
+		page, next, err = e.scanDLQ(tx, t, f, newest, cursor, count)
+		return err
+	})
+	return page, next, err
+}
+
+func (e *Engine) scanDLQ(tx Tx, t *Tenant, f DLQFilter, newest bool, cursor string, count int) (page []*DeadMessage, next string, err error) {
+	p := Page{To: maxSeq, Newest: newest, Limit: scanStep}
+	if cursor != "" {
+		seq, ok := ParseDLQID(cursor)
+		if !ok {
+			return nil, "", errorf(Invalid, "cursor: %q is not one this server gave", cursor)
+		}
+		p.start(seq)
+	}
+	if len(f.IDs) > 0 {
+		return e.dlqByID(tx, t, f.IDs, count)
+	}
+	for {
+		rows, err := tx.ListDLQ(t.ID, p)
+		if err != nil {
+			return nil, "", err
+		}
+		for _, row := range rows {
+			d, err := deadMessage(tx, row)
+			if err != nil {
+				return nil, "", err
+			}
+			if !f.matches(d) {
+				continue
+			}
+			if len(page) == count {
+				return page, DLQID(row.Seq), nil
+			}
+			page = append(page, d)
+		}
+		if len(rows) < p.Limit {
+			return page, "", nil
+		}
+		p.after(rows[len(rows)-1].Seq)
+	}
+}
+
+func (e *Engine) dlqByID(tx Tx, t *Tenant, ids []string, count int) (page []*DeadMessage, next string, err error) {
+	for _, id := range ids[:min(len(ids), count)] {
+		d, err := findDead(tx, t, id)
+		if err != nil {
+			return nil, "", err
+		}
+		if d != nil {
+			page = append(page, d)
+		}
+	}
+	return page, "", nil
+}
+
+// start makes a row the first of the page.
+func (p *Page) start(seq int64) {
+	if p.Newest {
+		p.To = seq + 1
+	} else {
+		p.From = seq
+	}
+}
+
+// after makes the page begin behind a row.
+func (p *Page) after(seq int64) {
+	if p.Newest {
+		p.To = seq
+	} else {
+		p.From = seq + 1
+	}
+}
+
+func deadMessage(tx Tx, entry *DLQEntry) (*DeadMessage, error) {
+	rows, err := tx.Messages([]int64{entry.Message})
+	if err != nil {
+		return nil, err
+	}
+	if len(rows) == 0 {
+		return nil, errorf(Internal, "message of DLQ entry %s is gone", DLQID(entry.Seq))
+	}
+	d := &DeadMessage{Entry: entry, Message: rows[0]}
+	if entry.Run != 0 {
+		if d.Run, err = tx.Run(entry.Run); err != nil {
+			return nil, err
+		}
+	}
+	return d, fillBody(tx, d.Message)
+}
+
+func findDead(tx Tx, t *Tenant, id string) (*DeadMessage, error) {
+	seq, ok := ParseDLQID(id)
+	if !ok {
+		return nil, nil
+	}
+	entry, err := tx.LockDLQEntry(t.ID, seq)
+	if err != nil || entry == nil {
+		return nil, err
+	}
+	return deadMessage(tx, entry)
+}
+
+func dlqNotFound(id string) error { return errorf(NotFound, "DLQ entry %s not found", id) }
+
+// DLQEntry is the entry of a public id.
+func (e *Engine) DLQEntry(ctx context.Context, t *Tenant, id string) (*DeadMessage, error) {
+	var d *DeadMessage
+	err := e.store.View(ctx, func(tx Tx) (err error) {
+		d, err = findDead(tx, t, id)
+		return err
+	})
+	if err == nil && d == nil {
+		err = dlqNotFound(id)
+	}
+	return d, err
+}
+
+// DeleteDLQEntry removes one entry; the message stays in the log.
+func (e *Engine) DeleteDLQEntry(ctx context.Context, t *Tenant, id string) error {
+	return e.update(ctx, func(c *change) error {
+		d, err := findDead(c.tx, t, id)
+		if err != nil {
+			return err
+		}
+		if d == nil {
+			return dlqNotFound(id)
+		}
+		return c.tx.DeleteDLQ(d.Entry.Seq)
+	})
+}
+
+// DeleteDLQ removes at most count entries a filter selects. next is the
+// cursor to go on with; "" when all are gone.
+func (e *Engine) DeleteDLQ(ctx context.Context, t *Tenant, f DLQFilter, cursor string, count int) (deleted int, next string, err error) {
+	err = e.update(ctx, func(c *change) error {
+		page, cur, err := e.scanDLQ(c.tx, t, f, false, cursor, count)
+		if err != nil {
+			return err
+		}
+		for _, d := range page {
+			if err := c.tx.DeleteDLQ(d.Entry.Seq); err != nil {
+				return err
+			}
+		}
+		deleted, next = len(page), cur
+		return nil
+	})
+	return deleted, next, err
+}
+
+// RetryDLQEntry publishes an entry's message anew, under a new id, and removes
+// the entry. What over says wins over the message's own settings; forwarded
+// headers are merged.
+func (e *Engine) RetryDLQEntry(ctx context.Context, t *Tenant, id string, over wire.Config) (Published, error) {
+	if err := e.checkLimits(&Publish{Config: over}); err != nil {
+		return Published{}, err
+	}
+	var out Published
+	err := e.update(ctx, func(c *change) error {
+		d, err := findDead(c.tx, t, id)
+		if err != nil {
+			return err
+		}
+		if d == nil {
+			return dlqNotFound(id)
+		}
+		out, err = c.retry(d, &over)
+		return err
+	})
+	return out, err
+}
+
+// RetryDLQ does so for at most count entries a filter selects. Entries of
+// workflow runs are left: a run is resumed, not retried.
+func (e *Engine) RetryDLQ(ctx context.Context, t *Tenant, f DLQFilter, over wire.Config, cursor string, count int) (out []Published, next string, err error) {
+	if err := e.checkLimits(&Publish{Config: over}); err != nil {
+		return nil, "", err
+	}
+	f.Workflow = new(bool)
+	err = e.update(ctx, func(c *change) error {
+		out = nil
+		page, cur, err := e.scanDLQ(c.tx, t, f, false, cursor, count)
+		if err != nil {
+			return err
+		}
+		next = cur
+		for _, d := range page {
+			if d.Run != nil {
+				continue
+			}
+			p, err := c.retry(d, &over)
+			if err != nil {
+				return err
+			}
+			out = append(out, p)
+		}
+		return nil
+	})
+	return out, next, err
+}
+
+func (c *change) retry(d *DeadMessage, over *wire.Config) (Published, error) {
+	if d.Run != nil {
+		return Published{}, errorf(Invalid, "DLQ entry %s belongs to workflow run %s: a run can't be retried as a message", DLQID(d.Entry.Seq), d.Run.ID)
+	}
+	m := *d.Message
+	m.Key, m.State, m.Retried = c.key(), Pending, 0
+	m.NotBefore = firstDue(Millis(m.Seq), over)
+	m.Due = m.NotBefore
+	if over.Method != "" {
+		m.Method = over.Method
+	}
+	if over.Retries != nil {
+		m.MaxRetries = *over.Retries
+	}
+	if len(over.Header) > 0 {
+		m.Header = cloneHeader(m.Header)
+		for name, values := range over.Header {
+			m.Header[name] = slices.Clone(values)
+		}
+	}
+	s := &m.Settings
+	override(&s.RetryDelay, over.RetryDelay)
+	override(&s.Timeout, over.Timeout)
+	override(&s.Callback, over.Callback)
+	override(&s.FailureCallback, over.FailureCallback)
+	if len(over.Labels) > 0 {
+		s.Labels = over.Labels
+	}
+	c.insert(&m)
+	return Published{MessageID: m.String(), URL: m.URL}, c.tx.DeleteDLQ(d.Entry.Seq)
+}
+
+func override[T comparable](v *T, by T) {
+	var zero T
+	if by != zero {
+		*v = by
+	}
+}

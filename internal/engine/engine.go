@@ -1,0 +1,237 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// Options configure an Engine. Store and Deliverer are required.
+type Options struct {
+	Store     Store
+	Deliverer Deliverer
+	Logger    *slog.Logger // default: slog.Default()
+	Limits    Limits
+	// Concurrency is how many attempts may be under way at once; default 1000.
+	Concurrency int
+}
+
+// Limits bound what one request may ask for. A zero field means its default.
+type Limits struct {
+	MaxBody        int64         // bytes of one message's body; default 10 MiB
+	MaxRetries     int           // default 999
+	MaxDelay       time.Duration // default 366 days
+	MaxTimeout     time.Duration // of one attempt, and the default timeout; default 15 minutes
+	DedupWindow    time.Duration // how long a deduplication id is held; default 10 minutes
+	Retention      time.Duration // how long what is finished is kept; default 7 days
+	LazyThreshold  int           // bytes of a run's log above which an endpoint fetches it; default 3 MiB
+	StoredResponse int           // bytes of a response body kept with each attempt; default 16 KiB
+}
+
+func (l Limits) withDefaults() Limits {
+	def(&l.MaxBody, 10<<20)
+	def(&l.MaxRetries, 999)
+	def(&l.MaxDelay, 366*24*time.Hour)
+	def(&l.MaxTimeout, 15*time.Minute)
+	def(&l.DedupWindow, 10*time.Minute)
+	def(&l.Retention, 7*24*time.Hour)
+	def(&l.LazyThreshold, 3<<20)
+	def(&l.StoredResponse, 16<<10)
+	return l
+}
+
+func def[T int | int64 | time.Duration](v *T, value T) {
+	if *v == 0 {
+		*v = value
+	}
+}
+
+// DefaultRetries is how often a message is retried when its publisher does not say.
+const DefaultRetries = 3
+
+// Engine runs the rules over a Store. Between Start and Close it dispatches
+// what is due.
+type Engine struct {
+	store   Store
+	deliver Deliverer
+	log     *slog.Logger
+	limits  Limits
+	seq     sequence
+	tenants tenantCache
+	queue   dispatcher
+
+	slots    chan struct{} // one per attempt under way
+	outcomes chan *flight
+
+	stop         context.CancelFunc // ends dispatch
+	abort        context.CancelFunc // ends attempts
+	attemptCtx   context.Context
+	dispatchDone chan struct{}
+	settleDone   chan struct{}
+	purgeDone    chan struct{}
+	flights      sync.WaitGroup
+}
+
+// New prepares an engine; nothing is dispatched before Start.
+func New(ctx context.Context, o Options) (*Engine, error) {
+	e := &Engine{store: o.Store, deliver: o.Deliverer, log: o.Logger, limits: o.Limits.withDefaults()}
+	if e.log == nil {
+		e.log = slog.Default()
+	}
+	if o.Concurrency == 0 {
+		o.Concurrency = 1000
+	}
+	e.slots = make(chan struct{}, o.Concurrency)
+	e.outcomes = make(chan *flight, o.Concurrency)
+	e.queue.init()
+	err := e.store.View(ctx, func(tx Tx) error {
+		last, err := tx.LastSeq()
+		if err != nil {
+			return err
+		}
+		e.seq.startAfter(last)
+		tenants, err := tx.Tenants()
+		if err != nil {
+			return err
+		}
+		e.tenants.fill(tenants)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the store: %w", err)
+	}
+	return e, nil
+}
+
+// Limits are the limits in force, defaults filled in.
+func (e *Engine) Limits() Limits { return e.limits }
+
+// Start begins to dispatch, with what a former process left behind.
+func (e *Engine) Start() {
+	dispatchCtx, stop := context.WithCancel(context.Background())
+	e.stop = stop
+	e.attemptCtx, e.abort = context.WithCancel(context.Background())
+	e.dispatchDone, e.settleDone, e.purgeDone = make(chan struct{}), make(chan struct{}), make(chan struct{})
+	go e.dispatchLoop(dispatchCtx)
+	go e.settleLoop()
+	go e.purgeLoop(dispatchCtx)
+}
+
+// Close stops dispatching, lets the attempts under way end until ctx is done,
+// then cuts the rest off: they start anew with the next process. What has come
+// back is settled. The store stays open.
+func (e *Engine) Close(ctx context.Context) error {
+	e.stop()
+	<-e.dispatchDone
+	<-e.purgeDone
+	ended := make(chan struct{})
+	go func() { e.flights.Wait(); close(ended) }()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		e.log.Warn("attempts cut off at shutdown; they will be made again", "count", e.queue.inFlight())
+		e.abort()
+		<-ended
+	}
+	e.abort()
+	close(e.outcomes)
+	<-e.settleDone
+	return nil
+}
+
+// change is one transaction at work. Rules are its methods; what has to
+// happen outside the database (wake-ups, bookkeeping) is collected in it and
+// done after the commit.
+type change struct {
+	e   *Engine
+	tx  Tx
+	now int64 // Unix ms; one timestamp for the whole transaction
+
+	inserts     []*Message
+	settlements []*Settlement
+	wake        []*Message // to dispatch: new or due again
+	done        []int64    // flights that are over
+	drop        []int64    // messages not to dispatch any more
+}
+
+// update runs fn in one transaction and, once that is durable, tells the
+// dispatcher.
+func (e *Engine) update(ctx context.Context, fn func(*change) error) error {
+	var c *change
+	err := e.store.Update(ctx, func(tx Tx) error {
+		c = &change{e: e, tx: tx, now: unixMillis(time.Now())}
+		if err := fn(c); err != nil {
+			return err
+		}
+		return c.flush()
+	})
+	if err != nil {
+		return err
+	}
+	e.queue.apply(c.done, c.drop, c.wake)
+	return nil
+}
+
+func (c *change) key() Key { return Key{Seq: c.seq(), Rnd: randomInt63()} }
+
+func (c *change) seq() int64 { return c.e.seq.next(c.now) }
+
+// insert adds a message; it is written with the others of this change.
+func (c *change) insert(m *Message) {
+	c.inserts = append(c.inserts, m)
+	c.wake = append(c.wake, m)
+}
+
+// record adds a settlement; it is written with the others of this change.
+func (c *change) record(s *Settlement) {
+	s.Seq = c.seq()
+	c.settlements = append(c.settlements, s)
+}
+
+// flush writes what was collected. A rule that reads messages back after
+// inserting some calls it first.
+func (c *change) flush() error {
+	if len(c.inserts) > 0 {
+		if err := c.tx.InsertMessages(c.inserts); err != nil {
+			return fmt.Errorf("insert messages: %w", err)
+		}
+		c.inserts = nil
+	}
+	if len(c.settlements) > 0 {
+		if err := c.tx.InsertSettlements(c.settlements); err != nil {
+			return fmt.Errorf("insert settlements: %w", err)
+		}
+		c.settlements = nil
+	}
+	return nil
+}
+
+const (
+	purgeEvery = 10 * time.Minute
+	purgeStep  = 500
+)
+
+// purgeLoop deletes what has outlived its retention, in steps small enough
+// not to be felt by a publish.
+func (e *Engine) purgeLoop(ctx context.Context) {
+	defer close(e.purgeDone)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(purgeEvery):
+		}
+		for n := purgeStep; n >= purgeStep && ctx.Err() == nil; {
+			err := e.update(ctx, func(c *change) (err error) {
+				n, err = c.tx.Purge(c.now-e.limits.Retention.Milliseconds(), c.now, purgeStep)
+				return err
+			})
+			if err != nil {
+				e.log.Error("purge", "error", err)
+				break
+			}
+		}
+	}
+}

@@ -1,0 +1,443 @@
+package engine
+
+import (
+	"context"
+	"slices"
+
+	"github.com/signposthq/signpost/internal/wire"
+)
+
+// RunHistory is what is known of a run, step by step.
+type RunHistory struct {
+	Run     *Run
+	Groups  []StepGroup
+	Failure *FailureHistory // nil: its failure callback was not called
+}
+
+// StepGroup is steps that ran together. GroupNext is the delivery that is to
+// run a step not known yet.
+type StepGroup struct {
+	Kind  GroupKind
+	Steps []StepHistory
+}
+
+// GroupKind says how the steps of a group ran.
+type GroupKind int
+
+const (
+	GroupSequential GroupKind = iota
+	GroupParallel
+	GroupNext
+)
+
+// StepState is how far a step is.
+type StepState int
+
+const (
+	StepProgress StepState = iota
+	StepSuccess
+	StepRetry
+	StepFailed
+	StepCanceled
+)
+
+// StepHistory is one step. Message is the one whose delivery it depends on;
+// Entry is nil in a next group.
+type StepHistory struct {
+	State   StepState
+	Entry   *LogEntry
+	Step    wire.Step
+	Message *Message
+	Call    *Message      // of a call: the request to the third party
+	Errors  []*Settlement // failed attempts
+	NextDue int64         // Unix ms; 0: no attempt is planned
+}
+
+// FailureHistory is what became of a run's failure callback.
+type FailureHistory struct {
+	Message *Message
+	Failed  *Settlement   // the attempt that failed the run
+	Last    *Settlement   // the callback's last attempt; nil: none yet
+	Errors  []*Settlement // its failed attempts
+}
+
+// Runs lists the histories of at most count runs a filter selects, newest
+// first. next is the cursor of the page after; "" at the end.
+func (e *Engine) Runs(ctx context.Context, t *Tenant, f RunFilter, cursor string, count int) (page []*RunHistory, next string, err error) {
+	p := Page{To: maxSeq, Newest: true, Limit: scanStep}
+	if cursor != "" {
+		seq, ok := ParseDLQID(cursor)
+		if !ok {
+			return nil, "", errorf(Invalid, "cursor: %q is not one this server gave", cursor)
+		}
+		p.start(seq)
+	}
+	if f.From != 0 {
+		p.From = f.From << seqTimeShift
+	}
+	err = e.store.View(ctx, func(tx Tx) error {
+		page, next, err = e.scanRuns(tx, t, f, p, count)
+		return err
+	})
+	return page, next, err
+}
+
+func (e *Engine) scanRuns(tx Tx, t *Tenant, f RunFilter, p Page, count int) (page []*RunHistory, next string, err error) {
+	if key, ok := ParseMessageID(f.MessageID); f.MessageID != "" {
+		if !ok {
+			return nil, "", nil
+		}
+		rows, err := tx.Messages([]int64{key.Seq})
+		if err != nil || len(rows) == 0 || rows[0].Key != key || rows[0].Run == 0 {
+			return nil, "", err
+		}
+		p.From, p.To = max(p.From, rows[0].Run), min(p.To, rows[0].Run+1)
+	}
+	if len(f.IDs) == 1 && f.CreatedAt == 0 {
+		// The usual question has an index of its own; earlier runs of the id
+		// are older than this one.
+		newest, err := tx.RunByID(t.ID, f.IDs[0])
+		if err != nil || newest == nil {
+			return nil, "", err
+		}
+		p.To = min(p.To, newest.Seq+1)
+	}
+	for scanned := 0; ; scanned += p.Limit {
+		rows, err := tx.ListRuns(t.ID, p)
+		if err != nil {
+			return nil, "", err
+		}
+		for _, run := range rows {
+			if !f.matches(run) {
+				continue
+			}
+			if len(page) == count {
+				return page, DLQID(run.Seq), nil
+			}
+			h, err := e.history(tx, run)
+			if err != nil {
+				return nil, "", err
+			}
+			page = append(page, h)
+		}
+		if len(rows) < p.Limit {
+			return page, "", nil
+		}
+		last := rows[len(rows)-1].Seq
+		if p.after(last); scanned > scanMost {
+			return page, DLQID(last - 1), nil
+		}
+	}
+}
+
+// history reads a run's log and makes its steps of it.
+func (e *Engine) history(tx Tx, run *Run) (*RunHistory, error) {
+	log, err := tx.Log(run.Seq, 0, run.LogLen)
+	if err != nil {
+		return nil, err
+	}
+	seqs := make([]int64, len(log))
+	for i, entry := range log {
+		seqs[i] = entry.Message.Seq
+	}
+	slices.Sort(seqs)
+	rows, err := tx.Messages(seqs)
+	if err != nil {
+		return nil, err
+	}
+	b := &historian{e: e, tx: tx, run: run, log: log, messages: map[int64]*Message{}}
+	for _, m := range rows {
+		b.messages[m.Seq] = m
+	}
+	h := &RunHistory{Run: run}
+	if h.Groups, err = b.groups(); err != nil {
+		return nil, err
+	}
+	h.Failure, err = b.failure()
+	return h, err
+}
+
+// historian reads one run's log for its history.
+type historian struct {
+	e        *Engine
+	tx       Tx
+	run      *Run
+	log      []*LogEntry
+	messages map[int64]*Message
+
+	out     []StepGroup
+	results map[int]StepHistory // by step id
+}
+
+func (b *historian) groups() ([]StepGroup, error) {
+	if len(b.log) == 0 {
+		return nil, nil
+	}
+	payload := string(b.log[0].Body)
+	b.sequential(StepHistory{
+		State: StepSuccess, Entry: b.log[0], Message: b.messages[b.log[0].Message.Seq],
+		Step: wire.Step{StepName: "init", StepType: wire.StepInitial, Concurrent: 1, Out: &payload},
+	})
+	b.results = map[int]StepHistory{}
+	last := b.log[0] // whose delivery runs the next step
+	for _, entry := range b.log[1:] {
+		if entry.CallType != wire.CallStep || entry.StepID == 0 {
+			continue
+		}
+		step, err := wire.ParseStep(entry.Body)
+		if err != nil {
+			continue // it was accepted as a step once; an unreadable one hides none of the others
+		}
+		h, err := b.result(entry, step)
+		if err != nil {
+			return nil, err
+		}
+		b.results[entry.StepID] = h
+	}
+	for i := 1; i < len(b.log); i++ {
+		entry := b.log[i]
+		switch {
+		case entry.CallType == wire.CallStep && entry.TargetStep != 0:
+			n, err := b.parallel(i)
+			if err != nil {
+				return nil, err
+			}
+			i += n - 1
+		case entry.CallType == wire.CallTo:
+			if err := b.call(entry); err != nil {
+				return nil, err
+			}
+		case entry.CallType == wire.CallStep:
+			h, known := b.results[entry.StepID]
+			if known && h.Entry == entry && h.Step.Concurrent <= 1 && !b.shown(entry.StepID) {
+				b.sequential(h)
+			}
+			last = entry
+		}
+	}
+	return b.out, b.next(last)
+}
+
+// sequential adds a step to the sequence, which a parallel group interrupts.
+func (b *historian) sequential(h StepHistory) {
+	if n := len(b.out); n > 0 && b.out[n-1].Kind == GroupSequential {
+		b.out[n-1].Steps = append(b.out[n-1].Steps, h)
+		return
+	}
+	b.out = append(b.out, StepGroup{Kind: GroupSequential, Steps: []StepHistory{h}})
+}
+
+// shown says whether a step is in the history already, as a call is before it
+// has a result.
+func (b *historian) shown(stepID int) bool {
+	for _, g := range b.out {
+		for _, s := range g.Steps {
+			if s.Step.StepID == stepID {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// result is a step whose result is in the log. A sleep's is there before the
+// sleep is over.
+func (b *historian) result(entry *LogEntry, step wire.Step) (StepHistory, error) {
+	h := StepHistory{State: StepSuccess, Entry: entry, Step: step, Message: b.messages[entry.Message.Seq]}
+	m := h.Message
+	if m == nil || step.SleepFor == nil && step.SleepUntil == nil || m.Retried > 0 {
+		return h, nil
+	}
+	switch {
+	case m.State == Pending && !b.e.queue.isInFlight(m.Seq) && m.NotBefore > Millis(m.Seq):
+		h.State, h.NextDue = StepProgress, m.Due
+	case m.State == Canceled:
+		h.State = StepCanceled
+	}
+	return h, nil
+}
+
+// parallel adds the group that begins at a plan, and says how many plans it has.
+func (b *historian) parallel(at int) (n int, err error) {
+	g := StepGroup{Kind: GroupParallel}
+	for _, entry := range b.log[at:] {
+		if entry.CallType != wire.CallStep || entry.TargetStep == 0 {
+			break
+		}
+		n++
+		plan, err := wire.ParseStep(entry.Body)
+		if err != nil {
+			continue
+		}
+		if done, ok := b.results[entry.TargetStep]; ok {
+			done.Call = b.callOf(entry.TargetStep)
+			g.Steps = append(g.Steps, done)
+			continue
+		}
+		h := StepHistory{Entry: entry, Step: plan, Message: b.messages[entry.Message.Seq]}
+		h.Step.StepID = entry.TargetStep
+		h.Call = b.callOf(entry.TargetStep)
+		if err := b.progress(&h, b.handler(entry)); err != nil {
+			return n, err
+		}
+		if h.State == StepSuccess {
+			h.State = StepProgress // delivered, but its result is not in yet
+		}
+		g.Steps = append(g.Steps, h)
+		if n == plan.Concurrent {
+			break
+		}
+	}
+	b.out = append(b.out, g)
+	return n, nil
+}
+
+// handler is the message whose delivery a planned step waits for: the plan's
+// own, or for a call whose response has come, the one that reports it.
+func (b *historian) handler(plan *LogEntry) *Message {
+	if m := b.reportOf(plan.TargetStep); m != nil {
+		return m
+	}
+	return b.messages[plan.Message.Seq]
+}
+
+// call adds a call that has no result yet, or whose result comes later in the
+// log: it stands where it was made.
+func (b *historian) call(entry *LogEntry) error {
+	m := b.messages[entry.Message.Seq]
+	if m == nil || m.Settings.Concurrent > 1 || b.shown(entry.StepID) {
+		return nil
+	}
+	if done, ok := b.results[entry.StepID]; ok {
+		done.Call = m
+		b.sequential(done)
+		return nil
+	}
+	h := StepHistory{Entry: entry, Message: m, Call: m, Step: wire.Step{
+		StepID: entry.StepID, StepName: m.Settings.StepName, StepType: wire.StepCall, Concurrent: max(1, m.Settings.Concurrent),
+	}}
+	report := b.reportOf(entry.StepID)
+	if report == nil {
+		report = m
+	}
+	if err := b.progress(&h, report); err != nil {
+		return err
+	}
+	if h.State == StepSuccess || report == m && h.State == StepFailed {
+		h.State = StepProgress // even a failed call is a result, on its way
+	}
+	b.sequential(h)
+	return nil
+}
+
+// callOf is the request a step made to a third party, nil if it made none.
+func (b *historian) callOf(stepID int) *Message {
+	for _, entry := range b.log {
+		if entry.CallType == wire.CallTo && entry.StepID == stepID {
+			return b.messages[entry.Message.Seq]
+		}
+	}
+	return nil
+}
+
+// reportOf is the message that brings the outcome of a step's call.
+func (b *historian) reportOf(stepID int) *Message {
+	call := b.callOf(stepID)
+	if call == nil {
+		return nil
+	}
+	for _, entry := range b.log {
+		if m := b.messages[entry.Message.Seq]; entry.CallType == wire.CallFrom && m != nil && m.Settings.StepID == stepID {
+			return m
+		}
+	}
+	return nil
+}
+
+// progress reads a step's state off the message it waits for.
+func (b *historian) progress(h *StepHistory, m *Message) (err error) {
+	if m == nil {
+		return nil
+	}
+	switch {
+	case m.State == Delivered:
+		h.State = StepSuccess
+	case m.State == Failed:
+		h.State = StepFailed
+	case m.State == Canceled || m.State == Canceling:
+		h.State = StepCanceled
+	case m.Retried > 0:
+		h.State, h.NextDue = StepRetry, m.Due
+	default:
+		h.State, h.NextDue = StepProgress, m.Due
+	}
+	if m.Retried > 0 || m.State == Failed || m.State == Canceled {
+		h.Errors, err = b.errors(m)
+	}
+	return err
+}
+
+// errors are the failed attempts of a message.
+func (b *historian) errors(m *Message) ([]*Settlement, error) {
+	all, err := b.tx.SettlementsOf(m.Seq)
+	return slices.DeleteFunc(all, func(s *Settlement) bool { return s.Result == Delivered || s.StartedAt == 0 }), err
+}
+
+// next adds the delivery that is to run a step not known yet.
+func (b *historian) next(last *LogEntry) error {
+	m := b.messages[last.Message.Seq]
+	if m == nil || m.State == Delivered || b.run.State == RunSuccess || len(b.out) == 0 {
+		return nil
+	}
+	tail := b.out[len(b.out)-1]
+	for _, s := range tail.Steps {
+		// A sleep, a call or a parallel step under way is itself what comes next.
+		if s.Entry != b.log[0] && s.State != StepSuccess {
+			return nil
+		}
+	}
+	h := StepHistory{Message: m}
+	if err := b.progress(&h, m); err != nil {
+		return err
+	}
+	b.out = append(b.out, StepGroup{Kind: GroupNext, Steps: []StepHistory{h}})
+	return nil
+}
+
+func (b *historian) failure() (*FailureHistory, error) {
+	if b.run.FailureCall == 0 || b.run.Failure == FailureNone {
+		return nil, nil
+	}
+	rows, err := b.tx.Messages([]int64{b.run.FailureCall})
+	if err != nil || len(rows) == 0 {
+		return nil, err
+	}
+	f := &FailureHistory{Message: rows[0]}
+	attempts, err := b.tx.SettlementsOf(b.run.FailureCall)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range attempts {
+		if f.Last = s; s.Result != Delivered {
+			f.Errors = append(f.Errors, s)
+		}
+	}
+	f.Failed, err = b.failedAttempt()
+	return f, err
+}
+
+// failedAttempt is the one that failed the run.
+func (b *historian) failedAttempt() (*Settlement, error) {
+	for _, entry := range slices.Backward(b.log) {
+		m := b.messages[entry.Message.Seq]
+		if m == nil || m.State != Failed || m.Kind == KindToCallback {
+			continue
+		}
+		attempts, err := b.tx.SettlementsOf(m.Seq)
+		if err != nil || len(attempts) == 0 {
+			return nil, err
+		}
+		return attempts[len(attempts)-1], nil
+	}
+	return nil, nil
+}

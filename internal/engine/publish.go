@@ -1,0 +1,173 @@
+package engine
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"hash"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/signposthq/signpost/internal/wire"
+)
+
+// Publish is one message to accept.
+type Publish struct {
+	Destination string
+	Config      wire.Config
+	Body        []byte
+	CallerIP    string
+	ViaTrigger  bool // came through /v2/trigger: start a run
+}
+
+// Published says what became of it.
+type Published struct {
+	MessageID    string
+	URL          string
+	Deduplicated bool // nothing new was made; MessageID is the earlier one
+	RunID        string
+	RunCreatedAt int64 // Unix ms
+}
+
+// Publish accepts all items, in order, or none. When it returns nil they are
+// on disk.
+func (e *Engine) Publish(ctx context.Context, t *Tenant, items []Publish) ([]Published, error) {
+	for i := range items {
+		if err := e.checkLimits(&items[i]); err != nil {
+			if len(items) > 1 {
+				err.Message = errorf(err.Code, "[%d]: %s", i, err.Message).Message
+			}
+			return nil, err
+		}
+	}
+	var out []Published
+	err := e.update(ctx, func(c *change) error {
+		out = make([]Published, 0, len(items))
+		for i := range items {
+			p, err := c.publish(t, &items[i])
+			if err != nil {
+				return err
+			}
+			out = append(out, p)
+		}
+		return nil
+	})
+	return out, err
+}
+
+func (e *Engine) checkLimits(p *Publish) *Error {
+	l, cfg := &e.limits, &p.Config
+	if int64(len(p.Body)) > l.MaxBody {
+		return errorf(TooLarge, "body: %d bytes, at most %d are accepted", len(p.Body), l.MaxBody)
+	}
+	if cfg.Retries != nil && *cfg.Retries > l.MaxRetries {
+		return errorf(Precondition, "%s: %d, at most %d are allowed", wire.HeaderRetries, *cfg.Retries, l.MaxRetries)
+	}
+	if cfg.Delay > l.MaxDelay {
+		return errorf(Precondition, "%s: %v, at most %v is allowed", wire.HeaderDelay, cfg.Delay, l.MaxDelay)
+	}
+	if cfg.NotBefore > unixMillis(time.Now().Add(l.MaxDelay)) {
+		return errorf(Precondition, "%s: more than %v ahead", wire.HeaderNotBefore, l.MaxDelay)
+	}
+	for _, cb := range []*wire.Callback{cfg.Callback, cfg.FailureCallback} {
+		if cb == nil {
+			continue
+		}
+		// Checked here so that the outcome of a message is never lost to a
+		// callback that could not be made; wire has parsed it once already.
+		inner, err := wire.ParseConfig(cb.Header)
+		if err != nil {
+			return errorf(Invalid, "callback %s: %v", cb.URL, err)
+		}
+		if inner.Retries != nil && *inner.Retries > l.MaxRetries {
+			return errorf(Precondition, "callback %s: %d retries, at most %d are allowed", cb.URL, *inner.Retries, l.MaxRetries)
+		}
+	}
+	return nil
+}
+
+func (c *change) publish(t *Tenant, p *Publish) (Published, error) {
+	switch w := &p.Config.Workflow; {
+	case w.Init || p.ViaTrigger:
+		return c.startRun(t, p)
+	case w.RunID != "":
+		return c.appendToRun(t, p)
+	}
+	if hash := deduplicationHash(p); hash != nil {
+		first, err := c.tx.Deduplication(t.ID, hash, c.now)
+		if err != nil {
+			return Published{}, err
+		}
+		if first != (Key{}) {
+			return Published{MessageID: first.String(), URL: p.Destination, Deduplicated: true}, nil
+		}
+		m := c.newMessage(t, p, KindPlain)
+		c.insert(m)
+		expires := c.now + c.e.limits.DedupWindow.Milliseconds()
+		return Published{MessageID: m.String(), URL: m.URL}, c.tx.PutDeduplication(t.ID, hash, m.Key, c.now, expires)
+	}
+	m := c.newMessage(t, p, KindPlain)
+	c.insert(m)
+	return Published{MessageID: m.String(), URL: m.URL}, nil
+}
+
+// newMessage makes the message a publish asks for.
+func (c *change) newMessage(t *Tenant, p *Publish, kind Kind) *Message {
+	cfg := &p.Config
+	m := &Message{
+		Key: c.key(), Tenant: t.ID, State: Pending, Kind: kind, LogIndex: -1,
+		MaxRetries: DefaultRetries, Method: cfg.Method, URL: p.Destination,
+		CallerIP: p.CallerIP, Header: cfg.Header, Body: p.Body,
+		Settings: Settings{
+			RetryDelay: cfg.RetryDelay, Timeout: cfg.Timeout, Labels: cfg.Labels,
+			Callback: cfg.Callback, FailureCallback: cfg.FailureCallback,
+		},
+	}
+	if cfg.Retries != nil {
+		m.MaxRetries = *cfg.Retries
+	}
+	m.NotBefore = firstDue(Millis(m.Seq), cfg)
+	m.Due = m.NotBefore
+	return m
+}
+
+// firstDue: an absolute time wins over a delay; one that has passed means now.
+func firstDue(now int64, cfg *wire.Config) int64 {
+	if cfg.NotBefore != 0 {
+		return max(now, cfg.NotBefore)
+	}
+	return now + cfg.Delay.Milliseconds()
+}
+
+// deduplicationHash identifies what a publish must not be accepted twice as;
+// nil when it may. An explicit id wins over the content.
+func deduplicationHash(p *Publish) []byte {
+	cfg := &p.Config
+	h := sha256.New()
+	switch {
+	case cfg.DeduplicationID != "":
+		hashFields(h, "id", cfg.DeduplicationID)
+	case cfg.ContentDedup:
+		hashFields(h, "content", p.Destination, string(p.Body))
+		for _, name := range slices.Sorted(maps.Keys(cfg.Header)) {
+			hashFields(h, append([]string{name}, cfg.Header[name]...)...)
+		}
+	default:
+		return nil
+	}
+	return h.Sum(nil)
+}
+
+// hashFields writes each field with its length, so that no two lists of
+// fields hash alike.
+func hashFields(h hash.Hash, fields ...string) {
+	var n [8]byte
+	binary.BigEndian.PutUint64(n[:], uint64(len(fields)))
+	h.Write(n[:])
+	for _, f := range fields {
+		binary.BigEndian.PutUint64(n[:], uint64(len(f)))
+		h.Write(n[:])
+		h.Write([]byte(f))
+	}
+}

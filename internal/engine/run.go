@@ -1,0 +1,332 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/signposthq/signpost/internal/wire"
+)
+
+// startRun creates a run with its first log entry, the initial payload, and
+// the message that delivers it. One run of an id is active at a time: a second
+// start of it makes nothing and answers with the first.
+func (c *change) startRun(t *Tenant, p *Publish) (Published, error) {
+	w := &p.Config.Workflow
+	id := w.RunID
+	if id == "" {
+		id = "wfr_" + randomID(21)
+	}
+	active, err := c.tx.LockActiveRun(t.ID, id)
+	if err != nil {
+		return Published{}, err
+	}
+	if active != nil {
+		if w.TriggerBySDK {
+			return c.restartRun(t, active, p)
+		}
+		return Published{
+			MessageID: active.Init.String(), URL: active.URL, Deduplicated: true,
+			RunID: id, RunCreatedAt: Millis(active.Seq),
+		}, nil
+	}
+	settings := runSettings(p)
+	url := w.URL
+	if url == "" {
+		url = p.Destination
+	}
+	m := c.newMessage(t, p, KindInit)
+	m.Body, m.LogIndex = nil, 0
+	m.Settings.Callback, m.Settings.FailureCallback = nil, nil
+	// The run's key is that of its first message: one more key says nothing.
+	run := &Run{
+		Seq: m.Seq, Tenant: t.ID, ID: id, URL: url, State: RunStarted, Init: m.Key,
+		LogLen: 1, CallerIP: p.CallerIP, Header: p.Config.Header, Settings: settings,
+	}
+	m.Run, m.Header = run.Seq, nil // the run's headers are on every delivery
+	if p.ViaTrigger && run.Settings.FailureCallback == nil {
+		run.Settings.FailureCallback = defaultFailureCallback(run)
+	}
+	if err := c.tx.InsertRun(run); err != nil {
+		return Published{}, fmt.Errorf("insert run: %w", err)
+	}
+	entry := &LogEntry{Run: run.Seq, Message: m.Key, CallType: wire.CallStep, Body: p.Body}
+	if err := c.tx.InsertLog(entry); err != nil {
+		return Published{}, fmt.Errorf("insert log: %w", err)
+	}
+	c.insert(m)
+	return Published{MessageID: m.String(), URL: m.URL, RunID: id, RunCreatedAt: Millis(run.Seq)}, nil
+}
+
+func runSettings(p *Publish) Settings {
+	cfg := &p.Config
+	return Settings{
+		RetryDelay: cfg.RetryDelay, Timeout: cfg.Timeout, Labels: cfg.Labels, Retries: cfg.Retries,
+		FailureCallback: cfg.FailureCallback, Features: cfg.Workflow.Features,
+		ViaTrigger: p.ViaTrigger, UnknownSDK: cfg.Workflow.UnknownSDK,
+	}
+}
+
+// defaultFailureCallback is the one an SDK would have asked for: the run's own
+// endpoint, with the user's headers.
+func defaultFailureCallback(run *Run) *wire.Callback {
+	h := http.Header{
+		wire.PrefixForward + wire.HeaderWorkflowIsFailure: {"true"},
+		wire.PrefixForward + wire.HeaderWorkflowFailureCB: {"true"},
+	}
+	for name, values := range run.Header {
+		h[wire.PrefixForward+name] = values
+	}
+	return &wire.Callback{URL: run.URL, Header: h}
+}
+
+// restartRun is the second half of the unknown-SDK handshake: the endpoint
+// says what it needs forwarded, and is called again.
+func (c *change) restartRun(t *Tenant, run *Run, p *Publish) (Published, error) {
+	run.Header = p.Config.Header
+	run.Settings.Features = p.Config.Workflow.Features
+	run.Settings.UnknownSDK = false
+	m := c.newMessage(t, p, KindInit)
+	m.Run, m.LogIndex, m.Body, m.Header = run.Seq, 0, nil, nil
+	c.inherit(m, run, &p.Config)
+	c.insert(m)
+	return Published{MessageID: m.String(), URL: m.URL, RunID: run.ID, RunCreatedAt: Millis(run.Seq)}, c.tx.UpdateRun(run)
+}
+
+// inherit fills in what a run's later messages take over from its start;
+// what a message says itself wins.
+func (c *change) inherit(m *Message, run *Run, cfg *wire.Config) {
+	if cfg.Retries == nil && run.Settings.Retries != nil {
+		m.MaxRetries = *run.Settings.Retries
+	}
+	if m.Settings.RetryDelay == "" {
+		m.Settings.RetryDelay = run.Settings.RetryDelay
+	}
+	if m.Settings.Timeout == 0 {
+		m.Settings.Timeout = run.Settings.Timeout
+	}
+	if len(m.Settings.Labels) == 0 {
+		m.Settings.Labels = run.Settings.Labels
+	}
+}
+
+// FinishRun ends a run with its function's result. Ending an ended run again
+// is no error: the endpoint may not have heard the first answer.
+func (e *Engine) FinishRun(ctx context.Context, t *Tenant, id string, result []byte) error {
+	if int64(len(result)) > e.limits.MaxBody {
+		return errorf(TooLarge, "body: %d bytes, at most %d are accepted", len(result), e.limits.MaxBody)
+	}
+	return e.update(ctx, func(c *change) error {
+		run, err := c.tx.LockActiveRun(t.ID, id)
+		if err != nil {
+			return err
+		}
+		if run == nil {
+			return c.knownRun(t, id)
+		}
+		run.Response = result
+		return c.endRun(run, RunSuccess)
+	})
+}
+
+// CancelRun ends a run, and says whether it was active.
+func (e *Engine) CancelRun(ctx context.Context, t *Tenant, id string) (canceled bool, err error) {
+	err = e.update(ctx, func(c *change) error {
+		run, err := c.tx.LockActiveRun(t.ID, id)
+		if err != nil {
+			return err
+		}
+		if canceled = run != nil; !canceled {
+			return c.knownRun(t, id)
+		}
+		return c.endRun(run, RunCanceled)
+	})
+	return canceled, err
+}
+
+func (c *change) knownRun(t *Tenant, id string) error {
+	run, err := c.tx.RunByID(t.ID, id)
+	if err == nil && run == nil {
+		err = errorf(NotFound, "workflow run %s not found", id)
+	}
+	return err
+}
+
+// endRun closes a run and drops what was still to be delivered for it. A
+// message whose attempt is under way is left to its settlement.
+func (c *change) endRun(run *Run, state RunState) error {
+	run.State, run.EndedAt = state, c.now
+	if err := c.tx.UpdateRun(run); err != nil {
+		return fmt.Errorf("end run: %w", err)
+	}
+	if err := c.flush(); err != nil {
+		return err
+	}
+	pending, err := c.tx.PendingOfRun(run.Seq)
+	if err != nil {
+		return fmt.Errorf("read pending messages of run: %w", err)
+	}
+	var changes []Transition
+	for _, m := range pending {
+		if c.e.queue.isInFlight(m.Seq) {
+			continue
+		}
+		changes = append(changes, Transition{Seq: m.Seq, From: m.State, To: Canceled, Due: m.Due, Retried: m.Retried})
+		c.drop = append(c.drop, m.Seq)
+		c.record(&Settlement{Tenant: m.Tenant, Message: m.Seq, Result: Canceled, Retried: m.Retried, EndedAt: c.now})
+	}
+	_, err = c.tx.SettleMessages(changes)
+	return err
+}
+
+// failRun ends a run whose endpoint gave up: it goes to the DLQ, and its
+// failure callback is told.
+func (c *change) failRun(run *Run, f *flight) error {
+	dlq, err := c.deadLetter(f)
+	if err != nil {
+		return err
+	}
+	run.DLQ = dlq
+	cb := f.message.Settings.FailureCallback // older SDKs send it with every step
+	if cb == nil {
+		cb = run.Settings.FailureCallback
+	}
+	if cb != nil {
+		payload, err := c.tx.Log(run.Seq, 0, 0)
+		if err != nil {
+			return err
+		}
+		m, err := c.failureCall(run, cb, f, dlq, payload[0].Body)
+		if err != nil {
+			return err
+		}
+		run.Failure, run.FailureCall = FailureInProgress, m.Seq
+	}
+	return c.endRun(run, RunFailed)
+}
+
+// RunFilter selects runs; a zero field selects all.
+type RunFilter struct {
+	IDs       []string
+	IDsAt     []RunRef
+	URLs      []string
+	URLPrefix string
+	Labels    []string
+	States    []RunState
+	CallerIPs []string
+	MessageID string
+	CreatedAt int64 // Unix ms; 0: any
+	From, To  int64 // creation, Unix ms, inclusive; 0: open
+}
+
+// RunRef names one run exactly: an id may be used again after its run ended.
+type RunRef struct {
+	ID        string
+	CreatedAt int64
+}
+
+func (f *RunFilter) matches(r *Run) bool {
+	at := Millis(r.Seq)
+	return anyOf(f.IDs, r.ID) && anyOf(f.IDsAt, RunRef{r.ID, at}) && anyOf(f.URLs, r.URL) &&
+		strings.HasPrefix(r.URL, f.URLPrefix) && anyShared(f.Labels, r.Settings.Labels) &&
+		anyOf(f.States, r.State) && anyOf(f.CallerIPs, r.CallerIP) &&
+		(f.CreatedAt == 0 || f.CreatedAt == at) && (f.From == 0 || at >= f.From) && (f.To == 0 || at <= f.To)
+}
+
+// anyOf says whether v is in wanted; an empty list wants everything.
+func anyOf[T comparable](wanted []T, v T) bool {
+	return len(wanted) == 0 || slices.Contains(wanted, v)
+}
+
+func anyShared(wanted, have []string) bool {
+	return len(wanted) == 0 || slices.ContainsFunc(have, func(v string) bool { return slices.Contains(wanted, v) })
+}
+
+// CancelRuns cancels the active runs a filter selects, at most limit of them
+// (0: all), oldest first, and says how many. Ids given leave no room for the
+// other fields.
+func (e *Engine) CancelRuns(ctx context.Context, t *Tenant, f RunFilter, limit int) (int, error) {
+	if len(f.IDs) > 0 {
+		f = RunFilter{IDs: f.IDs}
+	}
+	total, after := 0, int64(0)
+	for {
+		n, last := 0, int64(0)
+		err := e.update(ctx, func(c *change) error {
+			n, last = 0, 0
+			runs, err := c.tx.ListActiveRuns(t.ID, Page{From: after, To: maxSeq, Limit: bulkStep})
+			if err != nil {
+				return err
+			}
+			for _, candidate := range runs {
+				if limit > 0 && total+n >= limit {
+					return nil
+				}
+				if last = candidate.Seq + 1; !f.matches(candidate) {
+					continue
+				}
+				run, err := c.tx.LockRun(candidate.Seq)
+				if err != nil {
+					return err
+				}
+				if run == nil || run.State != RunStarted {
+					continue
+				}
+				if err := c.endRun(run, RunCanceled); err != nil {
+					return err
+				}
+				n++
+			}
+			if len(runs) < bulkStep {
+				last = 0
+			}
+			return nil
+		})
+		total += n
+		if err != nil || last == 0 || limit > 0 && total >= limit {
+			return total, err
+		}
+		after = last
+	}
+}
+
+const (
+	maxSeq   = int64(^uint64(0) >> 1)
+	bulkStep = 200 // rows a bulk operation changes in one transaction
+)
+
+// RunLog is an active run's whole log, for an endpoint that was sent an empty
+// body. A run that has ended has none to continue.
+func (e *Engine) RunLog(ctx context.Context, t *Tenant, id string) ([]*LogEntry, error) {
+	var log []*LogEntry
+	err := e.store.View(ctx, func(tx Tx) error {
+		run, err := tx.RunByID(t.ID, id)
+		if err != nil {
+			return err
+		}
+		if run == nil || run.State != RunStarted {
+			return errorf(NotFound, "workflow run %s is not active", id)
+		}
+		log, err = tx.Log(run.Seq, 0, run.LogLen)
+		return err
+	})
+	return log, err
+}
+
+// headerFor merges a run's user headers under a message's own.
+func (r *Run) headerFor(m *Message) http.Header {
+	h := maps.Clone(r.Header)
+	if h == nil {
+		h = make(http.Header, len(m.Header)+8)
+	}
+	if m.Kind == KindFromCallback {
+		// With it, the endpoint would read the callback's JSON as a log.
+		delete(h, wire.HeaderWorkflowSDKVersion)
+		h["Content-Type"] = []string{"application/json"}
+	}
+	maps.Copy(h, m.Header)
+	return h
+}

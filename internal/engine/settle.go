@@ -1,0 +1,328 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/signposthq/signpost/internal/wire"
+)
+
+// verdict is what an outcome means for its message.
+type verdict struct {
+	to     State  // Delivered, Failed, Canceled, or Pending: try again
+	due    int64  // when to try again
+	reason string // why it is not Delivered
+}
+
+const statusNonRetryable = 489
+
+// judge is the rule of retries: 2xx is delivered; 489 with its header and an
+// exhausted message fail; everything else is tried again when the response,
+// the message's own expression or the default backoff says.
+func judge(m *Message, o *Outcome, now int64) verdict {
+	if o.Error == "" && o.Status >= 200 && o.Status <= 299 {
+		return verdict{to: Delivered}
+	}
+	v := verdict{to: Failed, reason: o.Error}
+	if v.reason == "" {
+		v.reason = strings.TrimSpace(strconv.Itoa(o.Status) + " " + http.StatusText(o.Status))
+	}
+	if o.Status == statusNonRetryable && o.Header.Get(wire.HeaderNonRetryable) == "true" {
+		v.reason = "489 Non-Retryable Error"
+		return v
+	}
+	if m.Retried >= m.MaxRetries {
+		return v
+	}
+	v.to, v.due = Pending, now+retryDelay(m, o).Milliseconds()
+	return v
+}
+
+func retryDelay(m *Message, o *Outcome) time.Duration {
+	if d, ok := wire.RetryAfter(o.Header, o.End); ok {
+		return d
+	}
+	if m.Settings.RetryDelay != "" {
+		// Checked when the message was accepted.
+		if expr, err := wire.ParseRetryDelay(m.Settings.RetryDelay); err == nil {
+			return expr.Delay(m.Retried)
+		}
+	}
+	return wire.DefaultBackoff(m.Retried + 1)
+}
+
+const (
+	notAWorkflow = "detected a non-workflow destination for trigger/invoke. make sure you are sending the request to the correct endpoint"
+	sdkTooOld    = "trigger rest api is only usable with sdk versions after v1.0.0 major version"
+)
+
+// mistaken says why the first answer of a run's endpoint can't be one of a
+// workflow, "" if it can.
+func mistaken(run *Run, m *Message, o *Outcome) string {
+	if m.Kind != KindInit {
+		return ""
+	}
+	if o.Header.Get(wire.HeaderWorkflowSDKVersion) == "" {
+		if run.Settings.ViaTrigger || slices.Contains(run.Settings.Features, wire.FeatureDetectTrigger) {
+			return notAWorkflow
+		}
+		return ""
+	}
+	if run.Settings.ViaTrigger && !sdkAtLeastV1(o.Header.Get(wire.HeaderWorkflowSDK)) {
+		return sdkTooOld
+	}
+	return ""
+}
+
+func sdkAtLeastV1(version string) bool {
+	major, _, _ := strings.Cut(version[strings.LastIndexByte(version, 'v')+1:], ".")
+	n, err := strconv.Atoi(major)
+	return err == nil && n >= 1
+}
+
+// settleLoop writes outcomes down, as many at a time as have come in while
+// the last were being written.
+func (e *Engine) settleLoop() {
+	defer close(e.settleDone)
+	const most = 256
+	for first := range e.outcomes {
+		batch := append(make([]*flight, 0, 16), first)
+	gather:
+		for len(batch) < most {
+			select {
+			case f, ok := <-e.outcomes:
+				if !ok {
+					break gather
+				}
+				batch = append(batch, f)
+			default:
+				break gather
+			}
+		}
+		if err := e.settle(batch); err != nil {
+			e.settleSingly(batch, err)
+		}
+	}
+}
+
+func (e *Engine) settle(batch []*flight) error {
+	return e.update(context.Background(), func(c *change) error { return c.settle(batch) })
+}
+
+// settleSingly is for when a batch could not be written: one message's trouble
+// must not be every message's. What can't be written at all is delivered
+// again, as after a crash.
+func (e *Engine) settleSingly(batch []*flight, cause error) {
+	e.log.Error("settle batch", "messages", len(batch), "error", cause)
+	for _, f := range batch {
+		err := e.settle([]*flight{f})
+		if err == nil {
+			continue
+		}
+		e.log.Error("settle; the message will be delivered again", "message", f.message.String(), "error", err)
+		again := *f.message
+		again.Due = unixMillis(time.Now()) + 30_000
+		e.queue.apply([]int64{again.Seq}, nil, []*Message{&again})
+	}
+}
+
+// settle writes a batch of outcomes and all that follows from them. Runs are
+// locked before messages, as everywhere.
+func (c *change) settle(batch []*flight) error {
+	runs := map[int64]*Run{}
+	changes := make([]Transition, len(batch))
+	for i, f := range batch {
+		m := f.message
+		c.done = append(c.done, m.Seq)
+		if err := c.judge(f, runs); err != nil {
+			return err
+		}
+		changes[i] = f.transition(Pending)
+	}
+	missed, err := c.tx.SettleMessages(changes)
+	if err != nil {
+		return fmt.Errorf("settle messages: %w", err)
+	}
+	for i, f := range batch {
+		if slices.Contains(missed, i) {
+			settled, err := c.settleCanceled(f)
+			if err != nil {
+				return err
+			}
+			if !settled {
+				continue
+			}
+		}
+		c.record(c.e.settlement(f))
+		if err := c.follow(f, runs); err != nil {
+			return fmt.Errorf("settle %s: %w", f.message, err)
+		}
+	}
+	return nil
+}
+
+// judge decides a flight's verdict. For a run's message that is not delivered
+// the run has a say: one that has ended wants no retries.
+func (c *change) judge(f *flight, runs map[int64]*Run) error {
+	m := f.message
+	if f.skip != "" {
+		f.verdict = verdict{to: Canceled, reason: f.skip}
+		return nil
+	}
+	f.verdict = judge(m, &f.outcome, c.now)
+	if m.Run == 0 || m.Kind == KindFailureCall {
+		return nil
+	}
+	if f.verdict.to == Delivered && m.Kind != KindInit {
+		return nil // nothing depends on the run's state
+	}
+	run, err := c.lockRun(m.Run, runs)
+	if err != nil {
+		return err
+	}
+	if run.State != RunStarted {
+		if f.verdict.to != Delivered {
+			f.verdict = verdict{to: Canceled, reason: f.verdict.reason}
+		}
+		return nil
+	}
+	if f.verdict.to == Delivered {
+		if why := mistaken(run, m, &f.outcome); why != "" {
+			f.verdict = verdict{to: Failed, reason: why}
+		}
+	}
+	return nil
+}
+
+func (c *change) lockRun(seq int64, runs map[int64]*Run) (*Run, error) {
+	if run := runs[seq]; run != nil {
+		return run, nil
+	}
+	run, err := c.tx.LockRun(seq)
+	if err != nil {
+		return nil, fmt.Errorf("lock run: %w", err)
+	}
+	if run == nil {
+		run = &Run{Seq: seq, State: RunCanceled} // ended so long ago that it was purged
+	}
+	runs[seq] = run
+	return run, nil
+}
+
+// settleCanceled is for a message that was cancelled while its attempt was
+// under way: too late for that attempt, but there will be no other.
+func (c *change) settleCanceled(f *flight) (settled bool, err error) {
+	now, err := c.tx.LockMessage(f.message.Seq)
+	if err != nil || now == nil || now.State != Canceling {
+		return false, err // cancelled or purged before the attempt began
+	}
+	if f.verdict.to != Delivered {
+		f.verdict = verdict{to: Canceled, reason: f.verdict.reason}
+	}
+	_, err = c.tx.SettleMessages([]Transition{f.transition(Canceling)})
+	return true, err
+}
+
+func (f *flight) transition(from State) Transition {
+	m, v := f.message, f.verdict
+	t := Transition{Seq: m.Seq, From: from, To: v.to, Due: m.Due, Retried: m.Retried}
+	if v.to == Pending {
+		t.Due, t.Retried = v.due, m.Retried+1
+	}
+	return t
+}
+
+func (e *Engine) settlement(f *flight) *Settlement {
+	m, o := f.message, &f.outcome
+	s := &Settlement{
+		Tenant: m.Tenant, Message: m.Seq, Result: f.verdict.to, Retried: m.Retried,
+		NextDue: f.verdict.due, Error: f.verdict.reason,
+		Status: o.Status, Header: o.Header, Body: o.Body[:min(len(o.Body), e.limits.StoredResponse)],
+	}
+	if f.skip == "" {
+		s.StartedAt, s.EndedAt = unixMillis(o.Start), unixMillis(o.End)
+	} else {
+		s.EndedAt = unixMillis(time.Now())
+	}
+	return s
+}
+
+// follow does what a verdict entails beyond the message itself.
+func (c *change) follow(f *flight, runs map[int64]*Run) error {
+	m, v := f.message, f.verdict
+	if v.to == Pending {
+		again := *m
+		again.Due, again.Retried = v.due, m.Retried+1
+		c.wake = append(c.wake, &again)
+	}
+	if v.to == Canceled {
+		return nil
+	}
+	switch m.Kind {
+	case KindInit, KindStep, KindFromCallback:
+		if v.to != Failed {
+			return nil
+		}
+		run, err := c.lockRun(m.Run, runs)
+		if err != nil || run.State != RunStarted {
+			return err
+		}
+		return c.failRun(run, f)
+	case KindToCallback:
+		if v.to == Pending {
+			return nil
+		}
+		run, err := c.lockRun(m.Run, runs)
+		if err != nil {
+			return err
+		}
+		return c.callBackRun(run, f)
+	case KindFailureCall:
+		if v.to == Pending {
+			return nil
+		}
+		return c.settleFailureCall(f, runs)
+	}
+	var dlq int64
+	if v.to == Failed {
+		var err error
+		if dlq, err = c.deadLetter(f); err != nil {
+			return err
+		}
+	}
+	return c.callBack(f, dlq)
+}
+
+func (c *change) settleFailureCall(f *flight, runs map[int64]*Run) error {
+	run, err := c.lockRun(f.message.Run, runs)
+	if err != nil || run.FailureCall != f.message.Seq {
+		return err
+	}
+	switch {
+	case f.verdict.to != Delivered:
+		run.Failure = FailureFail
+	case f.outcome.Header.Get(wire.HeaderWorkflowNotFound) != "":
+		run.Failure = FailureNone
+	default:
+		run.Failure = FailureSuccess
+	}
+	return c.tx.UpdateRun(run)
+}
+
+// deadLetter puts a failed message into the DLQ.
+func (c *change) deadLetter(f *flight) (seq int64, err error) {
+	o := &f.outcome
+	d := &DLQEntry{
+		Seq: c.seq(), Tenant: f.message.Tenant, Message: f.message.Seq, Run: f.message.Run,
+		Status: o.Status, Header: o.Header, Body: o.Body,
+	}
+	if err := c.tx.InsertDLQ(d); err != nil {
+		return 0, fmt.Errorf("insert DLQ entry: %w", err)
+	}
+	return d.Seq, nil
+}

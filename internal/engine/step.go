@@ -1,0 +1,92 @@
+package engine
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"github.com/signposthq/signpost/internal/wire"
+)
+
+// appendToRun appends a message to an active run's log and makes its delivery
+// due, in one transaction.
+//
+// The prefix rule is what correctness hangs on: a message's delivery carries
+// the log up to and including that message, never later entries, however late
+// it is made. So an entry's index is fixed here, under the run's lock.
+func (c *change) appendToRun(t *Tenant, p *Publish) (Published, error) {
+	w := &p.Config.Workflow
+	run, err := c.tx.LockActiveRun(t.ID, w.RunID)
+	if err != nil {
+		return Published{}, err
+	}
+	if run == nil {
+		return Published{}, errorf(Invalid, "workflow run %s is not active", w.RunID)
+	}
+	entry := &LogEntry{Run: run.Seq, CallType: w.CallType, Body: p.Body}
+	var m *Message
+	switch w.CallType {
+	case wire.CallStep:
+		step, err := wire.ParseStep(p.Body)
+		if err != nil {
+			return Published{}, errorf(Invalid, "body: %v", err)
+		}
+		entry.StepID, entry.TargetStep = step.StepID, step.TargetStep
+		m = c.newMessage(t, p, KindStep)
+		c.inherit(m, run, &p.Config)
+	case wire.CallTo:
+		if p.Config.Callback == nil {
+			return Published{}, errorf(Invalid, "%s: required with %s: toCallback", wire.HeaderCallback, wire.HeaderWorkflowCallType)
+		}
+		m = c.newMessage(t, p, KindToCallback)
+		callSettings(m)
+		entry.StepID = m.Settings.StepID
+	default:
+		return Published{}, errorf(Invalid, "%s: %q can't be published, only step and toCallback", wire.HeaderWorkflowCallType, w.CallType)
+	}
+	if earlier, err := c.earlierEntry(run, entry); err != nil || earlier != nil {
+		if err != nil {
+			return Published{}, err
+		}
+		return Published{MessageID: earlier.Message.String(), URL: p.Destination}, nil
+	}
+	if err := c.appendLog(run, entry, m); err != nil {
+		return Published{}, err
+	}
+	return Published{MessageID: m.String(), URL: m.URL}, nil
+}
+
+// callSettings notes which step a call belongs to, for the run's history.
+func callSettings(m *Message) {
+	h := m.Settings.Callback.Header
+	value := func(name string) string { return http.Header(h).Get(wire.PrefixForward + name) }
+	m.Settings.StepName = value(wire.HeaderWorkflowStepName)
+	m.Settings.StepID, _ = strconv.Atoi(value(wire.HeaderWorkflowStepID))
+	m.Settings.Concurrent, _ = strconv.Atoi(value(wire.HeaderWorkflowConcurrent))
+}
+
+// earlierEntry is the log's entry for the same step, if it has one: an
+// endpoint that was called twice publishes twice, and only the first counts.
+func (c *change) earlierEntry(run *Run, e *LogEntry) (*LogEntry, error) {
+	step := max(e.StepID, e.TargetStep)
+	if step == 0 || step > run.MaxStep {
+		return nil, nil
+	}
+	return c.tx.LogStep(run.Seq, e.StepID, e.TargetStep, e.CallType)
+}
+
+// appendLog gives the entry the next place in the log and inserts its message.
+func (c *change) appendLog(run *Run, entry *LogEntry, m *Message) error {
+	entry.Index, entry.Message = run.LogLen, m.Key
+	m.Run, m.LogIndex, m.Body = run.Seq, entry.Index, nil // the body is in the log
+	run.LogLen++
+	run.MaxStep = max(run.MaxStep, entry.StepID, entry.TargetStep)
+	if err := c.tx.InsertLog(entry); err != nil {
+		return fmt.Errorf("append to log: %w", err)
+	}
+	if err := c.tx.AdvanceRun(run); err != nil {
+		return fmt.Errorf("advance run: %w", err)
+	}
+	c.insert(m)
+	return nil
+}

@@ -1,0 +1,253 @@
+package engine
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/signposthq/signpost/internal/wire"
+)
+
+// Store keeps the rows. Update is atomic, and durable once it returns nil; it
+// may run fn again, so fn touches nothing but its Tx and variables it resets
+// itself. View sees one consistent state.
+type Store interface {
+	View(ctx context.Context, fn func(Tx) error) error
+	Update(ctx context.Context, fn func(Tx) error) error
+	Close() error
+}
+
+// Tx is what a rule can do to rows. Verbs named Lock hold their row until the
+// transaction ends, so that two transactions never decide from the same state;
+// every rule that changes an aggregate locks it first. A row that is not there
+// is nil (or left out of a slice), never an error.
+type Tx interface {
+	// LastSeq is the greatest sequence number in any table.
+	LastSeq() (int64, error)
+
+	InsertTenant(*Tenant) error // sets its ID
+	Tenants() ([]*Tenant, error)
+	LockTenant(id int64) (*Tenant, error)
+	UpdateTenantKeys(*Tenant) error
+	InsertToken(hash []byte, tenant, createdAt int64) error
+	TokenTenant(hash []byte) (*Tenant, error)
+
+	InsertMessages([]*Message) error
+	Messages(seqs []int64) ([]*Message, error)
+	LockMessage(seq int64) (*Message, error)
+	// SettleMessages writes state, due time and retries of messages that are
+	// still in the state From, and reports which of them were not.
+	SettleMessages([]Transition) (missed []int, err error)
+	// DueMessages are the pending and cancelling messages after a point in
+	// (due, seq) order.
+	DueMessages(after Due, limit int) ([]Due, error)
+	// PendingMessages is DueMessages of one tenant, with the rows.
+	PendingMessages(tenant int64, after Due, limit int) ([]*Message, error)
+	ListMessages(tenant int64, page Page) ([]*Message, error)
+
+	// Deduplication is the message that holds the hash, the zero Key if none does.
+	Deduplication(tenant int64, hash []byte, now int64) (Key, error)
+	PutDeduplication(tenant int64, hash []byte, message Key, now, expiresAt int64) error
+
+	InsertSettlements([]*Settlement) error
+	SettlementsOf(message int64) ([]*Settlement, error) // oldest first
+	ListSettlements(tenant int64, page Page) ([]*Settlement, error)
+
+	InsertDLQ(*DLQEntry) error
+	LockDLQEntry(tenant, seq int64) (*DLQEntry, error)
+	ListDLQ(tenant int64, page Page) ([]*DLQEntry, error)
+	DeleteDLQ(seq int64) error
+
+	InsertRun(*Run) error
+	Run(seq int64) (*Run, error)
+	// RunByID is the newest run of that id.
+	RunByID(tenant int64, id string) (*Run, error)
+	LockRun(seq int64) (*Run, error)
+	// LockActiveRun is the one run of that id that has not ended.
+	LockActiveRun(tenant int64, id string) (*Run, error)
+	UpdateRun(*Run) error
+	AdvanceRun(*Run) error // writes LogLen and MaxStep
+	ListRuns(tenant int64, page Page) ([]*Run, error)
+	ListActiveRuns(tenant int64, page Page) ([]*Run, error)
+
+	InsertLog(*LogEntry) error
+	// Log is the part of a run's log from one index to another, both inclusive.
+	Log(run int64, from, to int) ([]*LogEntry, error)
+	LogStep(run int64, stepID, targetStep int, callType wire.CallType) (*LogEntry, error)
+	// PendingOfRun are the messages of a run's log that are still to be delivered.
+	PendingOfRun(run int64) ([]*Message, error)
+
+	// Purge deletes at most limit rows of what has expired: finished messages
+	// and their settlements older than before that are in no DLQ, ended runs
+	// older than before, deduplications past now. It reports how many.
+	Purge(before, now int64, limit int) (int, error)
+}
+
+// Page is a range of sequence numbers to list, From inclusive, To exclusive.
+type Page struct {
+	From, To int64
+	Newest   bool // newest first
+	Limit    int
+}
+
+// Tenant owns messages, runs and keys; nothing is shared between tenants.
+type Tenant struct {
+	ID         int64
+	UserID     string // public name, inside the token
+	CurrentKey string // signs deliveries
+	NextKey    string // becomes current on rotation
+}
+
+// State is where a message is in its life (docs/state-machine.md). The values
+// are written to disk.
+type State int
+
+const (
+	// Pending waits for its due time: new, delayed or between retries. An
+	// attempt may be under way.
+	Pending State = 2
+	// Canceling had an attempt under way when it was cancelled.
+	Canceling State = 3
+	Delivered State = 4
+	Failed    State = 5
+	Canceled  State = 6
+)
+
+// Kind says what a message is for.
+type Kind int
+
+const (
+	KindPlain        Kind = 1 // published by a user
+	KindCallback     Kind = 2 // about another message's outcome
+	KindInit         Kind = 3 // first call of a run
+	KindStep         Kind = 4 // a run's plan or result step
+	KindToCallback   Kind = 5 // a run's call to a third party
+	KindFromCallback Kind = 6 // that call's outcome, to the run's endpoint
+	KindFailureCall  Kind = 7 // a run's failure callback
+)
+
+// Message is one HTTP request to deliver. Its creation time is Millis(Seq).
+type Message struct {
+	Key
+	Tenant     int64
+	State      State
+	Kind       Kind
+	Due        int64 // when the next attempt may start, Unix ms
+	NotBefore  int64 // when the first might, Unix ms
+	Retried    int   // retries made so far
+	MaxRetries int
+	Run        int64 // Seq of the run it belongs to; 0: none
+	LogIndex   int   // its place in the run's log, where its body is; -1: not in it
+	Method     string
+	URL        string
+	CallerIP   string
+	Header     http.Header
+	Settings   Settings
+	Body       []byte
+}
+
+// Settings are the seldom used parts of a message or run.
+type Settings struct {
+	RetryDelay      string         `json:"retryDelay,omitempty"`
+	Timeout         time.Duration  `json:"timeout,omitempty"`
+	Labels          []string       `json:"labels,omitempty"`
+	Callback        *wire.Callback `json:"callback,omitempty"`
+	FailureCallback *wire.Callback `json:"failureCallback,omitempty"`
+	Retries         *int           `json:"retries,omitempty"`    // runs: for every later message
+	Features        []string       `json:"features,omitempty"`   // runs
+	ViaTrigger      bool           `json:"viaTrigger,omitempty"` // runs: started through /v2/trigger
+	UnknownSDK      bool           `json:"unknownSdk,omitempty"` // runs: the endpoint shall trigger itself again
+	StepName        string         `json:"stepName,omitempty"`   // calls: of the step they belong to
+	StepID          int            `json:"stepId,omitempty"`
+	Concurrent      int            `json:"concurrent,omitempty"`
+}
+
+// Due is a message's place in the order of dispatch.
+type Due struct{ At, Seq int64 }
+
+// Transition is a change of a message's state.
+type Transition struct {
+	Seq     int64
+	From    State
+	To      State
+	Due     int64
+	Retried int
+}
+
+// Settlement is the record of one attempt, or of a cancellation.
+type Settlement struct {
+	Seq       int64
+	Tenant    int64
+	Message   int64
+	Result    State // Pending: will be retried
+	Retried   int   // which attempt, from 0
+	StartedAt int64 // Unix ms; 0: there was no attempt
+	EndedAt   int64
+	NextDue   int64 // Result Pending: when the next attempt may start
+	Status    int   // 0: no response
+	Error     string
+	Header    http.Header // of the response
+	Body      []byte      // of the response, its beginning
+}
+
+// DLQEntry is a message that ran out of attempts, with its last response.
+type DLQEntry struct {
+	Seq     int64
+	Tenant  int64
+	Message int64
+	Run     int64
+	Status  int
+	Header  http.Header
+	Body    []byte
+}
+
+// RunState is where a run is in its life. The values are written to disk.
+type RunState int
+
+const (
+	RunStarted  RunState = 1
+	RunSuccess  RunState = 2
+	RunFailed   RunState = 3
+	RunCanceled RunState = 4
+)
+
+// FailureState is where a run's failure callback is.
+type FailureState int
+
+const (
+	FailureNone       FailureState = 0 // not called, or nobody listens
+	FailureInProgress FailureState = 1
+	FailureSuccess    FailureState = 2
+	FailureFail       FailureState = 3
+)
+
+// Run is one execution of a workflow. Its creation time is Millis(Seq).
+type Run struct {
+	Seq         int64
+	Tenant      int64
+	ID          string
+	URL         string
+	State       RunState
+	EndedAt     int64
+	Init        Key // the message that started it
+	LogLen      int
+	MaxStep     int // greatest step id in the log
+	CallerIP    string
+	Header      http.Header // user headers, on every delivery
+	Settings    Settings
+	Response    []byte // the function's result, JSON text
+	DLQ         int64  // Seq of its DLQ entry
+	Failure     FailureState
+	FailureCall int64 // Seq of its failure callback
+}
+
+// LogEntry is one line of a run's append-only log.
+type LogEntry struct {
+	Run        int64
+	Index      int // 0: the initial payload
+	Message    Key
+	CallType   wire.CallType
+	StepID     int // of a result; of a call; 0: plan or payload
+	TargetStep int // of a plan
+	Body       []byte
+}

@@ -1,0 +1,156 @@
+package engine
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"sync"
+)
+
+// tenantCache spares every request and delivery a read. Tenants are few.
+type tenantCache struct {
+	mu      sync.RWMutex
+	byID    map[int64]*Tenant
+	byToken map[[sha256.Size]byte]int64
+}
+
+func (tc *tenantCache) fill(tenants []*Tenant) {
+	tc.mu.Lock()
+	defer tc.mu.Unlock()
+	tc.byID = make(map[int64]*Tenant, len(tenants))
+	tc.byToken = map[[sha256.Size]byte]int64{}
+	for _, t := range tenants {
+		tc.byID[t.ID] = t
+	}
+}
+
+func (tc *tenantCache) put(t *Tenant) {
+	tc.mu.Lock()
+	defer tc.mu.Unlock()
+	tc.byID[t.ID] = t
+}
+
+func (tc *tenantCache) get(id int64) *Tenant {
+	tc.mu.RLock()
+	defer tc.mu.RUnlock()
+	return tc.byID[id]
+}
+
+// Authenticate is the tenant a bearer token belongs to. Only its hash is ever
+// compared or stored.
+func (e *Engine) Authenticate(ctx context.Context, token string) (*Tenant, error) {
+	if token == "" {
+		return nil, errorf(Unauthorized, "unauthorized: send the token as \"Authorization: Bearer <token>\"")
+	}
+	hash := sha256.Sum256([]byte(token))
+	tc := &e.tenants
+	tc.mu.RLock()
+	t := tc.byID[tc.byToken[hash]]
+	tc.mu.RUnlock()
+	if t != nil {
+		return t, nil
+	}
+	err := e.store.View(ctx, func(tx Tx) (err error) {
+		t, err = tx.TokenTenant(hash[:])
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if t == nil {
+		return nil, errorf(Unauthorized, "unauthorized: invalid token")
+	}
+	tc.mu.Lock()
+	defer tc.mu.Unlock()
+	tc.byToken[hash] = t.ID
+	if known := tc.byID[t.ID]; known != nil {
+		return known, nil
+	}
+	tc.byID[t.ID] = t
+	return t, nil
+}
+
+// Credentials are what a new tenant is told, once.
+type Credentials struct {
+	UserID, Token, CurrentKey, NextKey string
+}
+
+// NewCredentials makes random ones. The token is base64 of a JSON object with
+// UserID, because the official workflow SDK reads that from it.
+func NewCredentials() Credentials {
+	user := randomID(16)
+	token, _ := json.Marshal(struct{ UserID, Password string }{user, randomID(32)})
+	return Credentials{
+		UserID: user, Token: base64.StdEncoding.EncodeToString(token),
+		CurrentKey: NewSigningKey(), NextKey: NewSigningKey(),
+	}
+}
+
+// EnsureTenant creates the tenant of these credentials unless its token is
+// known already, and says whether it did. Keys rotated since are left alone.
+func (e *Engine) EnsureTenant(ctx context.Context, cr Credentials) (created bool, err error) {
+	hash := sha256.Sum256([]byte(cr.Token))
+	var t *Tenant
+	err = e.update(ctx, func(c *change) error {
+		var err error
+		created = false
+		if t, err = c.tx.TokenTenant(hash[:]); err != nil || t != nil {
+			return err
+		}
+		created = true
+		t = &Tenant{UserID: cr.UserID, CurrentKey: cr.CurrentKey, NextKey: cr.NextKey}
+		if err := c.tx.InsertTenant(t); err != nil {
+			return err
+		}
+		return c.tx.InsertToken(hash[:], t.ID, c.now)
+	})
+	if err != nil {
+		return false, err
+	}
+	if created {
+		e.tenants.put(t)
+	}
+	return created, nil
+}
+
+// Tenants says how many tenants there are.
+func (e *Engine) Tenants() int {
+	e.tenants.mu.RLock()
+	defer e.tenants.mu.RUnlock()
+	return len(e.tenants.byID)
+}
+
+// HasToken says whether a token is known.
+func (e *Engine) HasToken(ctx context.Context, token string) (bool, error) {
+	_, err := e.Authenticate(ctx, token)
+	if ErrorCode(err) == Unauthorized {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// RotateKeys makes the next key current and a new random key next. Deliveries
+// are signed when they are sent, so the change holds from the next attempt on,
+// retries included.
+func (e *Engine) RotateKeys(ctx context.Context, t *Tenant) (*Tenant, error) {
+	fresh := NewSigningKey()
+	var rotated *Tenant
+	err := e.update(ctx, func(c *change) error {
+		row, err := c.tx.LockTenant(t.ID)
+		if err != nil {
+			return err
+		}
+		if row == nil {
+			return errorf(NotFound, "tenant not found")
+		}
+		row.CurrentKey, row.NextKey = row.NextKey, fresh
+		rotated = row
+		return c.tx.UpdateTenantKeys(row)
+	})
+	if err != nil {
+		return nil, err
+	}
+	e.tenants.put(rotated)
+	return rotated, nil
+}

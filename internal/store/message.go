@@ -1,0 +1,113 @@
+package store
+
+import (
+	"database/sql"
+
+	"github.com/signposthq/signpost/internal/engine"
+)
+
+const messageColumns = `seq, rnd, tenant, state, kind, due, not_before, retried, max_retries, run, log_index,
+	method, url, caller_ip, header, settings, body`
+
+func scanMessage(r *sql.Rows) (*engine.Message, error) {
+	var m engine.Message
+	var header, settings string
+	err := r.Scan(&m.Seq, &m.Rnd, &m.Tenant, &m.State, &m.Kind, &m.Due, &m.NotBefore, &m.Retried, &m.MaxRetries,
+		&m.Run, &m.LogIndex, &m.Method, &m.URL, &m.CallerIP, &header, &settings, &m.Body)
+	if err != nil {
+		return nil, err
+	}
+	if m.Header, err = parseHeader(header); err != nil {
+		return nil, err
+	}
+	m.Settings, err = parseSettings(settings)
+	return &m, err
+}
+
+func (t *tx) InsertMessages(messages []*engine.Message) error {
+	for _, m := range messages {
+		settings, err := settingsText(&m.Settings)
+		if err != nil {
+			return err
+		}
+		_, err = t.exec(`
+			insert into messages (`+messageColumns+`)
+			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)`,
+			m.Seq, m.Rnd, m.Tenant, int64(m.State), int64(m.Kind), m.Due, m.NotBefore, m.Retried, m.MaxRetries,
+			m.Run, m.LogIndex, m.Method, m.URL, m.CallerIP, headerText(m.Header), settings, m.Body)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *tx) Messages(seqs []int64) ([]*engine.Message, error) {
+	switch len(seqs) {
+	case 0:
+		return nil, nil
+	case 1:
+		return collect(t, scanMessage, `select `+messageColumns+` from messages where seq = $1`, seqs[0])
+	}
+	return collect(t, scanMessage, `select `+messageColumns+` from messages where `+t.inList+` order by seq`, t.list(seqs))
+}
+
+func (t *tx) LockMessage(seq int64) (*engine.Message, error) {
+	return one(t, scanMessage, `select `+messageColumns+` from messages where seq = $1`+t.forUpdate, seq)
+}
+
+func (t *tx) SettleMessages(changes []engine.Transition) (missed []int, err error) {
+	for i, c := range changes {
+		n, err := t.exec(`update messages set state = $1, due = $2, retried = $3 where seq = $4 and state = $5`,
+			int64(c.To), c.Due, c.Retried, c.Seq, int64(c.From))
+		if err != nil {
+			return nil, err
+		}
+		if n == 0 {
+			missed = append(missed, i)
+		}
+	}
+	return missed, nil
+}
+
+func (t *tx) DueMessages(after engine.Due, limit int) ([]engine.Due, error) {
+	return collect(t, func(r *sql.Rows) (d engine.Due, err error) {
+		err = r.Scan(&d.At, &d.Seq)
+		return d, err
+	}, `select due, seq from messages where state <= 3 and (due, seq) > ($1, $2) order by due, seq limit $3`,
+		after.At, after.Seq, limit)
+}
+
+func (t *tx) PendingMessages(tenant int64, after engine.Due, limit int) ([]*engine.Message, error) {
+	return collect(t, scanMessage, `
+		select `+messageColumns+` from messages
+		where state <= 3 and state = 2 and tenant = $1 and (due, seq) > ($2, $3) order by due, seq limit $4`,
+		tenant, after.At, after.Seq, limit)
+}
+
+func (t *tx) ListMessages(tenant int64, p engine.Page) ([]*engine.Message, error) {
+	const where = `select ` + messageColumns + ` from messages where seq >= $1 and seq < $2 and tenant = $3 `
+	if p.Newest {
+		return collect(t, scanMessage, where+`order by seq desc limit $4`, p.From, p.To, tenant, p.Limit)
+	}
+	return collect(t, scanMessage, where+`order by seq limit $4`, p.From, p.To, tenant, p.Limit)
+}
+
+func (t *tx) Deduplication(tenant int64, hash []byte, now int64) (k engine.Key, err error) {
+	err = t.each(func(r *sql.Rows) error { return r.Scan(&k.Seq, &k.Rnd) }, `
+		select seq, rnd from deduplications where tenant = $1 and hash = $2 and expires_at > $3`+t.forUpdate,
+		tenant, hash, now)
+	return k, err
+}
+
+func (t *tx) PutDeduplication(tenant int64, hash []byte, m engine.Key, now, expiresAt int64) error {
+	_, err := t.exec(`delete from deduplications where tenant = $1 and hash = $2 and expires_at <= $3`, tenant, hash, now)
+	if err != nil {
+		return err
+	}
+	// No upsert: where another transaction put a live one meanwhile, this one
+	// must fail and run again, to be answered with it.
+	_, err = t.exec(`insert into deduplications (tenant, hash, seq, rnd, expires_at) values ($1, $2, $3, $4, $5)`,
+		tenant, hash, m.Seq, m.Rnd, expiresAt)
+	return err
+}

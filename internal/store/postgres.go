@@ -1,0 +1,126 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver named "pgx"
+
+	"github.com/signposthq/signpost/internal/engine"
+)
+
+var postgresDialect = dialect{
+	name:      "postgres",
+	forUpdate: " for update",
+	ddl:       strings.NewReplacer("integer primary key", "bigint primary key", " blob", " bytea", " without rowid", ""),
+	list:      func(seqs []int64) any { return seqs },
+	inList:    `seq = any($1)`,
+}
+
+type postgres struct{ db *sql.DB }
+
+// OpenPostgres opens a PostgreSQL database, by URL or key=value string.
+func OpenPostgres(ctx context.Context, dsn string) (engine.Store, error) {
+	db, err := sql.Open("pgx", dsn)
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(16)
+	db.SetMaxIdleConns(16)
+	conn, err := db.Conn(ctx)
+	if err == nil {
+		err = migrateAlone(ctx, conn)
+		conn.Close()
+	}
+	if err != nil {
+		db.Close()
+		return nil, fmt.Errorf("open PostgreSQL: %w", err)
+	}
+	return &postgres{db}, nil
+}
+
+// migrateAlone keeps nodes that start together from migrating together.
+func migrateAlone(ctx context.Context, conn *sql.Conn) error {
+	const key = 0x7369676e706f7374 // "signpost"
+	if _, err := conn.ExecContext(ctx, `select pg_advisory_lock($1)`, int64(key)); err != nil {
+		return err
+	}
+	defer conn.ExecContext(context.WithoutCancel(ctx), `select pg_advisory_unlock($1)`, int64(key))
+	return migrate(ctx, conn, &postgresDialect)
+}
+
+func (s *postgres) Close() error { return s.db.Close() }
+
+func (s *postgres) View(ctx context.Context, fn func(engine.Tx) error) error {
+	t, err := s.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	defer t.Rollback()
+	// A view holds no locks; a read-only transaction could not take them.
+	d := postgresDialect
+	d.forUpdate = ""
+	return fn(&tx{&postgresTx{ctx, t}, &d})
+}
+
+const updateTries = 10
+
+func (s *postgres) Update(ctx context.Context, fn func(engine.Tx) error) error {
+	for try := 1; ; try++ {
+		err := s.update(ctx, fn)
+		if err == nil || try == updateTries || !retryable(err) {
+			return err
+		}
+	}
+}
+
+func (s *postgres) update(ctx context.Context, fn func(engine.Tx) error) error {
+	t, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	defer t.Rollback()
+	if err := fn(&tx{&postgresTx{ctx, t}, &postgresDialect}); err != nil {
+		return err
+	}
+	if err := t.Commit(); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	return nil
+}
+
+// retryable says whether a transaction lost a race that it may win the next
+// time: against another's locks, or against another's row of the same key,
+// which it will see then.
+func retryable(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok {
+		return false
+	}
+	switch pg.Code {
+	case "40001", "40P01", "23505": // serialization failure, deadlock, unique violation
+		return true
+	}
+	return false
+}
+
+type postgresTx struct {
+	ctx context.Context
+	tx  *sql.Tx
+}
+
+func (t *postgresTx) exec(query string, args ...any) (int64, error) {
+	r, err := t.tx.ExecContext(t.ctx, query, args...)
+	if err != nil {
+		return 0, err
+	}
+	return r.RowsAffected()
+}
+
+func (t *postgresTx) query(query string, args ...any) (*sql.Rows, error) {
+	return t.tx.QueryContext(t.ctx, query, args...)
+}

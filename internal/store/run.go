@@ -1,0 +1,129 @@
+package store
+
+import (
+	"database/sql"
+
+	"github.com/signposthq/signpost/internal/engine"
+	"github.com/signposthq/signpost/internal/wire"
+)
+
+const runColumns = `seq, tenant, id, closed, url, state, ended_at, init_rnd, log_len, max_step, caller_ip,
+	dlq, failure, failure_call, header, settings, response`
+
+func scanRun(r *sql.Rows) (*engine.Run, error) {
+	var run engine.Run
+	var closed int64
+	var header, settings string
+	err := r.Scan(&run.Seq, &run.Tenant, &run.ID, &closed, &run.URL, &run.State, &run.EndedAt, &run.Init.Rnd,
+		&run.LogLen, &run.MaxStep, &run.CallerIP, &run.DLQ, &run.Failure, &run.FailureCall, &header, &settings, &run.Response)
+	if err != nil {
+		return nil, err
+	}
+	run.Init.Seq = run.Seq
+	if run.Header, err = parseHeader(header); err != nil {
+		return nil, err
+	}
+	run.Settings, err = parseSettings(settings)
+	return &run, err
+}
+
+// closedKey frees a run's id when the run has ended.
+func closedKey(r *engine.Run) int64 {
+	if r.State == engine.RunStarted {
+		return 0
+	}
+	return r.Seq
+}
+
+func (t *tx) InsertRun(r *engine.Run) error {
+	settings, err := settingsText(&r.Settings)
+	if err != nil {
+		return err
+	}
+	_, err = t.exec(`
+		insert into runs (`+runColumns+`)
+		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)`,
+		r.Seq, r.Tenant, r.ID, closedKey(r), r.URL, int64(r.State), r.EndedAt, r.Init.Rnd, r.LogLen, r.MaxStep, r.CallerIP,
+		r.DLQ, int64(r.Failure), r.FailureCall, headerText(r.Header), settings, r.Response)
+	return err
+}
+
+func (t *tx) UpdateRun(r *engine.Run) error {
+	settings, err := settingsText(&r.Settings)
+	if err != nil {
+		return err
+	}
+	return must(t.exec(`
+		update runs set closed = $1, state = $2, ended_at = $3, log_len = $4, max_step = $5, dlq = $6, failure = $7,
+			failure_call = $8, header = $9, settings = $10, response = $11 where seq = $12`,
+		closedKey(r), int64(r.State), r.EndedAt, r.LogLen, r.MaxStep, r.DLQ, int64(r.Failure),
+		r.FailureCall, headerText(r.Header), settings, r.Response, r.Seq))
+}
+
+func (t *tx) AdvanceRun(r *engine.Run) error {
+	return must(t.exec(`update runs set log_len = $1, max_step = $2 where seq = $3`, r.LogLen, r.MaxStep, r.Seq))
+}
+
+func (t *tx) Run(seq int64) (*engine.Run, error) {
+	return one(t, scanRun, `select `+runColumns+` from runs where seq = $1`, seq)
+}
+
+func (t *tx) RunByID(tenant int64, id string) (*engine.Run, error) {
+	return one(t, scanRun, `select `+runColumns+` from runs where tenant = $1 and id = $2 order by seq desc limit 1`, tenant, id)
+}
+
+func (t *tx) LockRun(seq int64) (*engine.Run, error) {
+	return one(t, scanRun, `select `+runColumns+` from runs where seq = $1`+t.forUpdate, seq)
+}
+
+func (t *tx) LockActiveRun(tenant int64, id string) (*engine.Run, error) {
+	return one(t, scanRun, `select `+runColumns+` from runs where tenant = $1 and id = $2 and closed = 0`+t.forUpdate, tenant, id)
+}
+
+func (t *tx) ListRuns(tenant int64, p engine.Page) ([]*engine.Run, error) {
+	const where = `select ` + runColumns + ` from runs where seq >= $1 and seq < $2 and tenant = $3 `
+	if p.Newest {
+		return collect(t, scanRun, where+`order by seq desc limit $4`, p.From, p.To, tenant, p.Limit)
+	}
+	return collect(t, scanRun, where+`order by seq limit $4`, p.From, p.To, tenant, p.Limit)
+}
+
+func (t *tx) ListActiveRuns(tenant int64, p engine.Page) ([]*engine.Run, error) {
+	return collect(t, scanRun, `
+		select `+runColumns+` from runs where state = 1 and seq >= $1 and seq < $2 and tenant = $3 order by seq limit $4`,
+		p.From, p.To, tenant, p.Limit)
+}
+
+const logColumns = `run, idx, seq, rnd, call_type, step_id, target_step, body`
+
+func scanLog(r *sql.Rows) (*engine.LogEntry, error) {
+	var e engine.LogEntry
+	var callType string
+	err := r.Scan(&e.Run, &e.Index, &e.Message.Seq, &e.Message.Rnd, &callType, &e.StepID, &e.TargetStep, &e.Body)
+	e.CallType = wire.CallType(callType)
+	return &e, err
+}
+
+func (t *tx) InsertLog(e *engine.LogEntry) error {
+	_, err := t.exec(`insert into run_log (`+logColumns+`) values ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		e.Run, e.Index, e.Message.Seq, e.Message.Rnd, string(e.CallType), e.StepID, e.TargetStep, e.Body)
+	return err
+}
+
+func (t *tx) Log(run int64, from, to int) ([]*engine.LogEntry, error) {
+	return collect(t, scanLog, `select `+logColumns+` from run_log where run = $1 and idx >= $2 and idx <= $3 order by idx`,
+		run, from, to)
+}
+
+func (t *tx) LogStep(run int64, stepID, targetStep int, callType wire.CallType) (*engine.LogEntry, error) {
+	return one(t, scanLog, `
+		select `+logColumns+` from run_log
+		where run = $1 and step_id = $2 and target_step = $3 and call_type = $4 order by idx limit 1`,
+		run, stepID, targetStep, string(callType))
+}
+
+func (t *tx) PendingOfRun(run int64) ([]*engine.Message, error) {
+	return collect(t, scanMessage, `
+		select `+messageColumns+` from messages
+		where seq in (select seq from run_log where run = $1) and state = 2 order by seq`, run)
+}
