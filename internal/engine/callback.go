@@ -98,6 +98,8 @@ func (c *change) callBackRun(run *Run, f *flight) error {
 		m.MaxRetries = *cfg.Retries // the call's own retries are not the endpoint's
 	}
 	c.inherit(m, run, &cfg)
+	of := &f.message.Settings
+	m.Settings.StepID, m.Settings.StepName, m.Settings.Concurrent = of.StepID, of.StepName, of.Concurrent
 	return c.appendLog(run, &LogEntry{Run: run.Seq, CallType: wire.CallFrom, Body: text}, m)
 }
 

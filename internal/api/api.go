@@ -1,0 +1,333 @@
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"github.com/signposthq/signpost/internal/engine"
+	"github.com/signposthq/signpost/internal/wire"
+)
+
+// Handler serves /v2.
+type Handler struct {
+	engine   *engine.Engine
+	log      *slog.Logger
+	draining atomic.Bool
+}
+
+// New makes a Handler. log may be nil.
+func New(e *engine.Engine, log *slog.Logger) *Handler {
+	if log == nil {
+		log = slog.Default()
+	}
+	return &Handler{engine: e, log: log}
+}
+
+// Drain makes the handler refuse new messages with 503. What a workflow
+// endpoint still has to say of a step under way is accepted.
+func (h *Handler) Drain() { h.draining.Store(true) }
+
+// request is an API request on its way to the engine.
+type request struct {
+	*http.Request
+	handler *Handler
+	writer  http.ResponseWriter
+	tenant  *engine.Tenant
+	params  []string // of the pattern, in order, decoded; a tail is raw
+	query   url.Values
+}
+
+// route is one line of the API. In a pattern, "{x}" is one path segment and a
+// last "{x...}" is the raw rest of the path, which nothing may clean or decode.
+type route struct {
+	method  string
+	pattern string
+	open    bool // no token needed
+	handle  func(*request) (any, error)
+}
+
+// routes are matched in order. Static segments match in any case, and a
+// trailing slash does not matter (protocol: ground rules).
+var routes = []route{
+	{"POST", "/v2/publish/{destination...}", false, publish},
+	{"POST", "/v2/batch", false, batch},
+	{"POST", "/v2/batch/trigger", false, batchTrigger},
+	{"POST", "/v2/trigger/{destination...}", false, trigger},
+
+	{"GET", "/v2/messages/{id}", false, getMessage},
+	{"DELETE", "/v2/messages/{id}", false, cancelMessage},
+	{"DELETE", "/v2/messages", false, cancelMessages},
+
+	{"GET", "/v2/events", false, listEvents},
+	{"GET", "/v2/logs", false, listLogs},
+
+	{"GET", "/v2/dlq", false, listDLQ},
+	{"DELETE", "/v2/dlq", false, deleteDLQ},
+	{"POST", "/v2/dlq/retry", false, retryDLQ},
+	{"POST", "/v2/dlq/retry/{id}", false, retryDLQEntry},
+	{"GET", "/v2/dlq/{id}", false, getDLQEntry},
+	{"DELETE", "/v2/dlq/{id}", false, deleteDLQEntry},
+
+	{"GET", "/v2/keys", false, getKeys},
+	{"POST", "/v2/keys/rotate", false, rotateKeys},
+	{"POST", "/v2/rotate", false, rotateKeys},
+
+	{"GET", "/v2/workflows/logs", false, listRuns},
+	{"GET", "/v2/workflows/events", false, listRunEvents},
+	{"DELETE", "/v2/workflows/runs", false, cancelRuns},
+	{"GET", "/v2/workflows/runs/{id}", false, getRunLog},
+	{"DELETE", "/v2/workflows/runs/{id}", false, endRun},
+
+	{"GET", "/v2/liveness", true, alive},
+	{"GET", "/v2/readiness", true, ready},
+}
+
+// later are the parts of the API that this version does not have.
+var later = map[string]string{
+	"enqueue": "queues", "queues": "queues", "topics": "URL groups", "schedules": "schedules",
+	"flowcontrol": "flow control", "globalparallelism": "flow control",
+	"notify": "waiting for events", "wait": "waiting for events", "waiters": "waiting for events",
+	"workflows": "this part of workflow management",
+}
+
+// pattern is a route's pattern, split once.
+type pattern struct {
+	segments []string
+	tail     bool
+}
+
+var patterns = func() []pattern {
+	out := make([]pattern, len(routes))
+	for i, r := range routes {
+		p := strings.TrimPrefix(r.pattern, "/")
+		tail := strings.HasSuffix(p, "...}")
+		if tail {
+			p = p[:strings.LastIndexByte(p, '/')]
+		}
+		out[i] = pattern{strings.Split(p, "/"), tail}
+	}
+	return out
+}()
+
+// match compares a raw path with the pattern.
+func (p *pattern) match(path string) (params []string, ok bool) {
+	rest := strings.TrimPrefix(path, "/")
+	for i, want := range p.segments {
+		segment, after, more := strings.Cut(rest, "/")
+		switch {
+		case want[0] == '{':
+			value, err := url.PathUnescape(segment)
+			if err != nil || value == "" {
+				return nil, false
+			}
+			params = append(params, value)
+		case !strings.EqualFold(segment, want):
+			return nil, false
+		}
+		rest = after
+		if last := i == len(p.segments)-1; !more && !last {
+			return nil, false
+		} else if last && p.tail {
+			return append(params, rest), true
+		}
+	}
+	return params, rest == ""
+}
+
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer func() {
+		if v := recover(); v != nil {
+			if v == http.ErrAbortHandler {
+				panic(v)
+			}
+			h.log.Error("panic in API handler", "panic", v, "stack", string(debug.Stack()))
+			writeError(w, http.StatusInternalServerError, "internal error")
+		}
+	}()
+	path, rawQuery := splitURI(r)
+	found, params, allowed := find(r.Method, path)
+	if found == nil {
+		h.notFound(w, r.Method, path, allowed)
+		return
+	}
+	query, err := url.ParseQuery(rawQuery)
+	if err != nil && !strings.HasSuffix(found.pattern, "...}") {
+		writeError(w, http.StatusBadRequest, "query: expected key=value pairs joined by &, percent-encoded")
+		return
+	}
+	r.URL.RawQuery = rawQuery
+	req := &request{Request: r, handler: h, writer: w, params: params, query: query}
+	if !found.open {
+		req.tenant, err = h.engine.Authenticate(r.Context(), token(r, query))
+		if err != nil {
+			h.fail(req, err)
+			return
+		}
+		query.Del("qstash_token")
+	}
+	answer, err := found.handle(req)
+	if err != nil {
+		h.fail(req, err)
+		return
+	}
+	writeJSON(w, answer)
+}
+
+// splitURI takes path and query as they came: net/http's own parsing is right,
+// but its URL no longer has every byte.
+func splitURI(r *http.Request) (path, query string) {
+	uri := r.RequestURI
+	if !strings.HasPrefix(uri, "/") { // an absolute URI, as sent to proxies
+		uri = r.URL.EscapedPath()
+		return uri, r.URL.RawQuery
+	}
+	path, query, _ = strings.Cut(uri, "?")
+	return path, query
+}
+
+func find(method, path string) (found *route, params []string, allowed []string) {
+	for i := range routes {
+		params, ok := patterns[i].match(path)
+		if !ok {
+			continue
+		}
+		if routes[i].method == method {
+			return &routes[i], params, nil
+		}
+		allowed = append(allowed, routes[i].method)
+	}
+	return nil, nil, allowed
+}
+
+func (h *Handler) notFound(w http.ResponseWriter, method, path string, allowed []string) {
+	if len(allowed) > 0 {
+		w.Header().Set("Allow", strings.Join(allowed, ", "))
+		writeError(w, http.StatusMethodNotAllowed, "method "+method+" is not allowed here, only "+strings.Join(allowed, ", "))
+		return
+	}
+	segments := strings.Split(strings.ToLower(path), "/")
+	if len(segments) > 2 && segments[1] == "v2" {
+		if what := later[segments[2]]; what != "" {
+			writeError(w, http.StatusNotFound, "this version of Signpost does not have "+what)
+			return
+		}
+	}
+	writeError(w, http.StatusNotFound, "no such route: "+method+" "+path)
+}
+
+// token is the bearer token; the header wins over the query.
+func token(r *http.Request, query url.Values) string {
+	if auth := r.Header.Get("Authorization"); auth != "" {
+		scheme, value, _ := strings.Cut(auth, " ")
+		if strings.EqualFold(scheme, "Bearer") {
+			return strings.TrimSpace(value)
+		}
+		return ""
+	}
+	return query.Get("qstash_token")
+}
+
+// callerIP is the peer's address without its port.
+func (r *request) callerIP() string {
+	if at, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		return at.Addr().Unmap().WithZone("").String()
+	}
+	host, _, _ := net.SplitHostPort(r.RemoteAddr)
+	return host
+}
+
+// statuses say which HTTP status a class of error is.
+var statuses = map[engine.Code]int{
+	engine.Invalid:      http.StatusBadRequest,
+	engine.Unauthorized: http.StatusUnauthorized,
+	engine.NotFound:     http.StatusNotFound,
+	engine.Precondition: http.StatusPreconditionFailed,
+	engine.TooLarge:     http.StatusRequestEntityTooLarge,
+	engine.Unavailable:  http.StatusServiceUnavailable,
+}
+
+// fail answers an error. What is not an engine's or the wire's stays inside,
+// logged here and nowhere else.
+func (h *Handler) fail(r *request, err error) {
+	if e, ok := errors.AsType[*wire.Error](err); ok {
+		writeError(r.writer, http.StatusBadRequest, e.Error())
+		return
+	}
+	status := statuses[engine.ErrorCode(err)]
+	switch {
+	case status == 0 && r.Context().Err() != nil:
+		return // the caller has gone
+	case status == 0:
+		path, _, _ := strings.Cut(r.RequestURI, "?")
+		h.log.Error("API request failed", "method", r.Method, "path", path, "error", err)
+		writeError(r.writer, http.StatusInternalServerError, "internal error")
+		return
+	case status == http.StatusUnauthorized:
+		r.writer.Header().Set("WWW-Authenticate", "Bearer")
+	case status == http.StatusServiceUnavailable:
+		r.writer.Header().Set("Retry-After", "5")
+	case status == http.StatusRequestEntityTooLarge:
+		r.writer.Header().Set("Connection", "close") // the rest of the body is not wanted
+	}
+	if e, ok := errors.AsType[*engine.Error](err); ok {
+		writeError(r.writer, status, e.Message)
+	}
+}
+
+// reply is an answer with a status other than 200.
+type reply struct {
+	status int
+	body   any
+}
+
+// rawJSON is an answer that is encoded already.
+type rawJSON []byte
+
+func writeJSON(w http.ResponseWriter, answer any) {
+	status := http.StatusOK
+	if r, ok := answer.(reply); ok {
+		status, answer = r.status, r.body
+	}
+	body, ok := answer.(rawJSON)
+	if !ok {
+		encoded, err := json.Marshal(answer)
+		if err != nil {
+			writeError(w, http.StatusInternalServerError, "internal error")
+			return
+		}
+		body = encoded
+	}
+	header := w.Header()
+	header["Content-Type"] = jsonType
+	header["Content-Length"] = []string{strconv.Itoa(len(body))}
+	w.WriteHeader(status)
+	w.Write(body)
+}
+
+var jsonType = []string{"application/json"}
+
+func writeError(w http.ResponseWriter, status int, message string) {
+	writeJSON(w, reply{status, struct {
+		Error string `json:"error"`
+	}{message}})
+}
+
+func alive(*request) (any, error) { return struct{}{}, nil }
+
+func ready(r *request) (any, error) {
+	if r.handler.draining.Load() {
+		return nil, errDraining
+	}
+	return struct{}{}, nil
+}
+
+var errDraining = &engine.Error{Code: engine.Unavailable, Message: "the server is shutting down"}

@@ -1,0 +1,152 @@
+package api
+
+import (
+	"net/http"
+	"strconv"
+
+	"github.com/signposthq/signpost/client"
+	"github.com/signposthq/signpost/internal/engine"
+	"github.com/signposthq/signpost/internal/wire"
+)
+
+var dlqFilters = []string{
+	"dlqIds", "dlqId", "messageId", "url", "label", "callerIp", "callerIP", "fromDate", "toDate", "responseStatus",
+	"topicName", "queueName", "scheduleId", "flowControlKey", "source", "count", "cursor", "order",
+}
+
+// selectDLQ reads what a list or bulk operation is about.
+func (r *request) selectDLQ(strict bool) (sel engine.DLQFilter, f *filters, count int, err error) {
+	if f, err = r.filters(strict, dlqFilters...); err != nil {
+		return sel, nil, 0, err
+	}
+	sel.IDs = f.list("dlqIds", "dlqId")
+	sel.Message = f.messages()
+	sel.Message.IDs = f.list("messageId")
+	for _, text := range f.list("responseStatus") {
+		status, err := strconv.Atoi(text)
+		if err != nil {
+			return sel, nil, 0, invalid("responseStatus: expected a number such as 500, got %q", text)
+		}
+		sel.Statuses = append(sel.Statuses, status)
+	}
+	if sel.From, sel.To, err = f.dates(); err != nil {
+		return sel, nil, 0, err
+	}
+	switch source := f.Get("source"); source {
+	case "":
+	case "workflow", "qstash":
+		isRun := source == "workflow"
+		sel.Workflow = &isRun
+	default:
+		return sel, nil, 0, invalid("source: expected workflow or qstash, got %q", source)
+	}
+	count, err = f.count(100)
+	return sel, f, count, err
+}
+
+func listDLQ(r *request) (any, error) {
+	sel, f, count, err := r.selectDLQ(false)
+	if err != nil {
+		return nil, err
+	}
+	newest, err := f.newest(false)
+	if err != nil {
+		return nil, err
+	}
+	page, next, err := r.handler.engine.DLQ(r.Context(), r.tenant, sel, newest, f.Get("cursor"), count)
+	if err != nil {
+		return nil, err
+	}
+	out := client.DLQPage{Cursor: next}
+	for _, d := range page {
+		out.Messages = append(out.Messages, dlqJSON(d))
+	}
+	return out, nil
+}
+
+func dlqJSON(d *engine.DeadMessage) client.DLQMessage {
+	out := client.DLQMessage{
+		Message: messageJSON(d.Message), DLQID: engine.DLQID(d.Entry.Seq),
+		ResponseStatus: d.Entry.Status, ResponseHeader: d.Entry.Header,
+	}
+	out.SetResponseBody(d.Entry.Body)
+	if d.Run != nil {
+		out.WorkflowRunID, out.WorkflowURL = d.Run.ID, d.Run.URL
+		out.WorkflowCreatedAt = engine.Millis(d.Run.Seq)
+		if state := failureStates[d.Run.Failure]; state != "" {
+			out.FailureFunctionState = state
+			out.FailureCallbackInfo = &client.FailureCallbackInfo{State: state}
+		}
+	}
+	return out
+}
+
+func getDLQEntry(r *request) (any, error) {
+	d, err := r.handler.engine.DLQEntry(r.Context(), r.tenant, r.params[0])
+	if err != nil {
+		return nil, err
+	}
+	return dlqJSON(d), nil
+}
+
+func deleteDLQEntry(r *request) (any, error) {
+	if err := r.handler.engine.DeleteDLQEntry(r.Context(), r.tenant, r.params[0]); err != nil {
+		return nil, err
+	}
+	return client.DLQDeleteResponse{Deleted: 1}, nil
+}
+
+func deleteDLQ(r *request) (any, error) {
+	sel, f, count, err := r.selectDLQ(true)
+	if err != nil {
+		return nil, err
+	}
+	n, next, err := r.handler.engine.DeleteDLQ(r.Context(), r.tenant, sel, f.Get("cursor"), count)
+	if err != nil {
+		return nil, err
+	}
+	return client.DLQDeleteResponse{Deleted: n, Cursor: next}, nil
+}
+
+// overrides reads the settings that a retry changes.
+func (r *request) overrides() (wire.Config, error) {
+	h := r.Header.Clone()
+	h.Del("Content-Type") // of this request, which has nothing to say
+	cfg, err := wire.ParseConfig(h)
+	if h.Get(wire.HeaderMethod) == "" {
+		cfg.Method = ""
+	}
+	return cfg, err
+}
+
+func retryDLQEntry(r *request) (any, error) {
+	over, err := r.overrides()
+	if err != nil {
+		return nil, err
+	}
+	p, err := r.handler.engine.RetryDLQEntry(r.Context(), r.tenant, r.params[0], over)
+	if err != nil {
+		return nil, err
+	}
+	return reply{http.StatusCreated, publishResponse(&p)}, nil
+}
+
+func retryDLQ(r *request) (any, error) {
+	sel, f, count, err := r.selectDLQ(true)
+	if err != nil {
+		return nil, err
+	}
+	over, err := r.overrides()
+	if err != nil {
+		return nil, err
+	}
+	retried, next, err := r.handler.engine.RetryDLQ(r.Context(), r.tenant, sel, over, f.Get("cursor"), count)
+	if err != nil {
+		return nil, err
+	}
+	out := client.DLQRetryResponse{Cursor: next}
+	for i := range retried {
+		out.Responses = append(out.Responses, publishResponse(&retried[i]))
+	}
+	return reply{http.StatusCreated, out}, nil
+}

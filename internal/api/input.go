@@ -1,0 +1,176 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/signposthq/signpost/internal/engine"
+	"github.com/signposthq/signpost/internal/wire"
+)
+
+// body reads the request's body, at most limit bytes; more is refused before
+// it is read where its length was announced.
+func (r *request) body(limit int64) ([]byte, error) {
+	tooLarge := &engine.Error{Code: engine.TooLarge, Message: fmt.Sprintf("body: at most %d bytes are accepted", limit)}
+	if r.ContentLength > limit {
+		return nil, tooLarge
+	}
+	limited := http.MaxBytesReader(r.writer, r.Body, limit)
+	var body []byte
+	var err error
+	if r.ContentLength >= 0 {
+		body = make([]byte, r.ContentLength)
+		_, err = io.ReadFull(limited, body)
+	} else {
+		body, err = io.ReadAll(limited)
+	}
+	if _, over := errors.AsType[*http.MaxBytesError](err); over {
+		return nil, tooLarge
+	}
+	if err != nil {
+		return nil, &engine.Error{Code: engine.Invalid, Message: "body: it ended early"}
+	}
+	return body, nil
+}
+
+// filters are the query parameters of a list or bulk operation. For those that
+// older clients send in a JSON body, the body's fields are added.
+type filters struct {
+	url.Values
+	known []string
+}
+
+const filterBody = 1 << 20
+
+// filters reads them. Where a mistyped name would mean "everything", strict
+// refuses names that are not known.
+func (r *request) filters(strict bool, known ...string) (*filters, error) {
+	f := &filters{Values: r.query, known: known}
+	if r.Method != http.MethodGet {
+		if err := f.addBody(r); err != nil {
+			return nil, err
+		}
+	}
+	if !strict {
+		return f, nil
+	}
+	for name := range f.Values {
+		if !slices.Contains(known, name) && name != "api" {
+			slices.Sort(known)
+			return nil, invalid("%s: not a parameter of this request, which takes %s", name, strings.Join(known, ", "))
+		}
+	}
+	return f, nil
+}
+
+func (f *filters) addBody(r *request) error {
+	body, err := r.body(filterBody)
+	if err != nil || len(bytes.TrimSpace(body)) == 0 {
+		return err
+	}
+	var fields map[string]any
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.UseNumber()
+	if err := decoder.Decode(&fields); err != nil {
+		return invalid("body: expected a JSON object of filters")
+	}
+	for name, value := range fields {
+		list, isList := value.([]any)
+		if !isList {
+			list = []any{value}
+		} else if len(list) == 0 {
+			return invalid("%s: an empty list selects nothing; leave the field out to select everything", name)
+		}
+		for _, v := range list {
+			switch v := v.(type) {
+			case nil:
+			case string:
+				f.Add(name, v)
+			case json.Number:
+				f.Add(name, v.String())
+			case bool:
+				f.Add(name, strconv.FormatBool(v))
+			default:
+				return invalid("%s: expected a string, a number or a list of those", name)
+			}
+		}
+	}
+	return nil
+}
+
+func invalid(format string, args ...any) error {
+	return &engine.Error{Code: engine.Invalid, Message: fmt.Sprintf(format, args...)}
+}
+
+// list is all values of a parameter, repeated or separated by commas.
+func (f *filters) list(names ...string) []string {
+	var out []string
+	for _, name := range names {
+		out = append(out, wire.FilterValues(f.Values[name])...)
+	}
+	return out
+}
+
+// integer is a parameter's value, def when it is not given.
+func (f *filters) integer(name string, def, least int64) (int64, error) {
+	text := f.Get(name)
+	if text == "" {
+		return def, nil
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < least {
+		return 0, invalid("%s: expected a whole number of at least %d, got %q", name, least, text)
+	}
+	return n, nil
+}
+
+// count is the size of a page: most when not given, and never more.
+func (f *filters) count(most int64) (int, error) {
+	n, err := f.integer("count", most, 1)
+	return int(min(n, most)), err
+}
+
+// dates are fromDate and toDate, Unix milliseconds, inclusive; 0 when open.
+func (f *filters) dates() (from, to int64, err error) {
+	if from, err = f.integer("fromDate", 0, 0); err != nil {
+		return 0, 0, err
+	}
+	to, err = f.integer("toDate", 0, 0)
+	return from, to, err
+}
+
+// newest reads the order of a list.
+func (f *filters) newest(def bool) (bool, error) {
+	switch order := f.Get("order"); order {
+	case "":
+		return def, nil
+	case "latestFirst":
+		return true, nil
+	case "earliestFirst":
+		return false, nil
+	default:
+		return false, invalid("order: expected latestFirst or earliestFirst, got %q", order)
+	}
+}
+
+// messageFilters are the parameters that select messages.
+var messageFilters = []string{
+	"url", "host", "path", "label", "callerIp", "callerIP", "fromDate", "toDate",
+	"topicName", "queueName", "scheduleId", "flowControlKey",
+}
+
+func (f *filters) messages() engine.MessageFilter {
+	return engine.MessageFilter{
+		URLs: f.list("url"), Hosts: f.list("host"), Paths: f.list("path"),
+		Labels: f.list("label"), CallerIPs: f.list("callerIp", "callerIP"),
+		Elsewhere: len(f.list("topicName", "queueName", "scheduleId", "flowControlKey")) > 0,
+	}
+}

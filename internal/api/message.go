@@ -1,0 +1,90 @@
+package api
+
+import (
+	"encoding/base64"
+	"unicode/utf8"
+
+	"github.com/signposthq/signpost/client"
+	"github.com/signposthq/signpost/internal/engine"
+)
+
+func getMessage(r *request) (any, error) {
+	m, err := r.handler.engine.Message(r.Context(), r.tenant, r.params[0])
+	if err != nil {
+		return nil, err
+	}
+	return messageJSON(m), nil
+}
+
+func messageJSON(m *engine.Message) client.Message {
+	s := &m.Settings
+	out := client.Message{
+		MessageID: m.String(), URL: m.URL, Method: m.Method, Header: m.Header,
+		MaxRetries: m.MaxRetries, RetryDelayExpression: s.RetryDelay,
+		NotBefore: m.NotBefore, CreatedAt: engine.Millis(m.Seq), CallerIP: m.CallerIP,
+		Labels: s.Labels, Label: first(s.Labels),
+	}
+	out.SetBody(m.Body)
+	if s.Callback != nil {
+		out.Callback, out.CallbackHeader = s.Callback.URL, s.Callback.Header
+	}
+	if s.FailureCallback != nil {
+		out.FailureCallback, out.FailureCallbackHeader = s.FailureCallback.URL, s.FailureCallback.Header
+	}
+	return out
+}
+
+func first(list []string) string {
+	if len(list) == 0 {
+		return ""
+	}
+	return list[0]
+}
+
+// text is bytes as a JSON string: what is not UTF-8 becomes base64.
+func text(b []byte) string {
+	if utf8.Valid(b) {
+		return string(b)
+	}
+	return base64.StdEncoding.EncodeToString(b)
+}
+
+func cancelMessage(r *request) (any, error) {
+	if err := r.handler.engine.CancelMessage(r.Context(), r.tenant, r.params[0]); err != nil {
+		return nil, err
+	}
+	return client.CancelResponse{Cancelled: 1}, nil
+}
+
+func cancelMessages(r *request) (any, error) {
+	f, err := r.filters(true, append([]string{"messageIds", "messageId", "count"}, messageFilters...)...)
+	if err != nil {
+		return nil, err
+	}
+	selected := f.messages()
+	selected.IDs = f.list("messageIds", "messageId")
+	if selected.From, selected.To, err = f.dates(); err != nil {
+		return nil, err
+	}
+	limit, err := f.integer("count", 0, 1)
+	if err != nil {
+		return nil, err
+	}
+	n, err := r.handler.engine.CancelMessages(r.Context(), r.tenant, selected, int(limit))
+	if err != nil {
+		return nil, err
+	}
+	return client.CancelResponse{Cancelled: n}, nil
+}
+
+func getKeys(r *request) (any, error) {
+	return client.SigningKeys{Current: r.tenant.CurrentKey, Next: r.tenant.NextKey}, nil
+}
+
+func rotateKeys(r *request) (any, error) {
+	t, err := r.handler.engine.RotateKeys(r.Context(), r.tenant)
+	if err != nil {
+		return nil, err
+	}
+	return client.SigningKeys{Current: t.CurrentKey, Next: t.NextKey}, nil
+}

@@ -1,0 +1,153 @@
+package api
+
+import (
+	"net/http"
+	"strconv"
+
+	"github.com/signposthq/signpost/client"
+	"github.com/signposthq/signpost/internal/engine"
+	"github.com/signposthq/signpost/internal/wire"
+)
+
+// publish accepts one message: POST /v2/publish/{destination}.
+func publish(r *request) (any, error) {
+	p, err := r.publish(r.params[0])
+	if err != nil {
+		return nil, err
+	}
+	out, err := r.accept([]engine.Publish{p})
+	if err != nil {
+		return nil, err
+	}
+	answer := publishResponse(&out[0])
+	if out[0].Deduplicated {
+		return reply{http.StatusAccepted, answer}, nil
+	}
+	return answer, nil
+}
+
+func publishResponse(p *engine.Published) client.PublishResponse {
+	return client.PublishResponse{MessageID: p.MessageID, URL: p.URL, Deduplicated: p.Deduplicated}
+}
+
+// publish reads a destination, its settings and the body. The settings come
+// first: a request that is refused for them need not send its body.
+func (r *request) publish(tail string) (engine.Publish, error) {
+	dest, settings, err := wire.CutDestination(tail, r.URL.RawQuery)
+	if err != nil {
+		return engine.Publish{}, err
+	}
+	cfg, err := wire.ParseConfig(wire.MergeSettings(r.Header, settings))
+	if err != nil {
+		return engine.Publish{}, err
+	}
+	body, err := r.body(r.handler.engine.Limits().MaxBody)
+	if err != nil {
+		return engine.Publish{}, err
+	}
+	return engine.Publish{Destination: dest, Config: cfg, Body: body, CallerIP: r.callerIP()}, nil
+}
+
+// accept hands messages to the engine. While the server shuts down, only what
+// active runs append is taken.
+func (r *request) accept(items []engine.Publish) ([]engine.Published, error) {
+	if r.handler.draining.Load() {
+		for i := range items {
+			if w := &items[i].Config.Workflow; w.Init || w.RunID == "" {
+				return nil, errDraining
+			}
+		}
+	}
+	return r.handler.engine.Publish(r.Context(), r.tenant, items)
+}
+
+// batchFactor is how many of the largest messages one batch may hold.
+const batchFactor = 10
+
+// batchItems reads a batch. One bad item refuses them all, by its place.
+func (r *request) batchItems() ([]engine.Publish, error) {
+	body, err := r.body(batchFactor * r.handler.engine.Limits().MaxBody)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := wire.ParseBatch(body)
+	if err != nil {
+		return nil, err
+	}
+	items := make([]engine.Publish, len(raw))
+	caller := r.callerIP()
+	for i, item := range raw {
+		at := "[" + strconv.Itoa(i) + "]"
+		if item.Queue != "" {
+			return nil, &wire.Error{Field: at + ".queue", Message: "this version of Signpost does not have queues"}
+		}
+		cfg, err := wire.ParseConfig(item.Header)
+		if err != nil {
+			return nil, wire.Within(at+".headers", err)
+		}
+		items[i] = engine.Publish{Destination: item.Destination, Config: cfg, Body: item.Body, CallerIP: caller}
+	}
+	return items, nil
+}
+
+// batch accepts several messages, all or none: POST /v2/batch.
+func batch(r *request) (any, error) {
+	items, err := r.batchItems()
+	if err != nil {
+		return nil, err
+	}
+	out, err := r.accept(items)
+	if err != nil {
+		return nil, err
+	}
+	answer := make([]client.PublishResponse, len(out))
+	for i := range out {
+		answer[i] = publishResponse(&out[i])
+	}
+	return answer, nil
+}
+
+// trigger starts a run of whatever endpoint: POST /v2/trigger/{url}.
+func trigger(r *request) (any, error) {
+	p, err := r.publish(r.params[0])
+	if err != nil {
+		return nil, err
+	}
+	out, err := r.startRuns([]engine.Publish{p})
+	if err != nil {
+		return nil, err
+	}
+	return out[0], nil
+}
+
+// batchTrigger starts several: POST /v2/batch/trigger.
+func batchTrigger(r *request) (any, error) {
+	items, err := r.batchItems()
+	if err != nil {
+		return nil, err
+	}
+	out, err := r.startRuns(items)
+	return reply{http.StatusCreated, out}, err
+}
+
+// startRuns asks for what an SDK would have asked for.
+func (r *request) startRuns(items []engine.Publish) ([]client.TriggerResponse, error) {
+	for i := range items {
+		w := &items[i].Config.Workflow
+		w.Init, items[i].ViaTrigger = true, true
+		if len(w.Features) == 0 {
+			w.Features = []string{wire.FeatureLazy, wire.FeatureInitialBody, wire.FeatureDetectTrigger, wire.FeatureTriggerOnConfig}
+		}
+	}
+	out, err := r.accept(items)
+	if err != nil {
+		return nil, err
+	}
+	answers := make([]client.TriggerResponse, len(out))
+	for i, p := range out {
+		answers[i] = client.TriggerResponse{
+			WorkflowRunID: p.RunID, WorkflowCreatedAt: p.RunCreatedAt, Deduplicated: p.Deduplicated,
+		}
+	}
+	return answers, nil
+}

@@ -1,0 +1,260 @@
+package api
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/signposthq/signpost/client"
+	"github.com/signposthq/signpost/internal/engine"
+	"github.com/signposthq/signpost/internal/wire"
+)
+
+// getRunLog answers a run's whole log: GET /v2/workflows/runs/{id}.
+func getRunLog(r *request) (any, error) {
+	log, err := r.handler.engine.RunLog(r.Context(), r.tenant, r.params[0])
+	if err != nil {
+		return nil, err
+	}
+	return rawJSON(engine.EncodeLog(nil, log)), nil
+}
+
+// endRun finishes a run with a result (cancel=false) or cancels it.
+func endRun(r *request) (any, error) {
+	cancel := true
+	if text := r.query.Get("cancel"); text != "" {
+		var err error
+		if cancel, err = strconv.ParseBool(text); err != nil {
+			return nil, invalid("cancel: expected true or false, got %q", text)
+		}
+	}
+	e, id := r.handler.engine, r.params[0]
+	if cancel {
+		canceled, err := e.CancelRun(r.Context(), r.tenant, id)
+		if err != nil {
+			return nil, err
+		}
+		n := 0
+		if canceled {
+			n = 1
+		}
+		return client.CancelResponse{Cancelled: n}, nil
+	}
+	result, err := r.body(e.Limits().MaxBody)
+	if err != nil {
+		return nil, err
+	}
+	return struct{}{}, e.FinishRun(r.Context(), r.tenant, id, result)
+}
+
+// cancelRuns cancels by ids, by filters or all: DELETE /v2/workflows/runs.
+func cancelRuns(r *request) (any, error) {
+	f, err := r.filters(true, "workflowRunIds", "workflowRunId", "workflowUrl", "workflowUrlExactMatch",
+		"label", "fromDate", "toDate", "callerIp", "flowControlKey", "count")
+	if err != nil {
+		return nil, err
+	}
+	sel := engine.RunFilter{
+		IDs: f.list("workflowRunIds", "workflowRunId"), Labels: f.list("label"), CallerIPs: f.list("callerIp"),
+	}
+	if exact, _ := strconv.ParseBool(f.Get("workflowUrlExactMatch")); exact {
+		sel.URLs = f.list("workflowUrl")
+	} else {
+		sel.URLPrefix = f.Get("workflowUrl")
+	}
+	if sel.From, sel.To, err = f.dates(); err != nil {
+		return nil, err
+	}
+	limit, err := f.integer("count", 0, 1)
+	if err != nil {
+		return nil, err
+	}
+	if f.Get("flowControlKey") != "" {
+		return client.CancelResponse{}, nil // no run has one yet
+	}
+	n, err := r.handler.engine.CancelRuns(r.Context(), r.tenant, sel, int(limit))
+	if err != nil {
+		return nil, err
+	}
+	return client.CancelResponse{Cancelled: n}, nil
+}
+
+// listRunEvents is the path the official SDK lists runs by.
+func listRunEvents(r *request) (any, error) {
+	if r.query.Get("groupBy") != "workflowRunId" {
+		return nil, invalid("groupBy: expected workflowRunId; this version of Signpost does not list a run's events singly")
+	}
+	return listRuns(r)
+}
+
+var runStates = map[string]engine.RunState{
+	string(client.RunStarted): engine.RunStarted, string(client.RunSuccess): engine.RunSuccess,
+	string(client.RunFailed): engine.RunFailed, string(client.RunCanceled): engine.RunCanceled,
+}
+
+// listRuns lists the histories of runs: GET /v2/workflows/logs.
+func listRuns(r *request) (any, error) {
+	f, err := r.filters(false)
+	if err != nil {
+		return nil, err
+	}
+	sel := engine.RunFilter{
+		IDs: f.list("workflowRunId"), URLs: f.list("workflowUrl"), Labels: f.list("label"),
+		CallerIPs: f.list("callerIp"), MessageID: f.Get("messageId"),
+	}
+	for _, ref := range f.list("workflowRuns") {
+		id, at, _ := strings.Cut(ref, "@")
+		ms, err := strconv.ParseInt(at, 10, 64)
+		if err != nil {
+			return nil, invalid("workflowRuns: expected id@createdAt, got %q", ref)
+		}
+		sel.IDsAt = append(sel.IDsAt, engine.RunRef{ID: id, CreatedAt: ms})
+	}
+	for _, name := range f.list("state") {
+		state, ok := runStates[name]
+		if !ok {
+			return nil, invalid("state: expected RUN_STARTED, RUN_SUCCESS, RUN_FAILED or RUN_CANCELED, got %q", name)
+		}
+		sel.States = append(sel.States, state)
+	}
+	if sel.From, sel.To, err = f.dates(); err != nil {
+		return nil, err
+	}
+	if sel.CreatedAt, err = f.integer("workflowCreatedAt", 0, 0); err != nil {
+		return nil, err
+	}
+	count, err := f.count(100)
+	if err != nil {
+		return nil, err
+	}
+	if f.Get("count") == "" {
+		count = 10
+	}
+	if f.Get("flowControlKey") != "" {
+		return client.RunsPage{}, nil // no run has one yet
+	}
+	runs, next, err := r.handler.engine.Runs(r.Context(), r.tenant, sel, f.Get("cursor"), count)
+	if err != nil {
+		return nil, err
+	}
+	page := client.RunsPage{Cursor: next}
+	for _, h := range runs {
+		page.Runs = append(page.Runs, runJSON(h))
+	}
+	return page, nil
+}
+
+var (
+	runStateNames = map[engine.RunState]client.RunState{
+		engine.RunStarted: client.RunStarted, engine.RunSuccess: client.RunSuccess,
+		engine.RunFailed: client.RunFailed, engine.RunCanceled: client.RunCanceled,
+	}
+	failureStates = map[engine.FailureState]client.CallbackState{
+		engine.FailureInProgress: client.CallbackInProgress,
+		engine.FailureSuccess:    client.CallbackSuccess, engine.FailureFail: client.CallbackFail,
+	}
+	groupTypes = map[engine.GroupKind]client.GroupType{
+		engine.GroupSequential: client.GroupSequential, engine.GroupParallel: client.GroupParallel,
+		engine.GroupNext: client.GroupNext,
+	}
+	stepStates = map[engine.StepState]client.StepState{
+		engine.StepProgress: client.StepProgress, engine.StepSuccess: client.StepSuccess,
+		engine.StepRetry: client.StepRetry, engine.StepFailed: client.StepFailed, engine.StepCanceled: client.StepCanceled,
+	}
+)
+
+func runJSON(h *engine.RunHistory) client.Run {
+	run := h.Run
+	out := client.Run{
+		WorkflowRunID: run.ID, WorkflowURL: run.URL, State: runStateNames[run.State],
+		CreatedAt: engine.Millis(run.Seq), CompletedAt: run.EndedAt, CallerIP: run.CallerIP,
+		Response: text(run.Response), Labels: run.Settings.Labels, Label: first(run.Settings.Labels),
+	}
+	if run.DLQ != 0 {
+		out.DLQID = engine.DLQID(run.DLQ)
+	}
+	for _, g := range h.Groups {
+		group := client.StepGroup{Type: groupTypes[g.Kind]}
+		for i := range g.Steps {
+			group.Steps = append(group.Steps, stepJSON(run, &g.Steps[i]))
+		}
+		out.Steps = append(out.Steps, group)
+	}
+	if h.Failure != nil {
+		out.FailureFunction = failureJSON(run, h.Failure)
+	}
+	return out
+}
+
+func stepJSON(run *engine.Run, h *engine.StepHistory) client.RunStep {
+	out := client.RunStep{State: stepStates[h.State], NextDeliveryTime: h.NextDue, Errors: errorsJSON(h.Errors)}
+	if m := h.Message; m != nil {
+		out.MessageID, out.Retries, out.RetryDelay = m.String(), m.MaxRetries, m.Settings.RetryDelay
+		out.CreatedAt = engine.Millis(m.Seq)
+	}
+	if h.Entry == nil {
+		return out
+	}
+	s := &h.Step
+	out.StepID, out.StepName, out.StepType = s.StepID, s.StepName, string(s.StepType)
+	out.CallType, out.Concurrent, out.TargetStep = string(h.Entry.CallType), s.Concurrent, s.TargetStep
+	out.MessageID, out.CreatedAt = h.Entry.Message.String(), engine.Millis(h.Entry.Message.Seq)
+	out.SleepFor, out.SleepUntil = s.SleepSeconds(), s.SleepUntilUnix()
+	if s.Out != nil {
+		out.Out = text([]byte(*s.Out))
+	}
+	if h.Entry.Index == 0 {
+		out.Headers = run.Header
+	}
+	if c := h.Call; c != nil {
+		out.CallURL, out.CallMethod, out.CallHeaders, out.CallBody = c.URL, c.Method, c.Header, text(c.Body)
+		addCallResult(&out, s)
+	}
+	return out
+}
+
+// addCallResult shows a call's response beside its result, which holds it.
+func addCallResult(out *client.RunStep, s *wire.Step) {
+	var result struct {
+		Status int         `json:"status"`
+		Body   any         `json:"body"`
+		Header http.Header `json:"header"`
+	}
+	if s.Out == nil || json.Unmarshal([]byte(*s.Out), &result) != nil {
+		return
+	}
+	out.CallResponseStatus, out.CallResponseHeaders = result.Status, result.Header
+	if body, ok := result.Body.(string); ok {
+		out.CallResponseBody = body
+	} else if result.Body != nil {
+		encoded, _ := json.Marshal(result.Body)
+		out.CallResponseBody = string(encoded)
+	}
+}
+
+func errorsJSON(attempts []*engine.Settlement) []client.StepError {
+	var out []client.StepError
+	for _, s := range attempts {
+		out = append(out, client.StepError{
+			Error: s.Error, Body: text(s.Body), Headers: s.Header, Status: s.Status, Time: s.EndedAt,
+		})
+	}
+	return out
+}
+
+func failureJSON(run *engine.Run, f *engine.FailureHistory) *client.FailureFunction {
+	m := f.Message
+	out := &client.FailureFunction{
+		MessageID: m.String(), URL: m.URL, State: failureStates[run.Failure], DLQID: engine.DLQID(run.DLQ),
+		MaxRetries: m.MaxRetries, Errors: errorsJSON(f.Errors),
+	}
+	if s := f.Failed; s != nil {
+		out.FailHeaders, out.FailStatus, out.FailResponse = s.Header, s.Status, text(s.Body)
+	}
+	if s := f.Last; s != nil {
+		out.ResponseStatus, out.ResponseBody, out.ResponseHeaders = s.Status, text(s.Body), s.Header
+		out.NextDeliveryTime = s.NextDue
+	}
+	return out
+}

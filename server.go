@@ -1,0 +1,251 @@
+// Package signpost is the server: it delivers HTTP messages and workflow steps
+// durably, signed, over the QStash and Workflow HTTP APIs.
+//
+// Most people run the binary in cmd/signpost. To run a server inside another
+// program, fill in a [Server] and start it; its zero value listens on
+// 127.0.0.1:8080 and keeps its data in ./signpost-data. Tests use package
+// signposttest.
+package signpost
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/signposthq/signpost/internal/api"
+	"github.com/signposthq/signpost/internal/deliver"
+	"github.com/signposthq/signpost/internal/engine"
+	"github.com/signposthq/signpost/internal/store"
+)
+
+// Memory as Server.Data keeps everything in memory: it is gone after Close.
+const Memory = ":memory:"
+
+// Server is a Signpost server. Its fields may be changed until Start.
+type Server struct {
+	// Addr is the TCP address to listen on; default "127.0.0.1:8080". Port 0
+	// takes a free one, see URL.
+	Addr string
+
+	// Data is the directory of the SQLite database; default "signpost-data".
+	// It is created if need be, and belongs to one process at a time. Memory
+	// keeps nothing.
+	Data string
+
+	// Dev makes a development server: the four well-known users of DevUsers
+	// exist, every destination may be called, and only loopback addresses are
+	// listened on.
+	Dev bool
+
+	// AllowDestinations are networks that messages may go to although they are
+	// private, such as 10.0.0.0/8. Public addresses are always allowed;
+	// loopback, link-local and cloud metadata addresses never (but with Dev).
+	AllowDestinations []netip.Prefix
+
+	// MaxMessageBytes is the largest body of a message; default 10 MiB.
+	MaxMessageBytes int64
+
+	// Concurrency is how many deliveries may be under way at once; default 1000.
+	Concurrency int
+
+	// Retention is how long finished messages and runs are kept; default 7 days.
+	// What is in the DLQ stays until it is taken out.
+	Retention time.Duration
+
+	// Logger gets what operators should know; default slog.Default().
+	Logger *slog.Logger
+
+	// NewTenant, after Start, holds the credentials of the tenant that was
+	// created because there was none. They are told this once: the token is
+	// stored as a hash only.
+	NewTenant *Credentials
+
+	store    engine.Store
+	engine   *engine.Engine
+	deliver  *deliver.Deliverer
+	handler  *api.Handler
+	http     *http.Server
+	listener net.Listener
+	served   chan error
+}
+
+// Credentials are what a client of the server needs: QSTASH_TOKEN to call it,
+// the signing keys to verify what it delivers.
+type Credentials struct {
+	UserID            string
+	Token             string
+	CurrentSigningKey string
+	NextSigningKey    string
+}
+
+// Start opens the data, listens, and begins to deliver. It returns once
+// requests are accepted.
+func (s *Server) Start(ctx context.Context) (err error) {
+	if s.Logger == nil {
+		s.Logger = slog.Default()
+	}
+	if s.Addr == "" {
+		s.Addr = "127.0.0.1:8080"
+	}
+	if s.Data == "" {
+		s.Data = "signpost-data"
+	}
+	if s.Dev && !isLoopback(s.Addr) {
+		return fmt.Errorf("a development server has credentials that everybody knows: it can't listen on %s, only on a loopback address", s.Addr)
+	}
+	if err := s.open(ctx); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			s.store.Close()
+		}
+	}()
+	if err := s.tenants(ctx); err != nil {
+		return err
+	}
+	if s.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", s.Addr); err != nil {
+		return err
+	}
+	s.handler = api.New(s.engine, s.Logger)
+	s.http = &http.Server{
+		Handler:           s.guard(s.handler),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       2 * time.Minute,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    128 << 10,
+		ErrorLog:          slog.NewLogLogger(s.Logger.Handler(), slog.LevelDebug),
+	}
+	s.engine.Start()
+	s.served = make(chan error, 1)
+	go func() { s.served <- s.http.Serve(s.listener) }()
+	return nil
+}
+
+func (s *Server) open(ctx context.Context) (err error) {
+	if s.Data == Memory {
+		s.store, err = store.OpenMemory(ctx)
+	} else {
+		s.store, err = store.OpenSQLite(ctx, s.Data)
+	}
+	if err != nil {
+		return err
+	}
+	s.deliver = deliver.New(deliver.Options{AllowLocal: s.Dev, Allow: s.AllowDestinations})
+	s.engine, err = engine.New(ctx, engine.Options{
+		Store: s.store, Deliverer: s.deliver, Logger: s.Logger, Concurrency: s.Concurrency,
+		Limits: engine.Limits{MaxBody: s.MaxMessageBytes, Retention: s.Retention},
+	})
+	if err != nil {
+		s.store.Close()
+	}
+	return err
+}
+
+// tenants creates who should be there at the first start, and refuses the
+// development users where strangers could reach them.
+func (s *Server) tenants(ctx context.Context) error {
+	for _, user := range DevUsers {
+		if s.Dev {
+			if _, err := s.engine.EnsureTenant(ctx, user.row()); err != nil {
+				return fmt.Errorf("create development users: %w", err)
+			}
+			continue
+		}
+		known, err := s.engine.HasToken(ctx, user.Token)
+		if err != nil {
+			return fmt.Errorf("look for development users: %w", err)
+		}
+		if known && !isLoopback(s.Addr) {
+			return fmt.Errorf("%w: %s has them; use a data directory of its own for a server on %s", ErrDevCredentials, s.Data, s.Addr)
+		}
+	}
+	if s.engine.Tenants() > 0 {
+		return nil
+	}
+	cr := engine.NewCredentials()
+	if _, err := s.engine.EnsureTenant(ctx, cr); err != nil {
+		return fmt.Errorf("create the first tenant: %w", err)
+	}
+	s.NewTenant = &Credentials{cr.UserID, cr.Token, cr.CurrentKey, cr.NextKey}
+	return nil
+}
+
+// ErrDevCredentials is why a server does not start where everybody could use
+// the well-known development credentials.
+var ErrDevCredentials = errors.New("refusing to serve development credentials on an address that is not loopback")
+
+// URL is where clients reach the server: their QSTASH_URL.
+func (s *Server) URL() string {
+	addr := s.listener.Addr().(*net.TCPAddr)
+	host := addr.IP.String()
+	if addr.IP.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, fmt.Sprint(addr.Port))
+}
+
+// Err delivers the error that ended serving, if one did.
+func (s *Server) Err() <-chan error { return s.served }
+
+// Close stops the server. New messages are refused at once; deliveries under
+// way may end, and workflow endpoints may report their steps, until ctx is
+// done. What is cut off then is delivered again after the next start.
+func (s *Server) Close(ctx context.Context) error {
+	s.handler.Drain()
+	err := s.engine.Close(ctx)
+	// The engine is still: nothing is waited for but answers being written.
+	answers, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if shutdown := s.http.Shutdown(answers); shutdown != nil {
+		err = errors.Join(err, s.http.Close())
+	}
+	s.deliver.Close()
+	return errors.Join(err, s.store.Close())
+}
+
+// guard keeps web pages from using a development server: its token is no
+// secret, so the browser's word for where a request comes from is asked for.
+func (s *Server) guard(next http.Handler) http.Handler {
+	if !s.Dev {
+		return next
+	}
+	refuse := func(w http.ResponseWriter) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusForbidden)
+		w.Write([]byte(`{"error":"a development server takes no requests from web pages of other origins or under other host names"}`))
+	}
+	protection := http.NewCrossOriginProtection()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !isLoopback(withPort(r.Host)) || protection.Check(r) != nil {
+			refuse(w)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func withPort(host string) string {
+	if _, _, err := net.SplitHostPort(host); err != nil {
+		return net.JoinHostPort(host, "80")
+	}
+	return host
+}
+
+// isLoopback says whether host:port is on this machine only.
+func isLoopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap().IsLoopback()
+}
