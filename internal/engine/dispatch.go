@@ -41,6 +41,8 @@ type queued struct {
 	message  *Message // nil: read it when it is due
 	started  int64    // in flight since, Unix ms; 0: waiting
 	canceled bool
+	// postponed: due later than the store says. A read would not find it.
+	postponed bool
 }
 
 const (
@@ -131,14 +133,15 @@ func (d *dispatcher) shrink() {
 		}
 		return 1
 	})
-	for _, q := range d.heap[heapMost/2:] {
-		if d.known[q.Seq] == q {
+	near, far := d.heap[:heapMost/2:heapMost/2], d.heap[heapMost/2:]
+	d.heap, d.bound = near, near[len(near)-1].Due
+	for _, q := range far {
+		if q.postponed {
+			d.heap = append(d.heap, q) // the latest of all: the heap stays in order
+		} else if d.known[q.Seq] == q {
 			delete(d.known, q.Seq)
 		}
 	}
-	clear(d.heap[heapMost/2:])
-	d.heap = d.heap[:heapMost/2]
-	d.bound = d.heap[len(d.heap)-1].Due
 }
 
 // take is what to do now: start a message, read more, or wait (until the time
@@ -183,6 +186,25 @@ func (d *dispatcher) fill(due []Due, complete bool) {
 	} else {
 		d.bound = due[len(due)-1]
 	}
+}
+
+// postpone puts back a message in flight, to be read again at a time of the
+// dispatcher's own: the store would have it at once.
+func (d *dispatcher) postpone(seq, at int64) {
+	d.mu.Lock()
+	q := &queued{Due: Due{At: at, Seq: seq}, postponed: true}
+	d.known[seq] = q
+	heap.Push(&d.heap, q)
+	d.mu.Unlock()
+	d.signal()
+}
+
+// readAgain makes the dispatcher compare what it knows with the store.
+func (d *dispatcher) readAgain() {
+	d.mu.Lock()
+	d.bound = Due{}
+	d.mu.Unlock()
+	d.signal()
 }
 
 func (d *dispatcher) giveUpReading() {
@@ -284,6 +306,9 @@ func (e *Engine) readDue(ctx context.Context) {
 	e.queue.fill(due, len(due) < heapSize)
 }
 
+// prepareAgain is when a message is tried again that could not be read.
+const prepareAgain = 5 * time.Second
+
 // fly makes one attempt and hands its outcome to the settler.
 func (e *Engine) fly(q *queued) {
 	defer e.flights.Done()
@@ -297,7 +322,7 @@ func (e *Engine) fly(q *queued) {
 		<-e.slots
 		if e.attemptCtx.Err() == nil {
 			e.log.Error("prepare attempt; it will be made later", "error", err)
-			e.postpone(q)
+			e.queue.postpone(q.Seq, unixMillis(time.Now())+prepareAgain.Milliseconds())
 		}
 		return
 	}
@@ -309,17 +334,6 @@ func (e *Engine) fly(q *queued) {
 		return // cut off by a shutdown: not an outcome of the endpoint
 	}
 	e.outcomes <- f
-}
-
-// postpone puts back a message that could not be read.
-func (e *Engine) postpone(q *queued) {
-	e.queue.mu.Lock()
-	defer e.queue.mu.Unlock()
-	delete(e.queue.known, q.Seq)
-	e.queue.reading = false
-	again := &queued{Due: Due{At: unixMillis(time.Now()) + 5_000, Seq: q.Seq}}
-	e.queue.known[q.Seq] = again
-	heap.Push(&e.queue.heap, again)
 }
 
 // prepare reads what an attempt needs. No flight: there is nothing to deliver.

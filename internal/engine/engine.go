@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -168,6 +169,11 @@ func (e *Engine) update(ctx context.Context, fn func(*change) error) error {
 		return c.flush()
 	})
 	if err != nil {
+		if _, refused := errors.AsType[*Error](err); !refused {
+			// It may have been committed all the same. Whatever is due says the
+			// store, not this change.
+			e.queue.readAgain()
+		}
 		return err
 	}
 	e.queue.apply(c.done, c.drop, c.wake)

@@ -86,7 +86,7 @@ func (c *change) cancel(m *Message) (bool, error) {
 	if c.e.queue.isInFlight(m.Seq) {
 		to = Canceling
 	}
-	missed, err := c.tx.SettleMessages([]Transition{{Seq: m.Seq, From: Pending, To: to, Due: m.Due, Retried: m.Retried}})
+	missed, err := c.tx.SettleMessages([]Transition{{Seq: m.Seq, From: Pending, Attempt: m.Retried, To: to, Due: m.Due, Retried: m.Retried}})
 	if err != nil || len(missed) > 0 {
 		return false, err
 	}

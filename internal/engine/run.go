@@ -174,7 +174,7 @@ func (c *change) endRun(run *Run, state RunState) error {
 		if c.e.queue.isInFlight(m.Seq) {
 			continue
 		}
-		changes = append(changes, Transition{Seq: m.Seq, From: m.State, To: Canceled, Due: m.Due, Retried: m.Retried})
+		changes = append(changes, Transition{Seq: m.Seq, From: m.State, Attempt: m.Retried, To: Canceled, Due: m.Due, Retried: m.Retried})
 		c.drop = append(c.drop, m.Seq)
 		c.record(&Settlement{Tenant: m.Tenant, Message: m.Seq, Result: Canceled, Retried: m.Retried, EndedAt: c.now})
 	}

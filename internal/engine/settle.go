@@ -114,6 +114,10 @@ func (e *Engine) settle(batch []*flight) error {
 	return e.update(context.Background(), func(c *change) error { return c.settle(batch) })
 }
 
+// settleAgain is when a message is delivered again whose outcome could not be
+// written down.
+const settleAgain = 30 * time.Second
+
 // settleSingly is for when a batch could not be written: one message's trouble
 // must not be every message's. What can't be written at all is delivered
 // again, as after a crash.
@@ -125,9 +129,7 @@ func (e *Engine) settleSingly(batch []*flight, cause error) {
 			continue
 		}
 		e.log.Error("settle; the message will be delivered again", "message", f.message.String(), "error", err)
-		again := *f.message
-		again.Due = unixMillis(time.Now()) + 30_000
-		e.queue.apply([]int64{again.Seq}, nil, []*Message{&again})
+		e.queue.postpone(f.message.Seq, unixMillis(time.Now())+settleAgain.Milliseconds())
 	}
 }
 
@@ -150,7 +152,7 @@ func (c *change) settle(batch []*flight) error {
 	}
 	for i, f := range batch {
 		if slices.Contains(missed, i) {
-			settled, err := c.settleCanceled(f)
+			settled, err := c.settleChanged(f)
 			if err != nil {
 				return err
 			}
@@ -214,12 +216,19 @@ func (c *change) lockRun(seq int64, runs map[int64]*Run) (*Run, error) {
 	return run, nil
 }
 
-// settleCanceled is for a message that was cancelled while its attempt was
-// under way: too late for that attempt, but there will be no other.
-func (c *change) settleCanceled(f *flight) (settled bool, err error) {
+// settleChanged is for a message that is no longer as it was when its attempt
+// began. One that was cancelled meanwhile is settled by this attempt, and there
+// will be no other.
+func (c *change) settleChanged(f *flight) (settled bool, err error) {
 	now, err := c.tx.LockMessage(f.message.Seq)
-	if err != nil || now == nil || now.State != Canceling {
-		return false, err // cancelled or purged before the attempt began
+	if err != nil || now == nil {
+		return false, err
+	}
+	if now.State == Pending {
+		c.wake = append(c.wake, now) // this outcome was written down already, by a commit that seemed to fail
+	}
+	if now.State != Canceling {
+		return false, nil
 	}
 	if f.verdict.to != Delivered {
 		f.verdict = verdict{to: Canceled, reason: f.verdict.reason}
@@ -230,7 +239,7 @@ func (c *change) settleCanceled(f *flight) (settled bool, err error) {
 
 func (f *flight) transition(from State) Transition {
 	m, v := f.message, f.verdict
-	t := Transition{Seq: m.Seq, From: from, To: v.to, Due: m.Due, Retried: m.Retried}
+	t := Transition{Seq: m.Seq, From: from, Attempt: m.Retried, To: v.to, Due: m.Due, Retried: m.Retried}
 	if v.to == Pending {
 		t.Due, t.Retried = v.due, m.Retried+1
 	}

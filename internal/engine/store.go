@@ -36,7 +36,7 @@ type Tx interface {
 	Messages(seqs []int64) ([]*Message, error)
 	LockMessage(seq int64) (*Message, error)
 	// SettleMessages writes state, due time and retries of messages that are
-	// still in the state From, and reports which of them were not.
+	// still as they were when that was decided, and reports which were not.
 	SettleMessages([]Transition) (missed []int, err error)
 	// DueMessages are the pending and cancelling messages after a point in
 	// (due, seq) order.
@@ -165,10 +165,12 @@ type Settings struct {
 // Due is a message's place in the order of dispatch.
 type Due struct{ At, Seq int64 }
 
-// Transition is a change of a message's state.
+// Transition is a change of a message's state. From and Attempt are what it
+// was decided on: state and retries as they were then.
 type Transition struct {
 	Seq     int64
 	From    State
+	Attempt int
 	To      State
 	Due     int64
 	Retried int

@@ -58,8 +58,8 @@ func (t *tx) LockMessage(seq int64) (*engine.Message, error) {
 
 func (t *tx) SettleMessages(changes []engine.Transition) (missed []int, err error) {
 	for i, c := range changes {
-		n, err := t.exec(`update messages set state = $1, due = $2, retried = $3 where seq = $4 and state = $5`,
-			int64(c.To), c.Due, c.Retried, c.Seq, int64(c.From))
+		n, err := t.exec(`update messages set state = $1, due = $2, retried = $3 where seq = $4 and state = $5 and retried = $6`,
+			int64(c.To), c.Due, c.Retried, c.Seq, int64(c.From), c.Attempt)
 		if err != nil {
 			return nil, err
 		}
