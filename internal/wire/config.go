@@ -2,7 +2,17 @@ package wire
 
 import (
 	"net/http"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
+)
+
+// Limits of a publish request's headers, in bytes.
+const (
+	MaxHeaderBytes          = 64 << 10 // names and values together
+	MaxRunIDBytes           = 512
+	MaxDeduplicationIDBytes = 1024
 )
 
 // Config is what the Upstash-* headers of a publish request say, decoded and
@@ -67,3 +77,314 @@ const (
 	FeatureTriggerOnConfig          = "WF_TriggerOnConfig"
 	FeatureNoDelete                 = "WF_NoDelete"
 )
+
+// unsupported are the settings of features that do not exist yet. Ignoring
+// them would do something else than what was asked, so they are refused.
+var unsupported = []string{
+	HeaderQueueName,
+	HeaderCron,
+	HeaderScheduleID,
+	HeaderFlowControlKey,
+	HeaderFlowControlValue,
+	HeaderRedactFields,
+}
+
+const unsupportedMessage = "not supported by this version of Signpost"
+
+// colonMessage is the hosted service's wording, which names no header.
+const colonMessage = "DeduplicationId cannot contain ':'"
+
+// ParseConfig reads the settings of a publish request, or of a batch item,
+// from its headers (protocol: publishing configuration). Names in h must be
+// canonical, as net/http and ItemHeader make them. Unknown Upstash-* headers
+// are ignored, as are the settings of a callback that has no URL.
+//
+// A setting may be repeated only with the same value. The error is an *Error
+// that names the header; of several bad headers, the first in alphabetical
+// order. The result shares value slices with h.
+func ParseConfig(h http.Header) (Config, error) {
+	if size := headerSize(h); size > MaxHeaderBytes {
+		return Config{}, errorf("", "expected at most %d bytes of headers, got %d", MaxHeaderBytes, size)
+	}
+	c, err := parseConfig(h, false)
+	if e, ok := err.(*Error); ok && e.Field == HeaderDeduplicationID && e.Message == colonMessage {
+		err = &Error{Message: colonMessage}
+	}
+	if err != nil {
+		return Config{}, err
+	}
+	return c, nil
+}
+
+// headerSize is what h takes on the wire, line ends included.
+func headerSize(h http.Header) int {
+	size := 0
+	for name, values := range h {
+		for _, v := range values {
+			size += len(name) + len(": ") + len(v) + len("\r\n")
+		}
+	}
+	return size
+}
+
+// configParser fills a Config header by header, in any order.
+type configParser struct {
+	Config
+	h          http.Header
+	forwardAll bool
+	nested     bool // h holds the settings of a callback; all of it is kept
+}
+
+func parseConfig(h http.Header, nested bool) (Config, error) {
+	p := configParser{Config: Config{Method: http.MethodPost}, h: h, nested: nested}
+	if values := h[HeaderForwardAll]; len(values) > 0 {
+		p.forwardAll, _ = strconv.ParseBool(strings.TrimSpace(values[0]))
+	}
+	var first error
+	var firstName string
+	for name, values := range h {
+		if len(values) == 0 || first != nil && name > firstName {
+			continue
+		}
+		if err := p.header(name, values); err != nil {
+			first, firstName = err, name
+		}
+	}
+	if first != nil {
+		return Config{}, first
+	}
+	return p.Config, p.finishWorkflow()
+}
+
+func (p *configParser) header(name string, values []string) error {
+	if p.nested {
+		if err := checkTexts(values); err != nil {
+			return Within(name, err)
+		}
+	}
+	switch {
+	case !strings.HasPrefix(name, PrefixUpstash):
+		return Within(name, p.plain(name, values))
+	case strings.HasPrefix(name, PrefixForward):
+		return Within(name, p.forward(name[len(PrefixForward):], values))
+	case strings.HasPrefix(name, PrefixTelemetry):
+		return nil
+	case p.nested && isCallbackSetting(name):
+		return errorf(name, "a callback cannot have a callback of its own")
+	case slices.Contains(unsupported, name):
+		return errorf(name, unsupportedMessage)
+	case name == HeaderCallback:
+		return p.callback(&p.Callback, name, PrefixCallback, values)
+	case name == HeaderFailureCallback:
+		return p.callback(&p.FailureCallback, name, PrefixFailureCallback, values)
+	case strings.HasPrefix(name, PrefixWorkflow):
+		return Within(name, p.workflow(name, values))
+	}
+	return Within(name, p.setting(name, values))
+}
+
+func (p *configParser) setting(name string, values []string) (err error) {
+	switch name {
+	case HeaderLabel:
+		p.Labels, err = parseLabels(values)
+		return err
+	case HeaderFeatureSet:
+		p.Workflow.Features, err = splitList(values)
+		return err
+	case HeaderMethod, HeaderDelay, HeaderNotBefore, HeaderRetries, HeaderRetryDelay,
+		HeaderTimeout, HeaderDeduplicationID, HeaderContentDedup, HeaderForwardAll:
+	default:
+		return nil
+	}
+	v, err := single(values)
+	if err != nil {
+		return err
+	}
+	switch name {
+	case HeaderMethod:
+		p.Method, err = parseMethod(v)
+	case HeaderDelay:
+		p.Delay, err = ParseDuration(v)
+	case HeaderNotBefore:
+		p.NotBefore, err = parseNotBefore(v)
+	case HeaderRetries:
+		p.Retries, err = parseRetries(v)
+	case HeaderRetryDelay:
+		p.RetryDelay = v
+		_, err = ParseRetryDelay(v)
+	case HeaderTimeout:
+		p.Timeout, err = ParseDuration(v)
+	case HeaderDeduplicationID:
+		p.DeduplicationID = v
+		err = checkDeduplicationID(v)
+	case HeaderContentDedup:
+		p.ContentDedup, err = parseBool(v)
+	case HeaderForwardAll:
+		_, err = parseBool(v)
+	}
+	return err
+}
+
+func (p *configParser) workflow(name string, values []string) error {
+	w := &p.Workflow
+	switch name {
+	case HeaderWorkflowInit, HeaderWorkflowRunID, HeaderWorkflowURL, HeaderWorkflowCallType,
+		HeaderWorkflowInvoke, HeaderWorkflowUnknownSDK, HeaderWorkflowTriggerSDK:
+	default:
+		return nil
+	}
+	v, err := single(values)
+	if err != nil {
+		return err
+	}
+	switch name {
+	case HeaderWorkflowInit:
+		w.Init, err = parseBool(v)
+	case HeaderWorkflowRunID:
+		w.RunID = v
+		err = checkRunID(v)
+	case HeaderWorkflowURL:
+		w.URL = v
+		err = checkURL(v)
+	case HeaderWorkflowCallType:
+		w.CallType, err = parseCallType(v)
+	case HeaderWorkflowInvoke:
+		w.Invoke, err = parseBool(v)
+		if w.Invoke {
+			err = errorf("", unsupportedMessage)
+		}
+	case HeaderWorkflowUnknownSDK:
+		w.UnknownSDK, err = parseBool(v)
+	case HeaderWorkflowTriggerSDK:
+		w.TriggerBySDK, err = parseBool(v)
+	}
+	return err
+}
+
+// finishWorkflow does what needs all headers read. An append that lost its run
+// id must not go out as an ordinary message.
+func (p *configParser) finishWorkflow() error {
+	w := &p.Workflow
+	if !w.Init && w.RunID == "" {
+		if len(p.h[HeaderWorkflowInit]) > 0 {
+			return errorf(HeaderWorkflowRunID, "expected the id of the run to append to, as %s is false", HeaderWorkflowInit)
+		}
+		return nil
+	}
+	if w.CallType == "" {
+		w.CallType = CallStep
+	}
+	return nil
+}
+
+// single is the one trimmed value of a header that is not a list.
+func single(values []string) (string, error) {
+	if err := checkText(values[0]); err != nil {
+		return "", err
+	}
+	v := strings.TrimSpace(values[0])
+	for _, other := range values[1:] {
+		if strings.TrimSpace(other) != v {
+			return "", errorf("", "expected one value, got %d different ones", len(values))
+		}
+	}
+	return v, nil
+}
+
+// splitList is every non-empty element of the comma lists in values, trimmed.
+func splitList(values []string) ([]string, error) {
+	var list []string
+	for _, v := range values {
+		if err := checkText(v); err != nil {
+			return nil, err
+		}
+		for part := range strings.SplitSeq(v, ",") {
+			if part = strings.TrimSpace(part); part != "" {
+				list = append(list, part)
+			}
+		}
+	}
+	return list, nil
+}
+
+func parseLabels(values []string) ([]string, error) {
+	labels, err := splitList(values)
+	if err != nil {
+		return nil, err
+	}
+	for _, label := range labels {
+		if !isName(label) {
+			return nil, errorf("", "expected a comma-separated list of labels made of A-Z a-z 0-9 _ . -, got %s", quote(label))
+		}
+	}
+	return labels, nil
+}
+
+func parseMethod(s string) (string, error) {
+	switch method := strings.ToUpper(s); method {
+	case http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete:
+		return method, nil
+	}
+	return "", errorf("", "expected GET, POST, PUT, PATCH or DELETE, got %s", quote(s))
+}
+
+func parseRetries(s string) (*int, error) {
+	n, err := strconv.ParseUint(s, 10, 31)
+	if err != nil {
+		return nil, errorf("", "expected a whole number of retries from 0, got %s", quote(s))
+	}
+	retries := int(n)
+	return &retries, nil
+}
+
+// parseNotBefore turns Unix seconds into milliseconds. The epoch itself becomes
+// 1 ms after it, as 0 stands for a header that was not given.
+func parseNotBefore(s string) (int64, error) {
+	const year10000 = 253402300800
+	n, err := strconv.ParseUint(s, 10, 63)
+	if err != nil || n >= year10000 {
+		return 0, errorf("", "expected a time in Unix seconds, before the year 10000, got %s", quote(s))
+	}
+	return max(1, int64(n)*1000), nil
+}
+
+func parseBool(s string) (bool, error) {
+	b, err := strconv.ParseBool(s)
+	if err != nil {
+		return false, errorf("", "expected true or false, got %s", quote(s))
+	}
+	return b, nil
+}
+
+func parseCallType(s string) (CallType, error) {
+	switch t := CallType(s); t {
+	case CallStep, CallTo, CallFrom, CallFailure:
+		return t, nil
+	}
+	return "", errorf("", "expected %s, %s, %s or %s, got %s", CallStep, CallTo, CallFrom, CallFailure, quote(s))
+}
+
+func checkDeduplicationID(id string) error {
+	if strings.Contains(id, ":") {
+		return errorf("", colonMessage)
+	}
+	if id == "" || len(id) > MaxDeduplicationIDBytes {
+		return errorf("", "expected an id of 1 to %d bytes, got %d", MaxDeduplicationIDBytes, len(id))
+	}
+	return nil
+}
+
+// checkRunID allows what survives, unescaped, as a header value, as a segment
+// of a path and as an element of a comma list: clients put run ids into all
+// three as they are.
+func checkRunID(id string) error {
+	if id == "" || len(id) > MaxRunIDBytes {
+		return errorf("", "expected an id of 1 to %d bytes, got %d", MaxRunIDBytes, len(id))
+	}
+	printable := func(r rune) bool { return ' ' <= r && r <= '~' }
+	odd := strings.ContainsFunc(id, func(r rune) bool { return !printable(r) })
+	if odd || strings.ContainsAny(id, `/\?#%,`) || id == "." || id == ".." {
+		return errorf("", `expected printable ASCII without / \ ? # %% and comma, got %s`, quote(id))
+	}
+	return nil
+}

@@ -1,6 +1,9 @@
 package wire
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // Header names, in canonical MIME form. Prefixes end in "-".
 const (
@@ -73,4 +76,21 @@ func (e *Error) Error() string {
 
 func errorf(field, format string, args ...any) *Error {
 	return &Error{Field: field, Message: fmt.Sprintf(format, args...)}
+}
+
+// Within says where err happened: it puts path before the Field of an *Error,
+// as in "[2].headers" before "Upstash-Delay". Other errors come back as they
+// are, nil included.
+func Within(path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var e *Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	if e.Field != "" {
+		path += "." + e.Field
+	}
+	return &Error{Field: path, Message: e.Message}
 }

@@ -1,0 +1,131 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"unicode/utf8"
+)
+
+// BatchItem is one message of a batch request.
+type BatchItem struct {
+	Destination string
+	Header      http.Header // for ParseConfig; nil when there is none
+	Body        []byte      // nil when absent or null
+	Queue       string      // "" when absent or null
+}
+
+// ParseBatch decodes the body of a batch request: a JSON array, in UTF-8, of
+// objects with destination, headers, body and queue (protocol: batch). It
+// checks destinations and header names; header values are ParseConfig's, whose
+// errors Within("[2].headers", err) puts in their place. Unknown keys are
+// ignored. The error is an *Error with a Field such as "[2].destination".
+func ParseBatch(body []byte) ([]BatchItem, error) {
+	if !utf8.Valid(body) {
+		return nil, errorf("", "expected a JSON array in UTF-8, got other bytes")
+	}
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	if start, err := decoder.Token(); err != nil || start != json.Delim('[') {
+		return nil, errorf("", "expected a JSON array of messages")
+	}
+	var items []BatchItem
+	for decoder.More() {
+		item, err := parseItem(decoder)
+		if err != nil {
+			return nil, Within("["+strconv.Itoa(len(items))+"]", err)
+		}
+		items = append(items, item)
+	}
+	if _, err := decoder.Token(); err != nil {
+		return nil, errorf("", "expected a JSON array of messages: %v", err)
+	}
+	if _, err := decoder.Token(); err != io.EOF {
+		return nil, errorf("", "expected nothing after the JSON array")
+	}
+	if len(items) == 0 {
+		return nil, errorf("", "expected at least one message in the batch")
+	}
+	return items, nil
+}
+
+func parseItem(decoder *json.Decoder) (BatchItem, error) {
+	var raw struct {
+		Destination *string                    `json:"destination"`
+		Headers     map[string]json.RawMessage `json:"headers"`
+		Body        *string                    `json:"body"`
+		Queue       *string                    `json:"queue"`
+	}
+	if err := decoder.Decode(&raw); err != nil {
+		return BatchItem{}, itemError(err)
+	}
+	header, err := ItemHeader(raw.Headers)
+	if err != nil {
+		return BatchItem{}, Within("headers", err)
+	}
+	item := BatchItem{Header: header}
+	if raw.Destination != nil {
+		item.Destination = *raw.Destination
+	}
+	if raw.Body != nil {
+		item.Body = []byte(*raw.Body)
+	}
+	if raw.Queue != nil {
+		item.Queue = *raw.Queue
+	}
+	if item.Queue != "" && slices.Contains(unsupported, HeaderQueueName) {
+		return BatchItem{}, errorf("queue", unsupportedMessage)
+	}
+	return item, Within("destination", CheckDestination(item.Destination))
+}
+
+func itemError(err error) error {
+	var wrongType *json.UnmarshalTypeError
+	if !errors.As(err, &wrongType) {
+		return errorf("", "expected a JSON object: %v", err)
+	}
+	expected := "a string"
+	switch wrongType.Field {
+	case "":
+		expected = "an object"
+	case "headers":
+		expected = "an object of header names and values"
+	}
+	return errorf(wrongType.Field, "expected %s, got %s", expected, wrongType.Value)
+}
+
+// ItemHeader makes the header of a batch item from its JSON object, whose
+// values are strings or arrays of strings. Names become canonical; names that
+// differ in case only are one header, which keeps a value that they share once.
+// It is nil when there is none. The error is an *Error whose Field is the name.
+func ItemHeader(object map[string]json.RawMessage) (http.Header, error) {
+	if len(object) == 0 {
+		return nil, nil
+	}
+	h := make(http.Header, len(object))
+	for _, name := range slices.Sorted(maps.Keys(object)) {
+		if !isToken(name) {
+			return nil, errorf("", "expected a header name, got %s", quote(name))
+		}
+		values, ok := stringOrStrings(object[name])
+		if !ok {
+			return nil, errorf(name, "expected a string or an array of strings, got %s", quote(string(object[name])))
+		}
+		addMissing(h, http.CanonicalHeaderKey(name), values)
+	}
+	return h, nil
+}
+
+// addMissing adds to h[name] the values that another spelling of it did not bring.
+func addMissing(h http.Header, name string, values []string) {
+	known := h[name]
+	for _, v := range values {
+		if !slices.Contains(known, v) {
+			h[name] = append(h[name], v)
+		}
+	}
+}

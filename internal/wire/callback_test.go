@@ -1,0 +1,123 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+var callbackBodies = map[string]CallbackBody{
+	"testdata/callback.json": {
+		Status: 404, Header: headers("Content-Type: text/plain", "X-Many: a", "X-Many: b"), Body: []byte("not found\xff"),
+		Retried: 1, MaxRetries: 3, SourceMessageID: "msg_1", URL: "https://api.example/x?a=1", Method: "PATCH",
+		SourceHeader: headers("Content-Type: application/json"), SourceBody: []byte("{}"),
+		NotBefore: 1700000000000, CreatedAt: 1700000000001, CallerIP: "192.0.2.1",
+	},
+	"testdata/callback_empty.json": {
+		SourceMessageID: "msg_1", URL: "https://api.example", Method: "POST", NotBefore: 1, CreatedAt: 1,
+	},
+	"testdata/callback_failure.json": {
+		Status: 500, Header: headers("Content-Type: application/json"), Body: []byte("{}"),
+		Retried: 3, MaxRetries: 3, DLQID: "1700000000000-0", SourceMessageID: "msg_1", TopicName: "t", EndpointName: "e",
+		URL: "https://app.example/wf", Method: "POST", SourceBody: []byte(`{"u":1}`),
+		NotBefore: 1700000000000, CreatedAt: 1700000000001, ScheduleID: "scd_1", CallerIP: "192.0.2.1",
+		WorkflowRunID: "wfr_1", WorkflowCreatedAt: 1700000000002,
+	},
+}
+
+func TestCallbackBody(t *testing.T) {
+	for file, body := range callbackBodies {
+		t.Run(file, func(t *testing.T) {
+			golden, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			encoded, err := json.Marshal(body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(bytes.TrimSpace(golden)), string(encoded)); diff != "" {
+				t.Errorf("encoded: -want +got:\n%s", diff)
+			}
+			var decoded CallbackBody
+			if err := json.Unmarshal(golden, &decoded); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(body, decoded, cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("decoded: -want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestCallbackBodyIsDecodedLeniently(t *testing.T) {
+	const in = `{"status":"200","header":{"content-type":"text/plain","X-A":["1","2"],"x-a":"2"},"body":null,"retried":null,
+		"maxRetries":3.0,"sourceHeader":{"Authorization":"t"},"sourceBody":"","notBefore":"1700000000000","createdAt":"1700000000001",
+		"topicName":null,"extra":{"a":[1]}}`
+	want := CallbackBody{
+		Status: 200, Header: headers("Content-Type: text/plain", "X-A: 1", "X-A: 2"), MaxRetries: 3,
+		SourceHeader: headers("Authorization: t"), NotBefore: 1700000000000, CreatedAt: 1700000000001,
+	}
+	var got CallbackBody
+	if err := json.Unmarshal([]byte(in), &got); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestCallbackBodyErrors(t *testing.T) {
+	tests := []struct{ in, want string }{
+		{`null`, `expected a JSON object, got "null"`},
+		{`[]`, `expected a JSON object, got "[]"`},
+		{`{"status":"ok"}`, `status: expected a whole number, got "\"ok\""`},
+		{`{"status":1.5}`, `status: expected a whole number, got "1.5"`},
+		{`{"status":2147483648}`, `status: expected a whole number of 32 bits, got "2147483648"`},
+		{`{"createdAt":1e300}`, `createdAt: expected a whole number, got "1e300"`},
+		{`{"body":"not base64"}`, `body: expected a string of base64, got "\"not base64\""`},
+		{`{"sourceBody":[1]}`, `sourceBody: expected a string of base64, got "[1]"`},
+		{`{"header":[]}`, `header: expected an object of header names and values, got "[]"`},
+		{`{"sourceHeader":{"A":1}}`, `sourceHeader: expected an object of header names and values, got "{\"A\":1}"`},
+		{`{"body":"%","status":"x"}`, `status: expected a whole number`}, // fields in order
+	}
+	for _, tt := range tests {
+		err := new(CallbackBody).UnmarshalJSON([]byte(tt.in))
+		if e := new(Error); !errors.As(err, &e) || !strings.HasPrefix(err.Error(), tt.want) {
+			t.Errorf("%s\ngot  %v\nwant %s", tt.in, err, tt.want)
+		}
+	}
+}
+
+func FuzzCallbackBody(f *testing.F) {
+	for file := range callbackBodies {
+		golden, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(golden)
+	}
+	f.Add([]byte(`{"header":{"a":"b"},"notBefore":"1","retried":null}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var first, second CallbackBody
+		if json.Unmarshal(data, &first) != nil {
+			return
+		}
+		encoded, err := json.Marshal(first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(encoded, &second); err != nil {
+			t.Fatalf("%s does not decode again: %v", encoded, err)
+		}
+		if encodedAgain, _ := json.Marshal(second); !bytes.Equal(encoded, encodedAgain) {
+			t.Errorf("not the same again:\n%s\n%s", encoded, encodedAgain)
+		}
+	})
+}

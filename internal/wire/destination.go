@@ -1,0 +1,189 @@
+package wire
+
+import (
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// CutDestination takes a destination out of a publish request: tail is the raw,
+// still escaped, path after "/v2/publish/", rawQuery the request's query, which
+// may also be left on tail after a "?". The destination comes back byte by byte
+// as it was sent, checked by CheckDestination, its query without the settings
+// and the token that are ours. What is not a URL has no query.
+//
+// Two forms are put right: a scheme whose slashes a proxy merged
+// ("https:/host"), and a destination sent percent-encoded as a whole.
+//
+// Settings are the query's upstash-* keys as canonical headers, nil when there
+// are none; MergeSettings adds them to the request's. Errors are *Error.
+func CutDestination(tail, rawQuery string) (dest string, settings http.Header, err error) {
+	dest, query, found := strings.Cut(tail, "?")
+	if !found {
+		query, found = rawQuery, rawQuery != ""
+	}
+	if isEncodedURL(dest) {
+		if dest, err = url.PathUnescape(dest); err != nil {
+			return "", nil, errorf("", "invalid destination url: %s", urlReason(err))
+		}
+	}
+	dest = restoreSlashes(dest)
+	kept, settings, err := cutSettings(query)
+	if err != nil {
+		return "", nil, err
+	}
+	if found && hasHTTPScheme(dest) && (kept != "" || query == "") {
+		dest += querySeparator(dest) + kept
+	}
+	return dest, settings, CheckDestination(dest)
+}
+
+// querySeparator is "&" for a destination that brought a query of its own when
+// it was decoded.
+func querySeparator(dest string) string {
+	if strings.Contains(dest, "?") {
+		return "&"
+	}
+	return "?"
+}
+
+// isEncodedURL recognises encodeURIComponent and Go's PathEscape at work.
+func isEncodedURL(s string) bool {
+	return hasPrefixFold(s, "http%3A") || hasPrefixFold(s, "https%3A") ||
+		hasPrefixFold(s, "http:%2F") || hasPrefixFold(s, "https:%2F")
+}
+
+func restoreSlashes(s string) string {
+	for _, scheme := range []string{"http:/", "https:/"} {
+		if hasPrefixFold(s, scheme) && !strings.HasPrefix(s[len(scheme):], "/") {
+			return s[:len(scheme)] + "/" + s[len(scheme):]
+		}
+	}
+	return s
+}
+
+// cutSettings parts our own keys from a query. Keys are compared decoded, as
+// whoever reads the token from the query decodes them too.
+func cutSettings(query string) (kept string, settings http.Header, err error) {
+	var parts []string
+	for pair := range strings.SplitSeq(query, "&") {
+		rawKey, rawValue, _ := strings.Cut(pair, "=")
+		key, err := url.QueryUnescape(rawKey)
+		switch {
+		case err != nil:
+			parts = append(parts, pair)
+		case key == "qstash_token":
+		case hasPrefixFold(key, PrefixUpstash):
+			if settings, err = addSetting(settings, key, rawValue); err != nil {
+				return "", nil, err
+			}
+		default:
+			parts = append(parts, pair)
+		}
+	}
+	return strings.Join(parts, "&"), settings, nil
+}
+
+func addSetting(settings http.Header, key, rawValue string) (http.Header, error) {
+	if !isToken(key) {
+		return nil, errorf("", "expected a header name as query key, got %s", quote(key))
+	}
+	value, err := url.QueryUnescape(rawValue)
+	if err != nil {
+		return nil, errorf(key, "expected a percent-encoded query value, got %s", quote(rawValue))
+	}
+	if settings == nil {
+		settings = make(http.Header)
+	}
+	settings.Add(key, value)
+	return settings, nil
+}
+
+// MergeSettings is h with the settings of the query for the headers that h does
+// not have: a real header wins. It leaves h alone and returns it as it is when
+// there are no settings.
+func MergeSettings(h, settings http.Header) http.Header {
+	if len(settings) == 0 {
+		return h
+	}
+	merged := make(http.Header, len(h)+len(settings))
+	for name, values := range settings {
+		merged[name] = values
+	}
+	for name, values := range h {
+		merged[name] = values
+	}
+	return merged
+}
+
+// CheckDestination refuses, with an *Error without a Field in the hosted
+// service's wording, what is not an absolute http or https URL. Group names and
+// api/ destinations are told apart, as what is wrong with them is different.
+func CheckDestination(dest string) error {
+	switch {
+	case dest == "":
+		return errorf("", "a non-empty destination must be provided")
+	case hasHTTPScheme(dest):
+		if fault := urlFault(dest); fault != "" {
+			return errorf("", "invalid destination url: %s", fault)
+		}
+		return nil
+	case isName(dest):
+		return errorf("", "topic %s not found", dest)
+	case strings.HasPrefix(dest, "api/"):
+		return errorf("", "api destinations are "+unsupportedMessage)
+	}
+	return errorf("", "invalid destination url: endpoint has invalid scheme, add http:// or https://")
+}
+
+// checkURL is CheckDestination for URLs in headers.
+func checkURL(s string) error {
+	fault := "no http:// or https:// scheme"
+	if hasHTTPScheme(s) {
+		fault = urlFault(s)
+	}
+	if fault == "" {
+		return nil
+	}
+	return errorf("", "expected an absolute http or https URL, got %s (%s)", quote(s), fault)
+}
+
+func hasHTTPScheme(s string) bool {
+	return hasPrefixFold(s, "http://") || hasPrefixFold(s, "https://")
+}
+
+// urlFault says what is wrong with a URL whose scheme is right, "" if nothing.
+// Which addresses may be reached is not decided here but when dialling.
+func urlFault(s string) string {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] == 0x7f {
+			return "endpoint has a space or control character at position " + strconv.Itoa(i+1)
+		}
+	}
+	if !utf8.ValidString(s) {
+		return "endpoint is not UTF-8"
+	}
+	u, err := url.Parse(s)
+	if err != nil {
+		return urlReason(err)
+	}
+	if u.Hostname() == "" {
+		return "endpoint has no host"
+	}
+	if port := u.Port(); port != "" {
+		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+			return "endpoint has a port above 65535"
+		}
+	}
+	return ""
+}
+
+// urlReason is the reason in an error of net/url, without the URL again.
+func urlReason(err error) string {
+	if e, ok := err.(*url.Error); ok {
+		err = e.Err
+	}
+	return err.Error()
+}

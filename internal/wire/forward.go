@@ -1,0 +1,71 @@
+package wire
+
+import (
+	"net/http"
+	"strings"
+)
+
+const contentType = "Content-Type"
+
+// plain takes a header of the publish request itself: its Content-Type, and,
+// when all are to be forwarded, any other that is not for us or for the
+// connection. A header forwarded by name wins over it.
+func (p *configParser) plain(name string, values []string) error {
+	switch {
+	case p.Header[name] != nil:
+		return nil
+	case name == contentType && strings.TrimSpace(values[0]) != "":
+		return p.put(name, values[:1:1])
+	case !p.forwardAll || name == contentType || name == "Authorization" || dropped(name) || p.forConnection(name):
+		return nil
+	}
+	return p.put(name, values)
+}
+
+// forward takes an Upstash-Forward-* header, name without the prefix.
+func (p *configParser) forward(name string, values []string) error {
+	if dropped(name) {
+		return nil
+	}
+	return p.put(name, values)
+}
+
+func (p *configParser) put(name string, values []string) error {
+	if !isToken(name) {
+		return errorf("", "expected a header name to forward, got %s", quote(name))
+	}
+	if err := checkTexts(values); err != nil {
+		return err
+	}
+	if p.Header == nil {
+		p.Header = make(http.Header)
+	}
+	p.Header[name] = values
+	return nil
+}
+
+// dropped reports whether a destination never gets this header from a
+// publisher: it belongs to one connection, to framing or to our signature.
+// They are left out without an error, as official SDKs forward every header
+// they were called with.
+func dropped(name string) bool {
+	switch name {
+	case "Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+		"Content-Length", "Expect", "Host",
+		HeaderSignature, HeaderMessageID, HeaderRetried:
+		return true
+	}
+	return strings.HasPrefix(name, "Proxy-")
+}
+
+// forConnection reports whether the request's Connection header names it.
+func (p *configParser) forConnection(name string) bool {
+	for _, v := range p.h["Connection"] {
+		for token := range strings.SplitSeq(v, ",") {
+			if strings.EqualFold(strings.TrimSpace(token), name) {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,76 @@
+package wire
+
+import (
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// checkText refuses what neither an HTTP header nor a text column can carry:
+// control characters (tab excepted) and bytes that are not UTF-8. It does not
+// echo the text, which may be a secret.
+func checkText(s string) error {
+	ascii := true
+	for i := range len(s) {
+		switch b := s[i]; {
+		case b < ' ' && b != '\t', b == 0x7f:
+			return errorf("", "expected text without control characters, got byte 0x%02x at position %d", b, i+1)
+		case b >= utf8.RuneSelf:
+			ascii = false
+		}
+	}
+	if !ascii && !utf8.ValidString(s) {
+		return errorf("", "expected UTF-8 text, got other bytes")
+	}
+	return nil
+}
+
+func checkTexts(values []string) error {
+	for _, v := range values {
+		if err := checkText(v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// isToken reports whether s is a valid header name (RFC 9110 §5.6.2).
+func isToken(s string) bool {
+	for i := range len(s) {
+		if b := s[i]; !isNameByte(b) && !strings.ContainsRune("!#$%&'*+^`|~", rune(b)) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// isName reports whether s is [A-Za-z0-9._-]+, the grammar of labels, queues
+// and URL groups.
+func isName(s string) bool {
+	for i := range len(s) {
+		if !isNameByte(s[i]) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func isNameByte(b byte) bool {
+	return isDigit(b) || b == '.' || b == '_' || b == '-' || 'a' <= b|0x20 && b|0x20 <= 'z'
+}
+
+func isDigit(b byte) bool { return '0' <= b && b <= '9' }
+
+// hasPrefixFold is strings.HasPrefix without regard to ASCII case.
+func hasPrefixFold(s, prefix string) bool {
+	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
+}
+
+// quote makes user input fit for an error message: escaped and not long.
+func quote(s string) string {
+	const most = 80
+	if len(s) > most {
+		return strconv.Quote(strings.ToValidUTF8(s[:most], "")) + "…"
+	}
+	return strconv.Quote(s)
+}
