@@ -1,0 +1,304 @@
+package receiver
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// DiagnoseInput is a request that was refused, or might be, and the receiver it met.
+type DiagnoseInput struct {
+	Options           // as the receiver has them; BaseURL and TrustedProxies are not used
+	Request           // as it came
+	Time    time.Time // when it came. Default: now, by which a captured token has mostly expired
+	OldKeys []string  // signing keys of former times, to recognise their signatures
+}
+
+// A Diagnosis explains what a [Receiver] says to a request.
+// It holds URLs, hashes and times, and never a key.
+type Diagnosis struct {
+	Err      error     // what Receiver.Verify, or New, returns; nil if the request is accepted
+	Key      string    // who signed: "current", "next", "old", "development", or "" for none that is known
+	Findings []Finding // all that is wrong, the most telling first; empty if and only if Err is nil
+}
+
+// A Finding is one thing that is wrong.
+type Finding struct {
+	Cause    string // a stable word, such as "body-reserialised" or "url-scheme"
+	Field    string // the header field or claim at fault; "" for the token or the options
+	Expected string // what would have been accepted; may be ""
+	Got      string // what came; may be ""
+	What     string // the likely cause in one sentence
+	Fix      string // what to do about it, in one sentence
+}
+
+// Diagnose verifies a request and, when it is refused, looks for the mistake: it
+// repeats the check with the changes that proxies, frameworks and copying hands
+// make, and names the change that explains the refusal. Unlike [Receiver.Verify]
+// it goes on after the first fault. It takes time for a large body and is
+// meant for people, not for the path of requests.
+//
+// The first word of a cause says what is at fault: options, token, key, claims,
+// time, url or body. Causes are added over time, and keep their meaning.
+func Diagnose(in DiagnoseInput) Diagnosis {
+	if in.Time.IsZero() {
+		in.Time = time.Now()
+	}
+	var d Diagnosis
+	rc, err := New(in.Options)
+	if err != nil {
+		d.Err = err
+		d.add(Finding{Cause: optionsCause(in.Options), Got: err.Error()})
+	} else {
+		rc.now = func() time.Time { return in.Time }
+		var c Claims
+		c, d.Err = rc.Verify(in.Request)
+		if d.Err == nil {
+			d.Key = c.Key
+			return d
+		}
+	}
+	d.examine(in)
+	return d
+}
+
+// examine goes through the checks of Verify in their order, as far as the token
+// can be read.
+func (d *Diagnosis) examine(in DiagnoseInput) {
+	t, readable := d.examineToken(in.Signature)
+	if !readable {
+		return
+	}
+	d.examineKey(in, t)
+	c, err := parseClaims(t.payload)
+	if err != nil {
+		d.addError(claimsCause(err), err)
+		return
+	}
+	d.examineTimes(c, in)
+	d.examineURL(in.URLMode, c.Subject, in.URL)
+	d.examineBody(c.BodyHash, in.Body)
+}
+
+func (d *Diagnosis) examineToken(s string) (token, bool) {
+	t, err := parseToken(s)
+	if err == nil {
+		return t, true
+	}
+	cause, mended := tokenCause(s, err)
+	d.addError(cause, err)
+	if mended == "" {
+		return token{}, false
+	}
+	t, err = parseToken(mended)
+	return t, err == nil
+}
+
+// tokenCause names what is wrong with a token that does not parse, and returns
+// the token that was meant, if that can be told.
+func tokenCause(s string, err error) (cause, mended string) {
+	if errors.Is(err, ErrNoSignature) {
+		return "token-missing", ""
+	}
+	if refusal := (*VerifyError)(nil); errors.As(err, &refusal) && refusal.Field != "" {
+		return "token-" + refusal.Field, ""
+	}
+	for _, m := range tokenMends {
+		mended := m.mend(s)
+		if mended == s {
+			continue
+		}
+		if _, err := parseToken(mended); err == nil {
+			return m.cause, mended
+		}
+	}
+	dots := strings.Count(s, ".")
+	switch {
+	case len(s) > maxTokenBytes:
+		return "token-too-long", ""
+	case !strings.HasPrefix(s, "eyJ") || dots > 2:
+		return "token-not-jwt", ""
+	case dots < 2 || len(s)-strings.LastIndexByte(s, '.') <= encodedMAC:
+		return "token-truncated", ""
+	}
+	return "token-altered", ""
+}
+
+// encodedMAC is the length of a token's last part.
+var encodedMAC = base64.RawURLEncoding.EncodedLen(sha256.Size)
+
+var tokenMends = []struct {
+	cause string
+	mend  func(string) string
+}{
+	{"token-space", wordsOf},
+	{"token-repeated", func(s string) string { first, _, _ := strings.Cut(s, ","); return strings.TrimSpace(first) }},
+	{"token-padded", func(s string) string { return strings.ReplaceAll(s, "=", "") }},
+	{"token-base64", strings.NewReplacer("+", "-", "/", "_", "=", "").Replace},
+	{"token-pasted", func(s string) string { return strings.TrimFunc(s[strings.LastIndexAny(s, ": ")+1:], notTokenRune) }},
+	{"token-pasted", func(s string) string { return strings.TrimFunc(s, notTokenRune) }},
+}
+
+func wordsOf(s string) string { return strings.Join(strings.Fields(s), "") }
+
+func (d *Diagnosis) examineKey(in DiagnoseInput, t token) {
+	expected, got := "a signature by the current or the next signing key", ""
+	cause := "key-unknown"
+	if d.Key = slotOf(in, t); d.Key != "" {
+		return
+	}
+	for _, k := range in.OldKeys {
+		if k != "" && rawKey(k).made(t) {
+			cause, d.Key, got = "key-old", "old", "a signature by an old key"
+		}
+	}
+	if owner := developmentKeys.signer(t); owner != "" {
+		cause, d.Key, got = "key-development", "development", "a signature by the "+owner
+	}
+	if cause == "key-unknown" {
+		cause, got = configuredCause(in, t)
+	}
+	d.add(Finding{Cause: cause, Expected: expected, Got: got})
+}
+
+func slotOf(in DiagnoseInput, t token) string {
+	switch {
+	case in.CurrentSigningKey != "" && rawKey(in.CurrentSigningKey).made(t):
+		return "current"
+	case in.NextSigningKey != "" && rawKey(in.NextSigningKey).made(t):
+		return "next"
+	}
+	return ""
+}
+
+// configuredCause looks for the fault in the receiver's keys.
+func configuredCause(in DiagnoseInput, t token) (cause, got string) {
+	for _, k := range []string{in.CurrentSigningKey, in.NextSigningKey} {
+		bare := strings.Trim(k, "\"'` \t\r\n")
+		if bare != k && bare != "" && rawKey(bare).made(t) {
+			return "key-decorated", "a signature by the configured key without its quotes or white space"
+		}
+	}
+	for _, k := range developmentKeys {
+		if k.secret == in.CurrentSigningKey {
+			return "key-receiver-development", "a signature by another key, while the receiver has the " + k.owner
+		}
+	}
+	return "key-unknown", "a signature by none of them, or over another text"
+}
+
+func optionsCause(o Options) string {
+	switch {
+	case o.CurrentSigningKey == "":
+		return "key-missing"
+	case strings.ContainsFunc(o.CurrentSigningKey+o.NextSigningKey, notKeyRune):
+		return "key-space"
+	case len(o.CurrentSigningKey) < minKeyBytes, o.NextSigningKey != "" && len(o.NextSigningKey) < minKeyBytes:
+		return "key-short"
+	}
+	return "options-invalid"
+}
+
+func claimsCause(err error) string {
+	refusal := (*VerifyError)(nil)
+	switch {
+	case !errors.As(err, &refusal) || refusal.Field == "":
+		return "claims-unreadable"
+	case refusal.Field == "iss":
+		return "claims-issuer"
+	case refusal.Field == "exp" && strings.HasPrefix(refusal.Expected, "at most"):
+		return "claims-lifetime"
+	case strings.HasSuffix(refusal.Reason, "missing"):
+		return "claims-missing"
+	}
+	return "claims-type"
+}
+
+func (d *Diagnosis) examineTimes(c Claims, in DiagnoseInput) {
+	err := checkTimes(c, in.Time, tolerance(in.ClockTolerance))
+	switch {
+	case errors.Is(err, ErrExpired):
+		d.addError("time-expired", err)
+	case errors.Is(err, ErrNotYetValid):
+		d.addError("time-early", err)
+	}
+}
+
+func (d *Diagnosis) addError(cause string, err error) {
+	f := Finding{Cause: cause, Got: err.Error()}
+	if refusal := (*VerifyError)(nil); errors.As(err, &refusal) {
+		f.Field, f.Expected, f.Got = refusal.Field, refusal.Expected, refusal.Got
+		if f.Expected == "" && f.Got == "" || strings.HasPrefix(cause, "time-") {
+			f.Got = strings.TrimSpace(f.Got + " (" + refusal.Reason + ")")
+		}
+	}
+	d.add(f)
+}
+
+func (d *Diagnosis) add(f Finding) {
+	f.What, f.Fix = explanations[f.Cause].what, explanations[f.Cause].fix
+	d.Findings = append(d.Findings, f)
+}
+
+// String returns the diagnosis as a few lines for a terminal.
+func (d Diagnosis) String() string {
+	var b strings.Builder
+	if d.Err == nil {
+		fmt.Fprintf(&b, "accepted: signed with the %s key\n", d.Key)
+		return b.String()
+	}
+	fmt.Fprintf(&b, "refused: %v\n", d.Err)
+	if d.Key != "" {
+		fmt.Fprintf(&b, "signed with: the %s key\n", d.Key)
+	}
+	for _, f := range d.Findings {
+		fmt.Fprintf(&b, "\n%s: %s\n", f.Cause, f.What)
+		writeLine(&b, "claim", f.Field)
+		writeLine(&b, "expected", f.Expected)
+		writeLine(&b, "got", f.Got)
+		writeLine(&b, "fix", f.Fix)
+	}
+	return b.String()
+}
+
+func writeLine(b *strings.Builder, label, text string) {
+	if text != "" {
+		// What came is chosen by others: no control character may reach a terminal.
+		fmt.Fprintf(b, "  %-9s %s\n", label, strings.Map(printable, text))
+	}
+}
+
+func printable(r rune) rune {
+	if r < ' ' || 0x7f <= r && r < 0xa0 {
+		return '·'
+	}
+	return r
+}
+
+type developmentKey struct{ secret, owner string }
+
+type keyRing []developmentKey
+
+// developmentKeys are public: development servers sign with them, and so can anyone.
+var developmentKeys = keyRing{
+	{"sig_7kYjw48mhY7kAjqNGcy6cr29RJ6r", "current development key of defaultUser"},
+	{"sig_5ZB6DVzB1wjE8S6rZ7eenA8Pdnhs", "next development key of defaultUser"},
+	{"sig_7GVPjvuwsfqF65iC8fSrs1dfYruM", "current development key of testUser1"},
+	{"sig_5NoELc3EFnZn4DVS5bDs2Nk4b7Ua", "next development key of testUser1"},
+	{"sig_6jWGaWRxHsw4vMSPJprXadyvrybF", "current development key of testUser2"},
+	{"sig_7qHbvhmahe5GwfePDiS5Lg3pi6Qx", "next development key of testUser2"},
+	{"sig_5T8FcSsynBjn9mMLBsXhpacRovJf", "current development key of testUser3"},
+	{"sig_7GFR4YaDshFcqsxWRZpRB161jguD", "next development key of testUser3"},
+}
+
+func (ring keyRing) signer(t token) string {
+	for _, k := range ring {
+		if rawKey(k.secret).made(t) {
+			return k.owner
+		}
+	}
+	return ""
+}
