@@ -1,0 +1,265 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/signposthq/signpost/internal/wire"
+)
+
+// PublishRequest is a request that the server is to deliver, and how. Only URL
+// is required.
+type PublishRequest struct {
+	// URL is the destination, absolute, http or https. It is sent byte for
+	// byte, less a #fragment; what is not ASCII must be percent-encoded.
+	URL string
+	// Method of the delivery: GET, POST, PUT, PATCH or DELETE. Default: POST.
+	Method string
+	// Body of the delivery. Default: none.
+	Body []byte
+	// Header is what the delivery carries beside the server's own headers.
+	// Default: none.
+	Header http.Header
+
+	// Delay before the first attempt. Fractions of a second are sent as they
+	// are; Upstash's cloud documents whole seconds. Default: none.
+	Delay time.Duration
+	// NotBefore is when the first attempt is due, rounded up to a second; it
+	// wins over Delay. Default: at once.
+	NotBefore time.Time
+	// Retries after the first attempt; new(0) for none. Default: the
+	// server's, which is 3.
+	Retries *int
+	// RetryDelay is an expression for the milliseconds before each retry, such
+	// as "1000 * (1 + retried)". Default: the server's backoff, from 12
+	// seconds to a day.
+	RetryDelay string
+	// Timeout of each attempt. Default: the server's limit.
+	Timeout time.Duration
+
+	// Callback is called with the outcome of every attempt. Default: none.
+	Callback *Callback
+	// FailureCallback is called once, when the message has failed for good.
+	// Default: none.
+	FailureCallback *Callback
+
+	// Labels to find the message by; letters, digits, "_", "." and "-".
+	// Default: none.
+	Labels []string
+	// DeduplicationID makes the server accept the message once: another with
+	// the same id, within the server's window of ten minutes, is answered with
+	// the first one's id. It has no ":". Default: none.
+	DeduplicationID string
+	// ContentBasedDeduplication makes such an id of the destination, the body
+	// and the headers. Default: false.
+	ContentBasedDeduplication bool
+}
+
+// Callback is a URL that is told about an outcome, in a message of its own.
+// Only URL is required.
+type Callback struct {
+	URL        string        // absolute, http or https
+	Method     string        // default: POST
+	Header     http.Header   // carried by the callback; default: none
+	Delay      time.Duration // default: none
+	Retries    *int          // default: those of the message it is about
+	RetryDelay string        // as of PublishRequest; default: the server's backoff
+	Timeout    time.Duration // of each attempt; default: the server's limit
+}
+
+// PublishResponse answers a publish, and each item of a batch.
+type PublishResponse struct {
+	MessageID    string `json:"messageId,omitempty"` // empty only when Error is not
+	URL          string `json:"url,omitempty"`
+	Deduplicated bool   `json:"deduplicated,omitempty"` // MessageID is that of an earlier message
+	Error        string `json:"error,omitempty"`        // why this item of a batch was not accepted
+}
+
+// Publish hands r to the server, which has stored it when Publish returns
+// (POST /v2/publish/{destination}).
+func (c *Client) Publish(ctx context.Context, r PublishRequest) (PublishResponse, error) {
+	item, err := r.item()
+	if err != nil {
+		return PublishResponse{}, fmt.Errorf("publish: %w", err)
+	}
+	return c.PublishItem(ctx, item)
+}
+
+// PublishJSON is [Client.Publish] with v, encoded, in place of r.Body, and
+// Content-Type application/json unless r.Header has another.
+func (c *Client) PublishJSON(ctx context.Context, r PublishRequest, v any) (PublishResponse, error) {
+	var err error
+	if r.Body, r.Header, err = encodeJSON(v, r.Header); err != nil {
+		return PublishResponse{}, fmt.Errorf("publish: %w", err)
+	}
+	return c.Publish(ctx, r)
+}
+
+// PublishItem publishes one item as it stands. Its Queue must be empty.
+func (c *Client) PublishItem(ctx context.Context, item BatchItem) (PublishResponse, error) {
+	destination, err := checkDestination(item.Destination)
+	if err == nil && item.Queue != "" {
+		err = errors.New("an item for a queue cannot be published by itself")
+	}
+	var out PublishResponse
+	if err == nil {
+		err = c.do(ctx, call{
+			method: http.MethodPost,
+			path:   "/v2/publish/" + destination,
+			header: item.Header,
+			body:   item.Body,
+			out:    &out,
+		})
+	}
+	if err != nil {
+		return PublishResponse{}, fmt.Errorf("publish: %w", err)
+	}
+	return out, nil
+}
+
+func encodeJSON(v any, h http.Header) ([]byte, http.Header, error) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return nil, nil, fmt.Errorf("encode body: %w", err)
+	}
+	if h = someHeader(h.Clone()); h.Get("Content-Type") == "" {
+		h.Set("Content-Type", "application/json")
+	}
+	return body, h, nil
+}
+
+// item spells r in headers.
+func (r *PublishRequest) item() (BatchItem, error) {
+	destination, err := checkDestination(r.URL)
+	if err != nil {
+		return BatchItem{}, err
+	}
+	h := http.Header{}
+	err = errors.Join(
+		settings{r.Method, r.Header, r.Delay, r.Retries, r.RetryDelay, r.Timeout}.write(h, wire.PrefixUpstash),
+		r.Callback.write(h, wire.HeaderCallback),
+		r.FailureCallback.write(h, wire.HeaderFailureCallback),
+		writeLabels(h, wire.HeaderLabel, r.Labels),
+	)
+	if err != nil {
+		return BatchItem{}, err
+	}
+	writeNotBefore(h, r.NotBefore)
+	if r.DeduplicationID != "" {
+		h.Set(wire.HeaderDeduplicationID, r.DeduplicationID)
+	}
+	if r.ContentBasedDeduplication {
+		h.Set(wire.HeaderContentDedup, "true")
+	}
+	return BatchItem{Destination: destination, Header: h, Body: r.Body}, nil
+}
+
+func (cb *Callback) write(h http.Header, header string) error {
+	if cb == nil {
+		return nil
+	}
+	destination, err := checkDestination(cb.URL)
+	if err == nil {
+		h.Set(header, destination)
+		err = settings{cb.Method, cb.Header, cb.Delay, cb.Retries, cb.RetryDelay, cb.Timeout}.write(h, header+"-")
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", header, err)
+	}
+	return nil
+}
+
+// settings are what a message and a callback both have.
+type settings struct {
+	method     string
+	header     http.Header
+	delay      time.Duration
+	retries    *int
+	retryDelay string
+	timeout    time.Duration
+}
+
+func (s settings) write(h http.Header, prefix string) error {
+	if s.delay < 0 || s.timeout < 0 || s.retries != nil && *s.retries < 0 {
+		return errors.New("delay, timeout and retries cannot be negative")
+	}
+	set := func(header, value string) { h.Set(prefix+strings.TrimPrefix(header, wire.PrefixUpstash), value) }
+	if s.method != "" {
+		set(wire.HeaderMethod, s.method)
+	}
+	if s.delay > 0 {
+		set(wire.HeaderDelay, formatSeconds(s.delay))
+	}
+	if s.retries != nil {
+		set(wire.HeaderRetries, strconv.Itoa(*s.retries))
+	}
+	if s.retryDelay != "" {
+		set(wire.HeaderRetryDelay, s.retryDelay)
+	}
+	if s.timeout > 0 {
+		set(wire.HeaderTimeout, formatSeconds(s.timeout))
+	}
+	for name, values := range s.header {
+		forwarded := forwardedName(prefix, name)
+		for _, v := range values {
+			h.Add(forwarded, v)
+		}
+	}
+	return nil
+}
+
+// forwardedName is the header under which a message or a callback carries the
+// user's header name. A message's Content-Type goes by its own name.
+func forwardedName(prefix, name string) string {
+	if prefix == wire.PrefixUpstash && textproto.CanonicalMIMEHeaderKey(name) == "Content-Type" {
+		return "Content-Type"
+	}
+	return prefix + strings.TrimPrefix(wire.PrefixForward, wire.PrefixUpstash) + name
+}
+
+func formatSeconds(d time.Duration) string {
+	return strconv.FormatFloat(d.Seconds(), 'f', -1, 64) + "s"
+}
+
+func writeNotBefore(h http.Header, t time.Time) {
+	if !t.IsZero() {
+		h.Set(wire.HeaderNotBefore, strconv.FormatInt(t.Add(time.Second-1).Unix(), 10))
+	}
+}
+
+func writeLabels(h http.Header, header string, labels []string) error {
+	for _, l := range labels {
+		if l == "" || strings.Contains(l, ",") {
+			return fmt.Errorf("label %q: want letters, digits, \"_\", \".\" and \"-\"", l)
+		}
+	}
+	if len(labels) > 0 {
+		h.Set(header, strings.Join(labels, ","))
+	}
+	return nil
+}
+
+// checkDestination refuses what would not reach the server as it is written,
+// and drops the fragment, which HTTP never sends.
+func checkDestination(raw string) (string, error) {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "", fmt.Errorf("parse destination: %w", err)
+	}
+	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return "", fmt.Errorf("destination %q: want an absolute url, http:// or https://", raw)
+	}
+	raw, _, _ = strings.Cut(raw, "#")
+	if strings.ContainsFunc(raw, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		return "", fmt.Errorf("destination %q: percent-encode its spaces and what is not ASCII", raw)
+	}
+	return raw, nil
+}

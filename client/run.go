@@ -1,0 +1,330 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// RunState is where a workflow run stands.
+type RunState string
+
+const (
+	RunStarted  RunState = "RUN_STARTED" // and not ended yet
+	RunSuccess  RunState = "RUN_SUCCESS"
+	RunFailed   RunState = "RUN_FAILED"
+	RunCanceled RunState = "RUN_CANCELED"
+)
+
+// StepState is where a step stands.
+type StepState string
+
+const (
+	StepProgress StepState = "STEP_PROGRESS"
+	StepSuccess  StepState = "STEP_SUCCESS"
+	StepRetry    StepState = "STEP_RETRY"
+	StepFailed   StepState = "STEP_FAILED"
+	StepCanceled StepState = "STEP_CANCELED"
+)
+
+// CallbackState is where the failure callback of a run stands.
+type CallbackState string
+
+const (
+	CallbackInProgress CallbackState = "CALLBACK_INPROGRESS"
+	CallbackSuccess    CallbackState = "CALLBACK_SUCCESS"
+	CallbackFail       CallbackState = "CALLBACK_FAIL"
+	CallbackCanceled   CallbackState = "CALLBACK_CANCELED"
+)
+
+// Run is one execution of a workflow, as GET /v2/workflows/logs tells it.
+type Run struct {
+	WorkflowRunID string   `json:"workflowRunId"`
+	WorkflowURL   string   `json:"workflowUrl"`
+	State         RunState `json:"workflowState"`
+	CreatedAt     int64    `json:"workflowRunCreatedAt"`             // Unix milliseconds
+	CompletedAt   int64    `json:"workflowRunCompletedAt,omitempty"` // Unix milliseconds; 0: not ended
+	CallerIP      string   `json:"workflowRunCallerIp,omitempty"`
+	Response      string   `json:"workflowRunResponse,omitempty"` // the result, JSON text
+	DLQID         string   `json:"dlqId,omitempty"`
+
+	Label          string   `json:"label,omitempty"` // Labels[0]
+	Labels         []string `json:"labels,omitempty"`
+	FlowControlKey string   `json:"flowControlKey,omitempty"`
+
+	Invoker         *Invoker         `json:"invoker,omitempty"`
+	FailureFunction *FailureFunction `json:"failureFunction,omitempty"`
+	Steps           []StepGroup      `json:"steps"`
+}
+
+// MarshalJSON writes steps as an array even when there is none.
+func (r Run) MarshalJSON() ([]byte, error) {
+	type plain Run
+	r.Steps = some(r.Steps)
+	return json.Marshal(plain(r))
+}
+
+// Invoker is the run that invoked this one and waits for its result.
+type Invoker struct {
+	WorkflowRunID string `json:"workflowRunId"`
+	WorkflowURL   string `json:"workflowUrl"`
+	CreatedAt     int64  `json:"workflowRunCreatedAt"` // Unix milliseconds
+}
+
+// FailureFunction is the failure callback of a run that failed.
+type FailureFunction struct {
+	MessageID string        `json:"messageId"`
+	URL       string        `json:"url"`
+	State     CallbackState `json:"state"`
+
+	// The response that failed the run.
+	FailHeaders  http.Header `json:"failHeaders"`
+	FailStatus   int         `json:"failStatus"`
+	FailResponse string      `json:"failResponse"`
+	DLQID        string      `json:"dlqId"`
+
+	// What the failure callback answered, and when it failed, the attempts.
+	ResponseStatus   int         `json:"responseStatus,omitempty"`
+	ResponseBody     string      `json:"responseBody,omitempty"`
+	ResponseHeaders  http.Header `json:"responseHeaders,omitempty"`
+	MaxRetries       int         `json:"maxRetries,omitempty"`
+	NextDeliveryTime int64       `json:"nextDeliveryTime,omitempty"` // Unix milliseconds
+	Errors           []StepError `json:"errors,omitempty"`
+}
+
+// MarshalJSON writes failHeaders as an object even when there is none.
+func (f FailureFunction) MarshalJSON() ([]byte, error) {
+	type plain FailureFunction
+	f.FailHeaders = someHeader(f.FailHeaders)
+	return json.Marshal(plain(f))
+}
+
+// GroupType says how the steps of a group relate.
+type GroupType string
+
+const (
+	GroupSequential GroupType = "sequential" // one step
+	GroupParallel   GroupType = "parallel"   // steps that ran side by side
+	GroupNext       GroupType = "next"       // the delivery that runs a step not known yet
+)
+
+// StepGroup is a stretch of a run.
+type StepGroup struct {
+	Type  GroupType `json:"type"`
+	Steps []RunStep `json:"steps"`
+}
+
+// MarshalJSON writes steps as an array even when there is none.
+func (g StepGroup) MarshalJSON() ([]byte, error) {
+	type plain StepGroup
+	g.Steps = some(g.Steps)
+	return json.Marshal(plain(g))
+}
+
+// RunStep is one step of a run. In a group of type [GroupNext] only MessageID,
+// State, Retries, RetryDelay, StepName, NextDeliveryTime and Errors are set.
+type RunStep struct {
+	StepID     int         `json:"stepId,omitempty"` // from 1; the initial step has none
+	StepName   string      `json:"stepName,omitempty"`
+	StepType   string      `json:"stepType,omitempty"` // Initial, Run, SleepFor, SleepUntil, Call, …
+	CallType   string      `json:"callType,omitempty"` // step, toCallback, fromCallback
+	MessageID  string      `json:"messageId"`
+	Out        string      `json:"out,omitempty"` // JSON text; the initial step's is the payload
+	Concurrent int         `json:"concurrent,omitempty"`
+	TargetStep int         `json:"targetStep,omitempty"`
+	State      StepState   `json:"state"`
+	Retries    int         `json:"retries"`
+	RetryDelay string      `json:"retryDelay,omitempty"`
+	CreatedAt  int64       `json:"createdAt,omitempty"` // Unix milliseconds
+	Headers    http.Header `json:"headers,omitempty"`   // the initial step's: those forwarded to the endpoint
+
+	NextDeliveryTime int64       `json:"nextDeliveryTime,omitempty"` // Unix milliseconds
+	Errors           []StepError `json:"errors,omitempty"`           // one for each failed attempt
+
+	SleepFor   int64 `json:"sleepFor,omitempty"`   // seconds
+	SleepUntil int64 `json:"sleepUntil,omitempty"` // Unix seconds
+
+	CallURL             string      `json:"callUrl,omitempty"`
+	CallMethod          string      `json:"callMethod,omitempty"`
+	CallBody            string      `json:"callBody,omitempty"`
+	CallHeaders         http.Header `json:"callHeaders,omitempty"`
+	CallResponseStatus  int         `json:"callResponseStatus,omitempty"`
+	CallResponseBody    string      `json:"callResponseBody,omitempty"`
+	CallResponseHeaders http.Header `json:"callResponseHeaders,omitempty"`
+
+	WaitEventID         string `json:"waitEventId,omitempty"`
+	WaitTimeoutDuration string `json:"waitTimeoutDuration,omitempty"`
+	WaitTimeoutDeadline int64  `json:"waitTimeoutDeadline,omitempty"` // Unix seconds
+	WaitTimeout         bool   `json:"waitTimeout,omitempty"`         // the time came before the event
+
+	InvokedWorkflowRunID      string      `json:"invokedWorkflowRunId,omitempty"`
+	InvokedWorkflowURL        string      `json:"invokedWorkflowUrl,omitempty"`
+	InvokedWorkflowCreatedAt  int64       `json:"invokedWorkflowCreatedAt,omitempty"` // Unix milliseconds
+	InvokedWorkflowRunBody    string      `json:"invokedWorkflowRunBody,omitempty"`
+	InvokedWorkflowRunHeaders http.Header `json:"invokedWorkflowRunHeaders,omitempty"`
+}
+
+// StepError is a failed attempt.
+type StepError struct {
+	Error   string      `json:"error"` // such as "400 Bad Request"
+	Body    string      `json:"body"`
+	Headers http.Header `json:"headers"`
+	Status  int         `json:"status"` // 0: there was no response
+	Time    int64       `json:"time"`   // Unix milliseconds
+}
+
+// MarshalJSON writes headers as an object even when there is none.
+func (e StepError) MarshalJSON() ([]byte, error) {
+	type plain StepError
+	e.Headers = someHeader(e.Headers)
+	return json.Marshal(plain(e))
+}
+
+// RunsPage is a page of runs, newest first.
+type RunsPage struct {
+	Cursor string `json:"cursor"` // "": this is the last page
+	Runs   []Run  `json:"runs"`
+}
+
+// MarshalJSON writes runs as an array even when there is none.
+func (p RunsPage) MarshalJSON() ([]byte, error) {
+	type plain RunsPage
+	p.Runs = some(p.Runs)
+	return json.Marshal(plain(p))
+}
+
+// LogEntry is one message of a run's log, as a workflow endpoint replays it.
+type LogEntry struct {
+	MessageID string `json:"messageId"`
+	Body      []byte `json:"body"`     // decoded; the first entry's is the initial payload
+	CallType  string `json:"callType"` // step, toCallback, fromCallback
+}
+
+// someHeader makes a nil header an empty one, which JSON writes as {} and not
+// null.
+func someHeader(h http.Header) http.Header {
+	if h == nil {
+		return http.Header{}
+	}
+	return h
+}
+
+// RunsRequest says which runs to list. The zero value lists all, newest first.
+type RunsRequest struct {
+	URL             string    // of the workflow, in full
+	RunID           string    // one run, or the runs that had this id in turn
+	CreatedAt       int64     // Unix milliseconds; tells runs with one id apart
+	State           RunState  // default: any
+	Labels          []string  // any of them
+	FlowControlKeys []string  // any of them
+	From            time.Time // of the start, inclusive; zero: no bound
+	To              time.Time // of the start, inclusive; zero: no bound
+	Cursor          string    // of the page before; default: from the start
+	Count           int       // of a page, 10 at most; default: 10
+}
+
+// Runs lists one page of workflow runs with their steps (GET
+// /v2/workflows/logs).
+func (c *Client) Runs(ctx context.Context, r RunsRequest) (RunsPage, error) {
+	q := Filter{Labels: r.Labels, FlowControlKeys: r.FlowControlKeys, From: r.From, To: r.To}.query()
+	for key, value := range map[string]string{
+		"workflowUrl":   r.URL,
+		"workflowRunId": r.RunID,
+		"state":         string(r.State),
+	} {
+		if value != "" {
+			q.add(key, value)
+		}
+	}
+	if r.CreatedAt != 0 {
+		q.add("workflowCreatedAt", strconv.FormatInt(r.CreatedAt, 10))
+	}
+	q.addPage(r.Cursor, r.Count, "")
+	var out RunsPage
+	if err := c.list(ctx, "/v2/workflows/logs", q, &out); err != nil {
+		return RunsPage{}, fmt.Errorf("list runs: %w", err)
+	}
+	return out, nil
+}
+
+// AllRuns walks the runs from r on, page by page. It ends after yielding an
+// error.
+func (c *Client) AllRuns(ctx context.Context, r RunsRequest) iter.Seq2[Run, error] {
+	return pages(r.Cursor, func(cursor string) ([]Run, string, error) {
+		r.Cursor = cursor
+		p, err := c.Runs(ctx, r)
+		return p.Runs, p.Cursor, err
+	})
+}
+
+// Run looks up the latest run with an id; [ErrNotFound] when there is none.
+func (c *Client) Run(ctx context.Context, id string) (Run, error) {
+	if id == "" {
+		return Run{}, fmt.Errorf("get run: %w", errNoID)
+	}
+	p, err := c.Runs(ctx, RunsRequest{RunID: id})
+	if err != nil {
+		return Run{}, fmt.Errorf("get run: %w", err)
+	}
+	if len(p.Runs) == 0 {
+		return Run{}, fmt.Errorf("get run %s: %w", id, ErrNotFound)
+	}
+	return p.Runs[0], nil
+}
+
+// CancelRun ends a run; its endpoint is not called again, nor is its failure
+// function. [ErrNotFound] when the run is unknown (DELETE
+// /v2/workflows/runs/{id}).
+func (c *Client) CancelRun(ctx context.Context, id string) error {
+	path, err := itemPath("/v2/workflows/runs/", id)
+	if err == nil {
+		err = c.do(ctx, call{method: http.MethodDelete, path: path + "?cancel=true"})
+	}
+	if err != nil {
+		return fmt.Errorf("cancel run: %w", err)
+	}
+	return nil
+}
+
+// CancelRuns cancels many runs and returns how many it newly cancelled; those
+// that are unknown or ended do not count (DELETE /v2/workflows/runs).
+func (c *Client) CancelRuns(ctx context.Context, ids []string) (int, error) {
+	cancelled, err := c.cancelIDs(ctx, "/v2/workflows/runs", "workflowRunIds", ids)
+	if err != nil {
+		return cancelled, fmt.Errorf("cancel runs: %w", err)
+	}
+	return cancelled, nil
+}
+
+// FinishRun ends a run with its result, JSON text, or nil for none (DELETE
+// /v2/workflows/runs/{id}?cancel=false). It is what a workflow endpoint calls
+// when its function has returned; finishing an ended run does nothing.
+func (c *Client) FinishRun(ctx context.Context, id string, result []byte) error {
+	path, err := itemPath("/v2/workflows/runs/", id)
+	if err == nil {
+		err = c.do(ctx, call{method: http.MethodDelete, path: path + "?cancel=false", body: result})
+	}
+	if err != nil {
+		return fmt.Errorf("finish run: %w", err)
+	}
+	return nil
+}
+
+// RunLog fetches the whole log of a run under way, in the order it was
+// written; [ErrNotFound] when the run has ended or never was (GET
+// /v2/workflows/runs/{id}).
+func (c *Client) RunLog(ctx context.Context, id string) ([]LogEntry, error) {
+	var out []LogEntry
+	path, err := itemPath("/v2/workflows/runs/", id)
+	if err == nil {
+		err = c.do(ctx, call{method: http.MethodGet, path: path, out: &out})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("get run log: %w", err)
+	}
+	return out, nil
+}
