@@ -1,0 +1,459 @@
+package workflow_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/signposthq/signpost/client"
+	"github.com/signposthq/signpost/internal/wire"
+	"github.com/signposthq/signpost/receiver"
+	"github.com/signposthq/signpost/workflow"
+)
+
+// guarded is an endpoint that tells what it did.
+type guarded struct {
+	*workflow.Endpoint
+	stub     *stub
+	executed []string // steps, and "failure" for OnFailure
+}
+
+// newGuarded makes an endpoint whose function begins with check.
+func newGuarded(t *testing.T, check func(*workflow.Context) (stop bool, err error), change func(*workflow.Options)) *guarded {
+	t.Helper()
+	g := &guarded{stub: newStub(t, nil)}
+	o := &workflow.Options{
+		Client: g.stub.client, Receiver: newReceiver(t), BaseURL: "https://app.example", Logger: quiet,
+		OnFailure: func(*workflow.FailureContext) (string, error) {
+			g.executed = append(g.executed, "failure")
+			return "handled", nil
+		},
+	}
+	if change != nil {
+		change(o)
+	}
+	var err error
+	g.Endpoint, err = workflow.Serve(func(ctx *workflow.Context, _ any) (int, error) {
+		if stop, err := check(ctx); stop || err != nil {
+			return 0, err
+		}
+		return workflow.Run(ctx, "one", func(context.Context) (int, error) {
+			g.executed = append(g.executed, "one")
+			return 1, nil
+		})
+	}, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+func allow(*workflow.Context) (bool, error) { return false, nil }
+
+func (g *guarded) do(r *http.Request) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	g.ServeHTTP(w, r)
+	return w
+}
+
+// wantRefused checks that nothing happened but an answer.
+func (g *guarded) wantRefused(t *testing.T, w *httptest.ResponseRecorder, message string) {
+	t.Helper()
+	if w.Code != http.StatusUnauthorized || w.Header().Get(wire.HeaderNonRetryable) != "true" {
+		t.Errorf("answer %d %v %s, want a 401 that is not retried", w.Code, w.Header(), w.Body)
+	}
+	if got := said(t, w); got != message {
+		t.Errorf("refused with %q, want %q", got, message)
+	}
+	g.wantIdle(t)
+}
+
+func (g *guarded) wantIdle(t *testing.T) {
+	t.Helper()
+	if len(g.executed) > 0 {
+		t.Errorf("executed %q", g.executed)
+	}
+	for _, r := range g.stub.sent {
+		if r.Method != http.MethodGet {
+			t.Errorf("sent %s %s", r.Method, r.Path)
+		}
+	}
+}
+
+// calling is one call of each kind, as the server makes it, for one run.
+var calling = map[workflow.Kind]func() *http.Request{
+	workflow.KindStart: func() *http.Request {
+		return signed("/onboard", `{"email":"ada@example.com"}`, map[string]string{"X-Tenant": "t1"})
+	},
+	workflow.KindStep: func() *http.Request {
+		return signed("/onboard", `[{"messageId":"msg_0","body":"eyJlbWFpbCI6ImFkYUBleGFtcGxlLmNvbSJ9","callType":"step"}]`, map[string]string{
+			wire.HeaderWorkflowSDKVersion: "1", wire.HeaderWorkflowRunID: "wfr_1", wire.HeaderMessageID: "msg_0", "X-Tenant": "t1"})
+	},
+	workflow.KindCallback: func() *http.Request {
+		return signed("/onboard", `{"status":200,"body":"b2s=","header":{}}`, map[string]string{
+			wire.HeaderWorkflowCallback: "true", wire.HeaderWorkflowRunID: "wfr_1", wire.HeaderMessageID: "msg_C", "X-Tenant": "t1",
+			wire.HeaderWorkflowStepID: "1", wire.HeaderWorkflowStepName: "one", wire.HeaderWorkflowStepType: "Call", wire.HeaderWorkflowConcurrent: "1"})
+	},
+	workflow.KindFailure: func() *http.Request {
+		return signed("/onboard", failureReport("wfr_1"), failureHeaders("wfr_1"))
+	},
+}
+
+var kinds = []workflow.Kind{workflow.KindStart, workflow.KindStep, workflow.KindCallback, workflow.KindFailure}
+
+func failureReport(runID string) string {
+	body, err := json.Marshal(wire.CallbackBody{
+		Status: 500, Body: []byte(`{"error":"Error","message":"no luck"}`), URL: appURL, Method: "POST", SourceMessageID: "msg_1",
+		SourceBody: []byte(`{"email":"ada@example.com"}`), DLQID: "1-0", WorkflowRunID: runID, WorkflowCreatedAt: 1_700_000_000_000,
+		Retried: 3, MaxRetries: 3, Header: http.Header{"K": {"v"}},
+	})
+	if err != nil {
+		panic(err)
+	}
+	return string(body)
+}
+
+func failureHeaders(runID string) map[string]string {
+	return map[string]string{wire.HeaderWorkflowIsFailure: "true", wire.HeaderWorkflowFailureCB: "true",
+		wire.HeaderWorkflowRunID: runID, wire.HeaderMessageID: "msg_F", "X-Tenant": "t1"}
+}
+
+// signedFor is signed, with a token for something else.
+func signedFor(r *http.Request, key string, o receiver.SignOptions) *http.Request {
+	token, err := receiver.Sign(key, o)
+	if err != nil {
+		panic(err)
+	}
+	r.Header.Set(receiver.Header, token)
+	return r
+}
+
+func unsigned(target, body string, headers map[string]string) *http.Request {
+	r := signed(target, body, headers)
+	r.Header.Del(receiver.Header)
+	return r
+}
+
+// A token that the server made for another receiver, over a body that suits
+// this one.
+func TestForgerySignedForAnotherURL(t *testing.T) {
+	for _, kind := range kinds {
+		for _, other := range []string{"https://attacker.example/sink", "https://attacker.example/onboard", "https://app.example/other",
+			"http://app.example/onboard", "https://app.example/onboard?x=1", "https://app.example:444/onboard"} {
+			t.Run(string(kind)+" "+other, func(t *testing.T) {
+				g := newGuarded(t, allow, nil)
+				r := calling[kind]()
+				body, token := readBody(t, r), receiver.SignOptions{URL: other}
+				token.Body = []byte(body)
+				r = signedFor(calling[kind](), testKey, token)
+				r.Host = "attacker.example" // whatever it claims
+				r.Header.Set("X-Forwarded-Host", "attacker.example")
+				g.wantRefused(t, g.do(r), "url mismatch")
+			})
+		}
+	}
+}
+
+// Headers that call a signed body something it is not: a failure of a run of
+// the attacker's choice.
+func TestForgeryOfAFailureByHeaders(t *testing.T) {
+	const notAReport = "the body is not the report of this run's failure"
+	step := readBody(t, calling[workflow.KindStep]())
+	callback := readBody(t, calling[workflow.KindCallback]())
+	tests := []struct {
+		name string
+		r    *http.Request
+		want string
+	}{
+		{"signed for another URL", signedFor(unsigned("/onboard", failureReport("wfr_1"), failureHeaders("wfr_1")), testKey,
+			receiver.SignOptions{URL: "https://attacker.example/sink", Body: []byte(failureReport("wfr_1"))}), "url mismatch"},
+		{"body of a step", signed("/onboard", step, failureHeaders("wfr_1")), notAReport},
+		{"body of a callback", signed("/onboard", callback, failureHeaders("wfr_1")), notAReport},
+		{"body of a plain request", signed("/onboard", `{"email":"ada@example.com"}`, failureHeaders("wfr_1")), notAReport},
+		{"empty body", signed("/onboard", "", failureHeaders("wfr_1")), notAReport},
+		{"report of another run", signed("/onboard", failureReport("wfr_2"), failureHeaders("wfr_1")), notAReport},
+		{"one of the headers only", signed("/onboard", step, map[string]string{
+			wire.HeaderWorkflowIsFailure: "true", wire.HeaderWorkflowRunID: "wfr_1", wire.HeaderWorkflowSDKVersion: "1"}), notAReport},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			g := newGuarded(t, allow, nil)
+			g.wantRefused(t, g.do(tt.r), tt.want)
+		})
+	}
+}
+
+// A function that refuses, in whatever style, is not asked in vain, on no
+// call.
+func TestForgeryOfARefusedCall(t *testing.T) {
+	denied := errors.New("denied")
+	tests := []struct {
+		name  string
+		check func(*workflow.Context) (bool, error)
+		want  string
+	}{
+		{"return", func(*workflow.Context) (bool, error) { return true, nil }, "the function returned before its first step"},
+		{"error", func(*workflow.Context) (bool, error) { return true, denied }, "denied"},
+		{"non-retryable error", func(*workflow.Context) (bool, error) { return true, workflow.NonRetryable(denied) }, "denied"},
+	}
+	for _, kind := range kinds {
+		for _, tt := range tests {
+			t.Run(string(kind)+" by "+tt.name, func(t *testing.T) {
+				g := newGuarded(t, func(ctx *workflow.Context) (bool, error) {
+					if ctx.Header.Get("Authorization") == "Bearer user" {
+						return false, nil
+					}
+					return tt.check(ctx)
+				}, nil)
+				g.wantRefused(t, g.do(calling[kind]()), tt.want)
+
+				r := calling[kind]()
+				r.Header.Set("Authorization", "Bearer user")
+				if w := g.do(r); w.Code != 200 {
+					t.Errorf("authorized call answered %d %s", w.Code, w.Body)
+				}
+			})
+		}
+	}
+}
+
+// Requests nobody has signed, with keys and without.
+func TestForgeryUnsigned(t *testing.T) {
+	for _, kind := range kinds {
+		t.Run(string(kind)+" with keys", func(t *testing.T) {
+			g := newGuarded(t, allow, nil)
+			r := calling[kind]()
+			r.Header.Del(receiver.Header)
+			g.wantRefused(t, g.do(r), "no signature")
+		})
+		t.Run(string(kind)+" without keys", func(t *testing.T) {
+			t.Setenv("QSTASH_CURRENT_SIGNING_KEY", "")
+			t.Setenv("QSTASH_NEXT_SIGNING_KEY", "")
+			g := newGuarded(t, allow, func(o *workflow.Options) { o.Receiver, o.AllowUnsigned = nil, true })
+			for _, peer := range []string{"192.0.2.1:1234", "10.0.0.7:1", "[2001:db8::1]:1234", "[::ffff:192.0.2.1]:1", "nonsense", ""} {
+				r := calling[kind]()
+				r.RemoteAddr, r.Host = peer, "localhost"
+				g.wantRefused(t, g.do(r), "without signing keys of its own the endpoint serves this machine only")
+			}
+			for _, proxied := range []string{"X-Forwarded-For", "Forwarded", "X-Real-Ip", "Via"} {
+				r := calling[kind]()
+				r.RemoteAddr, r.Host = "127.0.0.1:1234", "localhost"
+				r.Header.Set(proxied, "192.0.2.1")
+				g.wantRefused(t, g.do(r), "without signing keys of its own the endpoint serves this machine only")
+			}
+			r := calling[kind]()
+			r.RemoteAddr, r.Host = "127.0.0.1:1234", "rebound.example"
+			g.wantRefused(t, g.do(r), "without signing keys of its own the endpoint serves this machine only")
+			for _, peer := range []string{"127.0.0.1:1234", "[::1]:1234", "[::ffff:127.0.0.1]:1234"} {
+				r := calling[kind]()
+				r.RemoteAddr, r.Host = peer, "localhost:3000"
+				if w := g.do(r); w.Code != 200 {
+					t.Errorf("peer %s answered %d %s", peer, w.Code, w.Body)
+				}
+			}
+		})
+	}
+}
+
+func TestSignatureRefused(t *testing.T) {
+	const body = `{"email":"ada@example.com"}`
+	good := receiver.SignOptions{URL: appURL, Body: []byte(body)}
+	at := func(d time.Duration) receiver.SignOptions {
+		o := good
+		o.Time = time.Now().Add(d)
+		return o
+	}
+	twice := signed("/onboard", body, nil)
+	twice.Header.Add(receiver.Header, twice.Header.Get(receiver.Header))
+	joined := signed("/onboard", body, nil)
+	joined.Header.Set(receiver.Header, joined.Header.Get(receiver.Header)+","+joined.Header.Get(receiver.Header))
+	plain := func() *http.Request { return unsigned("/onboard", body, nil) }
+	tests := []struct {
+		name string
+		r    *http.Request
+		want string
+	}{
+		{"tampered body", signedFor(plain(), testKey, receiver.SignOptions{URL: appURL, Body: []byte(body + " ")}), "body mismatch"},
+		{"expired", signedFor(plain(), testKey, at(-time.Hour)), "signature expired"},
+		{"from the future", signedFor(plain(), testKey, at(time.Hour)), "signature not yet valid"},
+		{"other key", signedFor(plain(), "sig_another-key-of-enough-bytes", good), "bad signature"},
+		{"development key", signedFor(plain(), "sig_7kYjw48mhY7kAjqNGcy6cr29RJ6r", good), "bad signature"},
+		{"two headers", twice, "malformed signature"},
+		{"two tokens", joined, "malformed signature"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			g := newGuarded(t, allow, nil)
+			g.wantRefused(t, g.do(tt.r), tt.want)
+		})
+	}
+}
+
+// What is told about the signature is for the log, not for who sent it.
+func TestRefusalDoesNotTellWhatIsRight(t *testing.T) {
+	g := newGuarded(t, allow, nil)
+	w := g.do(signedFor(unsigned("/onboard", "{}", nil), testKey, receiver.SignOptions{URL: "https://attacker.example/", Body: []byte("{}")}))
+	for _, secret := range []string{"app.example", "attacker.example", "sig_"} {
+		if strings.Contains(w.Body.String(), secret) {
+			t.Errorf("answer %s holds %q", w.Body, secret)
+		}
+	}
+}
+
+func TestAuthorize(t *testing.T) {
+	for _, kind := range kinds {
+		t.Run(string(kind), func(t *testing.T) {
+			type ctxKey struct{}
+			var seen []string
+			var verdict error
+			g := newGuarded(t, allow, func(o *workflow.Options) {
+				o.Authorize = func(ctx context.Context, r *workflow.AuthRequest) error {
+					seen = append(seen, fmt.Sprintf("%s %s %s %v", r.Kind, r.Header.Get("X-Tenant"), r.Payload, ctx.Value(ctxKey{})))
+					if !strings.HasPrefix(r.RunID, "wfr_") || r.Header.Get(receiver.Header) != "" {
+						t.Errorf("run %q with headers %v", r.RunID, r.Header)
+					}
+					r.Header.Set("X-Tenant", "changed") // is a copy
+					return verdict
+				}
+			})
+			call := func() *http.Request {
+				r := calling[kind]()
+				return r.WithContext(context.WithValue(r.Context(), ctxKey{}, "middleware"))
+			}
+			if w := g.do(call()); w.Code != 200 {
+				t.Errorf("allowed call answered %d %s", w.Code, w.Body)
+			}
+			want := string(kind) + ` t1 {"email":"ada@example.com"} middleware`
+			if !slices.Equal(seen, []string{want}) {
+				t.Errorf("Authorize saw %q, want %q once", seen, want)
+			}
+
+			g.executed, g.stub.sent = nil, nil
+			verdict = errors.New("not you")
+			g.wantRefused(t, g.do(call()), "not you")
+			verdict = workflow.NonRetryable(errors.New("never you"))
+			g.wantRefused(t, g.do(call()), "never you")
+
+			verdict = workflow.RetryAfter(errors.New("not now"), 90*time.Second)
+			w := g.do(call())
+			if w.Code != 429 || w.Header().Get("Retry-After") != "90" || said(t, w) != "not now" {
+				t.Errorf("postponed call answered %d %v %s", w.Code, w.Header(), w.Body)
+			}
+			g.wantIdle(t)
+		})
+	}
+}
+
+func TestAuthorizePanics(t *testing.T) {
+	for _, kind := range kinds {
+		g := newGuarded(t, allow, func(o *workflow.Options) {
+			o.Authorize = func(context.Context, *workflow.AuthRequest) error { panic("oops") }
+		})
+		w := g.do(calling[kind]())
+		if w.Code != 500 || said(t, w) != "panic: oops" {
+			t.Errorf("%s answered %d %s", kind, w.Code, w.Body)
+		}
+		g.wantIdle(t)
+	}
+}
+
+// An error that may pass can ask for another try, without anything being done.
+func TestFunctionPostpones(t *testing.T) {
+	for _, kind := range kinds {
+		g := newGuarded(t, func(*workflow.Context) (bool, error) {
+			return true, workflow.RetryAfter(errors.New("database is away"), time.Second)
+		}, nil)
+		if w := g.do(calling[kind]()); w.Code != 429 || w.Header().Get("Retry-After") != "1" {
+			t.Errorf("%s answered %d %s", kind, w.Code, w.Body)
+		}
+		g.wantIdle(t)
+	}
+}
+
+// TestAuthorizationCost: the function is called once per delivery of a step,
+// and not executed where it is only asked.
+func TestAuthorizationCost(t *testing.T) {
+	for _, kind := range kinds {
+		calls := 0
+		g := newGuarded(t, func(*workflow.Context) (bool, error) { calls++; return false, nil }, nil)
+		if w := g.do(calling[kind]()); w.Code != 200 {
+			t.Fatalf("%s answered %d %s", kind, w.Code, w.Body)
+		}
+		if calls != 1 {
+			t.Errorf("%s: code before the first step ran %d times", kind, calls)
+		}
+		executed := map[workflow.Kind][]string{workflow.KindStep: {"one"}, workflow.KindFailure: {"failure"}}[kind]
+		if !slices.Equal(g.executed, executed) {
+			t.Errorf("%s executed %q, want %q", kind, g.executed, executed)
+		}
+	}
+}
+
+// TestWholeRunIsAuthorized: a run with every kind of call, with the trigger's
+// header and payload on each.
+func TestWholeRunIsAuthorized(t *testing.T) {
+	f := startFake(t)
+	f.third = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "" {
+			t.Error("the third party was sent the run's headers")
+		}
+	})
+	seen := map[workflow.Kind]int{}
+	var failure *workflow.FailureContext
+	serveFake(t, f, func(o *workflow.Options) {
+		o.Authorize = func(_ context.Context, r *workflow.AuthRequest) error {
+			seen[r.Kind]++
+			if r.Header.Get("Authorization") != "Bearer user" || string(r.Payload) != `{"n":1}` || r.RunID != "wfr_1" {
+				return fmt.Errorf("%s call of %s has %v and %s", r.Kind, r.RunID, r.Header, r.Payload)
+			}
+			return nil
+		}
+		o.OnFailure = func(ctx *workflow.FailureContext) (string, error) {
+			failure = ctx
+			return "told", nil
+		}
+	}, func(ctx *workflow.Context, _ any) (int, error) {
+		if _, err := workflow.Call(ctx, "ask", workflow.CallRequest{URL: "https://third.example/"}); err != nil {
+			return 0, err
+		}
+		return workflow.Run(ctx, "breaks", fails(errors.New("no luck")))
+	})
+	run := f.trigger(t, client.TriggerRequest{
+		Body: []byte(`{"n":1}`), Header: http.Header{"Authorization": {"Bearer user"}}, Labels: []string{"l1"},
+	})
+	if run.state != "failed" || run.callback != `{"result":"told"}` {
+		t.Errorf("run ended as %q, failure function answered %q", run.state, run.callback)
+	}
+	want := map[workflow.Kind]int{workflow.KindStep: 5, workflow.KindCallback: 1, workflow.KindFailure: 1} // the last step 4 times
+	if fmt.Sprint(seen) != fmt.Sprint(want) {
+		t.Errorf("calls %v, want %v", seen, want)
+	}
+	if failure == nil {
+		t.Fatal("OnFailure was not called")
+	}
+	got := fmt.Sprintf("%s %s %d %q %d %q %s %q %s %s %d", failure.RunID, failure.URL, failure.CreatedAt.Unix(), failure.Labels,
+		failure.Status, failure.Response, failure.Payload, failure.DLQID, failure.ResponseBody, failure.ResponseHeader.Get(wire.HeaderErrorStepName), failure.Retried)
+	if want := `wfr_1 ` + appURL + ` 1700000000 ["l1"] 500 "no luck" {"n":1} "1-0" {"error":"Error","message":"no luck"} breaks 0`; got != want {
+		t.Errorf("OnFailure got %s\nwant %s", got, want)
+	}
+}
+
+func readBody(t *testing.T, r *http.Request) string {
+	t.Helper()
+	var b strings.Builder
+	buf := make([]byte, 512)
+	for {
+		n, err := r.Body.Read(buf)
+		b.Write(buf[:n])
+		if err != nil {
+			return b.String()
+		}
+	}
+}

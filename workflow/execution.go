@@ -1,0 +1,373 @@
+package workflow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/signposthq/signpost/client"
+	"github.com/signposthq/signpost/internal/wire"
+)
+
+// submitTimeout bounds how long the server may take to accept a step's result.
+const submitTimeout = time.Minute
+
+// execution is one call of a workflow function against its run's log.
+type execution struct {
+	ctx    context.Context
+	client *client.Client
+	run    run
+	log    []wire.Step // the first is the run's start; none in a rehearsal
+	known  int         // entries of the log that are no plans
+
+	rehearsal bool   // end at the first step: it is only asked whether there is one
+	goroutine uint64 // the function's
+
+	reached bool       // a step was used
+	steps   int        // used so far
+	plans   int        // entries of the log that are plans of those
+	pending []*task    // used, not yet looked up or executed
+	inside  string     // name of the step whose function runs
+	failed  *stepError // nothing follows it
+	end     ending
+
+	mu    sync.Mutex
+	fault error // wins over what the function returns; guarded for use from wrong goroutines
+}
+
+// ending is how a function's call ended.
+type ending int
+
+const (
+	endReturned  ending = iota
+	endStopped          // within a step: the run goes on with another call
+	endCancelled        // by Cancel
+)
+
+// verdict is what came of a function's call.
+type verdict struct {
+	end    ending
+	result []byte // if it returned
+	err    error
+}
+
+func (e *Endpoint) execution(ctx context.Context, d *delivery, log []wire.Step) *execution {
+	x := &execution{ctx: ctx, client: e.opts.Client, run: d.run, log: log}
+	for _, s := range log {
+		if !s.IsPlan() {
+			x.known++
+		}
+	}
+	return x
+}
+
+// play calls fn in a goroutine of its own, which can be ended from within, and
+// waits for it.
+func (x *execution) play(fn function) verdict {
+	var (
+		result   []byte
+		err      error
+		returned bool
+		crash    *panicError
+		done     = make(chan struct{})
+	)
+	go func() {
+		defer close(done)
+		defer func() {
+			if p := recover(); p != nil {
+				crash = &panicError{p, debug.Stack()}
+			}
+		}()
+		x.goroutine = goroutineID()
+		result, err = fn(x.run.context(x.ctx, x))
+		returned = true
+	}()
+	<-done
+	v := verdict{end: x.end, result: result}
+	switch {
+	case crash != nil:
+		v.err = x.inFailed(crash)
+	case !returned && x.end == endReturned:
+		v.err = x.inFailed(errors.New("the function ended its goroutine"))
+	case returned:
+		v.err = x.returned(err)
+	}
+	if fault := x.takeFault(); fault != nil {
+		v.err = fault
+	}
+	return v
+}
+
+// returned is the error of a function that returned err.
+func (x *execution) returned(err error) error {
+	switch {
+	case x.failed != nil && err == nil:
+		return x.failed // which is not for the function to ignore
+	case x.failed != nil:
+		return x.inFailed(err)
+	case err == nil && !x.reached:
+		return &refusal{errors.New("the function returned before its first step")}
+	case err != nil && !x.reached:
+		return &refusal{err}
+	case err == nil && len(x.pending) > 0:
+		return protocolErrorf("The function returned without the result of step '%s'. Call Get on its future, or All", x.pending[0].name)
+	}
+	return err
+}
+
+// inFailed attributes err to the step that failed, if one did.
+func (x *execution) inFailed(err error) error {
+	if x.failed == nil {
+		return err
+	}
+	return &stepError{x.failed.step, err}
+}
+
+// enter checks that a step may be used here and now.
+func (x *execution) enter(name string) error {
+	switch {
+	case goroutineID() != x.goroutine:
+		return x.setFault(misplacedError(name))
+	case x.inside != "":
+		x.stop(protocolErrorf("A step can not be run inside another step. Tried to run '%s' inside '%s'", name, x.inside))
+	case x.end != endReturned:
+		return protocolErrorf("Step '%s' is used in a deferred call of a function that has ended", name)
+	case name == "":
+		x.stop(protocolErrorf("A workflow step needs a name"))
+	}
+	x.reached = true
+	if x.rehearsal {
+		x.stop(nil)
+	}
+	return nil
+}
+
+// enterStep is enter for what cannot follow a failed step.
+func (x *execution) enterStep(name string) error {
+	if err := x.enter(name); err != nil {
+		return err
+	}
+	if x.failed != nil {
+		return x.failed.err
+	}
+	return nil
+}
+
+// stop ends the function's goroutine, with an error or with its work done.
+func (x *execution) stop(fault error) {
+	if fault != nil {
+		x.setFault(fault)
+	}
+	x.end = endStopped
+	runtime.Goexit()
+}
+
+func (x *execution) setFault(err error) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.fault == nil {
+		x.fault = err
+	}
+	return err
+}
+
+func (x *execution) takeFault() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.fault
+}
+
+// settle finds or makes the results of all pending steps: they are one step, or
+// one parallel group.
+func (x *execution) settle() {
+	group := x.pending
+	x.pending = nil
+	first := x.steps - len(group) + 1
+	if len(group) == 1 {
+		x.single(group[0], first)
+		return
+	}
+	x.parallel(group, first)
+	x.plans += len(group)
+}
+
+func (x *execution) single(t *task, place int) {
+	if place < x.known {
+		entry := x.entry(place + x.plans)
+		if entry.IsPlan() {
+			x.stop(countError("single", 1, entry.Concurrent))
+		}
+		if err := t.match(entry); err != nil {
+			x.stop(err)
+		}
+		t.settle(entry)
+		return
+	}
+	if planned := x.from(place); len(planned) > 0 {
+		x.stop(countError("single", 1, planned[0].Concurrent))
+	}
+	x.execute(t, place, 1)
+}
+
+func (x *execution) parallel(group []*task, first int) {
+	entries, n := x.from(first), len(group)
+	if len(entries) == 0 {
+		x.plan(group, first)
+		return
+	}
+	last := entries[len(entries)-1]
+	state := "discard"
+	switch {
+	case len(entries) >= 2*n:
+		state = "last"
+	case last.IsPlan():
+		state = "partial"
+	}
+	slices.SortStableFunc(entries, func(a, b wire.Step) int { return a.Place() - b.Place() })
+	if planned := entries[0].Concurrent; planned != n {
+		x.stop(countError(state, n, planned))
+	}
+	switch state {
+	case "last":
+		x.collect(group, entries)
+	case "partial":
+		i := last.TargetStep - first
+		if i >= n {
+			x.stop(countError(state, n, last.Concurrent))
+		}
+		if err := group[i].match(last); err != nil {
+			x.stop(err)
+		}
+		x.execute(group[i], last.TargetStep, n)
+		for _, t := range group { // the step failed, and with it the group
+			t.err = group[i].err
+			t.settled = true
+		}
+	default: // the results of others are still to come
+		x.stop(nil)
+	}
+}
+
+// collect takes the results of a group from the log's entries, which are
+// sorted by place and begin with the group's.
+func (x *execution) collect(group []*task, entries []wire.Step) {
+	results := slices.DeleteFunc(slices.Clone(entries), wire.Step.IsPlan)
+	if len(results) < len(group) {
+		x.stop(countError("last", len(group), len(results)))
+	}
+	results = results[:len(group)]
+	for i, t := range group {
+		if err := t.match(results[i]); err != nil {
+			x.stop(mismatchError(err, group, results))
+		}
+		t.settle(results[i])
+	}
+}
+
+// plan announces a group: the server then calls once for each of its steps.
+func (x *execution) plan(group []*task, first int) {
+	items := make([]client.BatchItem, len(group))
+	for i, t := range group {
+		h := x.run.deliveredHeader()
+		s := wire.Step{StepName: t.name, StepType: t.kind, Concurrent: len(group), TargetStep: first + i}
+		if t.timer != nil {
+			t.timer(&s, h)
+		}
+		item, err := x.message(s, h)
+		if err != nil {
+			x.stop(err)
+		}
+		items[i] = item
+	}
+	x.submit(group[0].name, items...)
+}
+
+// execute does the step t and submits what came of it. It returns only if the
+// step failed.
+func (x *execution) execute(t *task, place, concurrent int) {
+	item, err := x.work(t, place, concurrent)
+	if err != nil {
+		x.failed = &stepError{t.name, err}
+		t.err, t.settled = err, true
+		return
+	}
+	x.submit(t.name, item)
+}
+
+// work calls the step's function, and remembers that it failed should it not
+// return: a panic that is recovered somewhere is no result.
+func (x *execution) work(t *task, place, concurrent int) (item client.BatchItem, err error) {
+	x.inside = t.name
+	x.failed = &stepError{t.name, errors.New("the step's function panicked")}
+	defer func() { x.inside = "" }()
+	item, err = t.do(x, place, concurrent)
+	x.failed = nil
+	return item, err
+}
+
+// message is an entry of the run's log on its way to the server.
+func (x *execution) message(s wire.Step, h http.Header) (client.BatchItem, error) {
+	body, err := encodeJSON(s)
+	if err != nil {
+		return client.BatchItem{}, fmt.Errorf("encode step: %w", err)
+	}
+	return client.BatchItem{Destination: x.run.url, Header: h, Body: body}, nil
+}
+
+// submit hands messages of the run to the server and ends the function's call.
+func (x *execution) submit(step string, items ...client.BatchItem) {
+	ctx, cancel := submission(x.ctx)
+	defer cancel()
+	if err := x.explain(ctx, send(ctx, x.client, items...)); err != nil {
+		x.stop(&stepError{step, fmt.Errorf("submit step: %w", err)})
+	}
+	x.stop(nil)
+}
+
+// explain says what the server's answer to a message of the run means. A 412
+// will not pass with a retry. A 400 has two reasons. The run has ended: then
+// there is nothing left to do. Or the server does not accept this very message,
+// and never will: to call that success would leave the run hanging.
+func (x *execution) explain(ctx context.Context, refused error) error {
+	if !errors.Is(refused, client.ErrBadRequest) {
+		return limitReached(refused)
+	}
+	_, err := x.client.RunLog(ctx, x.run.id)
+	switch {
+	case err == nil:
+		return NonRetryable(refused)
+	case isEnded(err):
+		return nil
+	}
+	return errors.Join(refused, err)
+}
+
+// submission is a context for handing over work that is done: it outlives a
+// server that hangs up, so that the work is not done again.
+func submission(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), submitTimeout)
+}
+
+func (x *execution) entry(i int) wire.Step {
+	if i >= len(x.log) {
+		x.stop(protocolErrorf("The log has %d entries, but the workflow is at entry %d", len(x.log), i))
+	}
+	return x.log[i]
+}
+
+// from is the log's entries about the steps from place on.
+func (x *execution) from(place int) []wire.Step {
+	var entries []wire.Step
+	for _, s := range x.log {
+		if s.Place() >= place {
+			entries = append(entries, s)
+		}
+	}
+	return entries
+}

@@ -1,0 +1,162 @@
+package workflow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/signposthq/signpost/client"
+	"github.com/signposthq/signpost/receiver"
+)
+
+const defaultMaxBodyBytes = 10 << 20
+
+// Options configure an endpoint. The zero value, and a nil *Options, work when
+// the environment holds QSTASH_TOKEN, QSTASH_URL and the signing keys.
+type Options struct {
+	// Client is how the endpoint reaches the server.
+	// Default: client.New with QSTASH_URL and QSTASH_TOKEN.
+	Client *client.Client
+
+	// Receiver verifies requests; of its options the endpoint applies keys, URL
+	// mode and clock tolerance, and its own BaseURL, TrustedProxies and
+	// MaxBodyBytes. Default: receiver.FromEnv, that is
+	// QSTASH_CURRENT_SIGNING_KEY and QSTASH_NEXT_SIGNING_KEY. From there the
+	// well-known keys of development servers are accepted, too, but then only
+	// for requests from loopback addresses.
+	Receiver *receiver.Receiver
+
+	// AllowUnsigned lets an endpoint without signing keys work in development:
+	// requests are not verified, and refused unless they come from a loopback
+	// address without any proxy between. It has no effect where there are keys.
+	// Default: false, and without keys there is no endpoint.
+	AllowUnsigned bool
+
+	// BaseURL is the scheme and host, and the path that a proxy cuts off, if
+	// any, under which the server reaches this program: the endpoint's URL is
+	// BaseURL followed by the path and query of each request. Signatures are
+	// bound to that URL and the run's next steps are sent to it.
+	// Default: UPSTASH_WORKFLOW_URL; without that the Host header of each
+	// request if it names a loopback address, or if the peer is in
+	// TrustedProxies. Any other request is then answered 421.
+	BaseURL string
+
+	// TrustedProxies are the peers whose Host, X-Forwarded-Host and
+	// X-Forwarded-Proto are believed when there is no BaseURL. Default: none.
+	TrustedProxies []netip.Prefix
+
+	// Authorize decides on every call of the endpoint whether it may proceed:
+	// the start of a run, each step, each result of a Call, and the report of
+	// a failure. An error is a refusal: nothing runs, and the answer is a 401
+	// with the error's text. (An error made by RetryAfter asks for this call
+	// again.) Default: every signed call may proceed.
+	Authorize func(ctx context.Context, r *AuthRequest) error
+
+	// OnFailure is called when a run has failed for good. The string is kept
+	// with the run as the function's result. An error makes the server call
+	// again later, within the run's retries. Default: failures are not handled
+	// here.
+	OnFailure func(ctx *FailureContext) (string, error)
+
+	// MaxBodyBytes is the largest request body that is read; beyond it the
+	// answer is a 413. Default: 10 MiB.
+	MaxBodyBytes int64
+
+	// Logger gets refused requests, errors and panics, with the stacks that
+	// answers never hold. Default: slog.Default().
+	Logger *slog.Logger
+}
+
+// settings are Options with every default in place.
+type settings struct {
+	Options
+	loopbackOnly bool // requests from elsewhere are refused
+}
+
+func (o *Options) settle() (settings, error) {
+	var s settings
+	if o != nil {
+		s.Options = *o
+	}
+	if s.Logger == nil {
+		s.Logger = slog.Default()
+	}
+	for _, part := range []func() error{s.settleLimits, s.settleBaseURL, s.settleKeys, s.settleClient} {
+		if err := part(); err != nil {
+			return settings{}, err
+		}
+	}
+	return s, nil
+}
+
+func (s *settings) settleLimits() error {
+	switch {
+	case s.MaxBodyBytes == 0:
+		s.MaxBodyBytes = defaultMaxBodyBytes
+	case s.MaxBodyBytes < 0:
+		return fmt.Errorf("MaxBodyBytes %d is negative", s.MaxBodyBytes)
+	}
+	return nil
+}
+
+func (s *settings) settleBaseURL() error {
+	if s.BaseURL == "" {
+		s.BaseURL = os.Getenv("UPSTASH_WORKFLOW_URL")
+	}
+	if s.BaseURL == "" {
+		return nil
+	}
+	u, err := url.Parse(s.BaseURL)
+	if err != nil {
+		return fmt.Errorf("parse base URL: %w", err)
+	}
+	if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || strings.ContainsAny(s.BaseURL, "?#") {
+		return fmt.Errorf("base URL %q is not of the form https://host or https://host/path", u.Redacted())
+	}
+	s.BaseURL = strings.TrimRight(s.BaseURL, "/")
+	return nil
+}
+
+func (s *settings) settleKeys() error {
+	if s.Receiver != nil {
+		return nil
+	}
+	rc, err := receiver.FromEnv(receiver.Options{})
+	switch {
+	case err == nil:
+		s.Receiver = rc
+		s.loopbackOnly = wellKnown(os.Getenv("QSTASH_CURRENT_SIGNING_KEY")) || wellKnown(os.Getenv("QSTASH_NEXT_SIGNING_KEY"))
+	case !errors.Is(err, receiver.ErrNoKey):
+		return err
+	case !s.AllowUnsigned || os.Getenv("QSTASH_NEXT_SIGNING_KEY") != "":
+		return fmt.Errorf("%w (set QSTASH_CURRENT_SIGNING_KEY and QSTASH_NEXT_SIGNING_KEY, or Options.Receiver)", err)
+	default:
+		s.loopbackOnly = true
+		s.Logger.Warn("workflow endpoint does not verify signatures: no signing keys, and AllowUnsigned is set")
+	}
+	return nil
+}
+
+func (s *settings) settleClient() error {
+	if s.Client == nil {
+		s.Client = client.New(client.Options{})
+	}
+	return s.Client.Err()
+}
+
+// wellKnown reports whether key is one of those that every development server
+// of the protocol has, so that anybody can sign with it.
+func wellKnown(key string) bool { return slices.Contains(developmentKeys, key) }
+
+var developmentKeys = []string{
+	"sig_7kYjw48mhY7kAjqNGcy6cr29RJ6r", "sig_5ZB6DVzB1wjE8S6rZ7eenA8Pdnhs",
+	"sig_7GVPjvuwsfqF65iC8fSrs1dfYruM", "sig_5NoELc3EFnZn4DVS5bDs2Nk4b7Ua",
+	"sig_6jWGaWRxHsw4vMSPJprXadyvrybF", "sig_7qHbvhmahe5GwfePDiS5Lg3pi6Qx",
+	"sig_5T8FcSsynBjn9mMLBsXhpacRovJf", "sig_7GFR4YaDshFcqsxWRZpRB161jguD",
+}

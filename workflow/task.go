@@ -1,0 +1,94 @@
+package workflow
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/signposthq/signpost/client"
+	"github.com/signposthq/signpost/internal/wire"
+)
+
+// task is one use of a step.
+type task struct {
+	name string
+	kind wire.StepType
+	// timer puts a delay into the step's entry, and into the header of the
+	// message that is to be delayed. Nil for steps that wait for nothing.
+	timer func(*wire.Step, http.Header)
+	// do does the step's work and makes the message that says so.
+	do func(x *execution, place, concurrent int) (client.BatchItem, error)
+
+	x       *execution
+	settled bool
+	result  wire.Step
+	err     error
+}
+
+// use makes t the next step of the run. Its result is found, or the step
+// executed, when somebody asks for it.
+func (c *Context) use(t *task) *task {
+	t.x = c.x
+	if t.err = t.x.enterStep(t.name); t.err != nil {
+		t.settled = true
+		return t
+	}
+	t.x.steps++
+	t.x.pending = append(t.x.pending, t)
+	return t
+}
+
+// await is the step's entry in the log.
+func (t *task) await() (wire.Step, error) {
+	if goroutineID() == t.x.goroutine && t.settled {
+		return t.result, t.err
+	}
+	if err := t.x.enterStep(t.name); err != nil {
+		return wire.Step{}, err
+	}
+	t.x.settle()
+	return t.result, t.err
+}
+
+func (t *task) settle(entry wire.Step) { t.result, t.settled = entry, true }
+
+// match checks that an entry of the log is about t.
+func (t *task) match(entry wire.Step) error {
+	if entry.StepName != t.name {
+		return protocolErrorf("Incompatible step name. Expected '%s', got '%s' from the request", t.name, entry.StepName)
+	}
+	if entry.StepType != t.kind {
+		return protocolErrorf("Incompatible step type. Expected '%s', got '%s' from the request", t.kind, entry.StepType)
+	}
+	return nil
+}
+
+func misplacedError(name string) error {
+	return protocolErrorf("Step '%s' is used in another goroutine or run than that of its workflow function. Start parallel steps with RunAsync and its like", name)
+}
+
+func countError(state string, expected, got int) error {
+	return protocolErrorf("Incompatible number of parallel steps when call state was '%s'. Expected %d, got %d from the request.", state, expected, got)
+}
+
+func mismatchError(cause error, group []*task, results []wire.Step) error {
+	var names, types [2][]string
+	for _, s := range results {
+		names[0], types[0] = append(names[0], s.StepName), append(types[0], string(s.StepType))
+	}
+	for _, t := range group {
+		names[1], types[1] = append(names[1], t.name), append(types[1], string(t.kind))
+	}
+	return protocolErrorf("Incompatible steps detected in parallel execution: %v\n"+
+		"  > Step Names from the request: %s\n    Step Types from the request: %s\n"+
+		"  > Step Names expected: %s\n    Step Types expected: %s",
+		cause, list(names[0]), list(types[0]), list(names[1]), list(types[1]))
+}
+
+func list(words []string) string {
+	quoted := make([]string, len(words))
+	for i, w := range words {
+		quoted[i] = fmt.Sprintf("%q", w)
+	}
+	return "[" + strings.Join(quoted, ",") + "]"
+}
