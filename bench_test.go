@@ -1,0 +1,59 @@
+package signpost_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/signposthq/signpost"
+)
+
+// BenchmarkMessages publishes 100-byte messages over HTTP from 64 connections
+// and waits until all were delivered to a loopback endpoint.
+func BenchmarkMessages(b *testing.B) {
+	var delivered atomic.Int64
+	done := make(chan struct{})
+	total := int64(b.N)
+	endpoint := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		if delivered.Add(1) == total {
+			close(done)
+		}
+	}))
+	defer endpoint.Close()
+	s := &signpost.Server{Addr: "127.0.0.1:0", Data: b.TempDir(), Dev: true, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	if err := s.Start(context.Background()); err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close(context.Background())
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
+	body := bytes.Repeat([]byte("x"), 100)
+	url := s.URL() + "/v2/publish/" + endpoint.URL
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	b.ReportAllocs()
+	b.ResetTimer()
+	for range 64 {
+		wg.Go(func() {
+			for next.Add(1) <= total {
+				req, _ := http.NewRequest("POST", url, bytes.NewReader(body))
+				req.Header.Set("Authorization", "Bearer "+signpost.DevUsers[0].Token)
+				resp, err := client.Do(req)
+				if err != nil || resp.StatusCode != 200 {
+					b.Errorf("publish: %v %v", resp, err)
+					return
+				}
+				io.Copy(io.Discard, resp.Body)
+				resp.Body.Close()
+			}
+		})
+	}
+	wg.Wait()
+	<-done
+}
