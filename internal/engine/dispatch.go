@@ -25,6 +25,7 @@ type flight struct {
 // the rest in the store, read when those are gone. It never polls: it sleeps
 // until the soonest is due.
 type dispatcher struct {
+	size  int // heapSize
 	mu    sync.Mutex
 	heap  dueHeap
 	known map[int64]*queued // in the heap or in flight
@@ -46,8 +47,7 @@ type queued struct {
 }
 
 const (
-	heapSize    = 8192 // messages read from the store at a time
-	heapMost    = 2 * heapSize
+	heapSize    = 8192    // messages read from the store at a time; at most twice as many wait in memory
 	inlineBytes = 4 << 10 // larger bodies are read again when due, not kept in memory
 )
 
@@ -70,6 +70,7 @@ func (h *dueHeap) Pop() any {
 }
 
 func (d *dispatcher) init() {
+	d.size = heapSize
 	d.known = map[int64]*queued{}
 	d.changed = make(chan struct{}, 1)
 }
@@ -124,7 +125,7 @@ func (d *dispatcher) push(q *queued) bool {
 
 // shrink forgets the latest half when too many wait in memory.
 func (d *dispatcher) shrink() {
-	if len(d.heap) <= heapMost || d.reading {
+	if len(d.heap) <= 2*d.size || d.reading {
 		return
 	}
 	slices.SortFunc(d.heap, func(a, b *queued) int {
@@ -133,7 +134,7 @@ func (d *dispatcher) shrink() {
 		}
 		return 1
 	})
-	near, far := d.heap[:heapMost/2:heapMost/2], d.heap[heapMost/2:]
+	near, far := d.heap[:d.size:d.size], d.heap[d.size:]
 	d.heap, d.bound = near, near[len(near)-1].Due
 	for _, q := range far {
 		if q.postponed {
@@ -289,7 +290,7 @@ func (e *Engine) readDue(ctx context.Context) {
 	e.queue.mu.Unlock()
 	var due []Due
 	err := e.store.View(ctx, func(tx Tx) (err error) {
-		due, err = tx.DueMessages(after, heapSize)
+		due, err = tx.DueMessages(after, e.queue.size)
 		return err
 	})
 	if err != nil {
@@ -303,7 +304,7 @@ func (e *Engine) readDue(ctx context.Context) {
 		}
 		return
 	}
-	e.queue.fill(due, len(due) < heapSize)
+	e.queue.fill(due, len(due) < e.queue.size)
 }
 
 // prepareAgain is when a message is tried again that could not be read.

@@ -26,6 +26,7 @@ type endpoint struct {
 	mu       sync.Mutex
 	executed map[int]int // by step id
 	faults   []string    // what an endpoint must never see
+
 }
 
 const workflowURL = "https://app.example/wf"
@@ -172,16 +173,14 @@ func TestRunsSurviveFailures(t *testing.T) {
 
 func surviveFailures(w *world, seed uint64) {
 	random := rand.New(rand.NewPCG(seed, 1))
-	ep := &endpoint{w: w, random: random, executed: map[int]int{}}
+	ep := &endpoint{w: w, random: rand.New(rand.NewPCG(seed, 2)), executed: map[int]int{}}
 	total := 0
 	for range 1 + random.IntN(6) {
 		n := 1 + random.IntN(4)
 		ep.stages = append(ep.stages, n)
 		total += n
 	}
-	w.mu.Lock()
-	w.answer = ep.answer
-	w.mu.Unlock()
+	w.respond(ep.answer)
 	w.trigger("wfr_1", 50)
 	for range 3 {
 		time.Sleep(time.Duration(random.IntN(3000)) * time.Millisecond)
@@ -220,13 +219,13 @@ func surviveFailures(w *world, seed uint64) {
 func TestRunFails(t *testing.T) {
 	inBubble(t, func(w *world) {
 		var told []engine.Attempt
-		w.answer = func(a engine.Attempt) engine.Outcome {
+		w.respond(func(a engine.Attempt) engine.Outcome {
 			if a.Header.Get(wire.HeaderWorkflowIsFailure) != "" {
 				told = append(told, a)
 				return engine.Outcome{Status: 200}
 			}
 			return engine.Outcome{Status: 500, Body: []byte(`{"error":"E","message":"no"}`)}
-		}
+		})
 		cb := &wire.Callback{URL: workflowURL}
 		start := engine.Publish{Destination: workflowURL, Body: []byte("payload"), Config: wire.Config{
 			Retries: new(1), RetryDelay: "1000", FailureCallback: cb,
@@ -269,7 +268,7 @@ func TestCancelSleepingRun(t *testing.T) {
 	ctx := context.Background()
 	inBubble(t, func(w *world) {
 		ep := &endpoint{w: w}
-		w.answer = func(a engine.Attempt) engine.Outcome {
+		w.respond(func(a engine.Attempt) engine.Outcome {
 			body, _ := json.Marshal(wire.Step{StepID: 1, StepName: "z", StepType: wire.StepSleepFor, SleepFor: wire.SecondsOf(time.Hour), Concurrent: 1})
 			_, err := w.engine.Publish(ctx, w.tenant, []engine.Publish{{Destination: workflowURL, Body: body, Config: wire.Config{
 				Method: "POST", Delay: time.Hour, Workflow: wire.Workflow{RunID: "wfr_1", CallType: wire.CallStep},
@@ -278,7 +277,7 @@ func TestCancelSleepingRun(t *testing.T) {
 				return ep.fault("sleep: %v", err)
 			}
 			return engine.Outcome{Status: 200}
-		}
+		})
 		w.trigger("wfr_1", 0)
 		time.Sleep(time.Minute)
 		h := w.history("wfr_1")
