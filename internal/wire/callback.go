@@ -42,7 +42,7 @@ func callbackHeader(h http.Header, prefix string) http.Header {
 // setting had in the request.
 func originalName(prefix string, err error) error {
 	e, ok := err.(*Error)
-	if !ok {
+	if !ok || e.Field == "" {
 		return err
 	}
 	return &Error{Field: prefix + strings.TrimPrefix(e.Field, PrefixUpstash), Message: e.Message}

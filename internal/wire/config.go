@@ -147,6 +147,9 @@ func parseConfig(h http.Header, nested bool) (Config, error) {
 			continue
 		}
 		if err := p.header(name, values); err != nil {
+			if !isToken(name) { // not fit to name the field
+				err = errorf("", "expected a header name, got %s", quote(name))
+			}
 			first, firstName = err, name
 		}
 	}
@@ -158,7 +161,7 @@ func parseConfig(h http.Header, nested bool) (Config, error) {
 
 func (p *configParser) header(name string, values []string) error {
 	if p.nested {
-		if err := checkTexts(values); err != nil {
+		if err := checkField(name, values); err != nil {
 			return Within(name, err)
 		}
 	}

@@ -130,11 +130,13 @@ func TestParseConfigErrors(t *testing.T) {
 		{"Upstash-Retry-Delay: 2 ^ 3", `Upstash-Retry-Delay: expected an operator or the end at position 3, got "^ 3"`},
 		{"Upstash-Retry-Delay: ", "Upstash-Retry-Delay: expected a number"},
 		{"Upstash-Label: ok, not ok", `Upstash-Label: expected a comma-separated list of labels made of A-Z a-z 0-9 _ . -, got "not ok"`},
+		{"Upstash-Label: a\x00", "Upstash-Label: expected text without control characters, got byte 0x00 at position 2"},
 		{"Upstash-Deduplication-Id: a:b", `DeduplicationId cannot contain ':'`},
 		{"Upstash-Deduplication-Id: ", "Upstash-Deduplication-Id: expected an id of 1 to 1024 bytes, got 0"},
 		{"Upstash-Deduplication-Id: " + strings.Repeat("x", 1025), "Upstash-Deduplication-Id: expected an id of 1 to 1024 bytes, got 1025"},
 		{"Upstash-Content-Based-Deduplication: yes", `Upstash-Content-Based-Deduplication: expected true or false, got "yes"`},
 		{"Upstash-Header-Forward: 2", "Upstash-Header-Forward: expected true or false"},
+		{"Upstash-Header-Forward: true\nX-A: a\x00", "X-A: expected text without control characters"},
 		{"Upstash-Callback: /relative", `Upstash-Callback: expected an absolute http or https URL, got "/relative" (no http:// or https:// scheme)`},
 		{"Upstash-Callback: https://", `Upstash-Callback: expected an absolute http or https URL, got "https://" (endpoint has no host)`},
 		{"Upstash-Failure-Callback: ftp://x", "Upstash-Failure-Callback: expected an absolute http or https URL"},
@@ -167,8 +169,11 @@ func TestParseConfigErrors(t *testing.T) {
 		{"Upstash-Feature-Set: a\x7f", "Upstash-Feature-Set: expected text without control characters"},
 		{"Upstash-Forward-X: a\rb", "Upstash-Forward-X: expected text without control characters, got byte 0x0d at position 2"},
 		{"Upstash-Forward-X: a\xffb", "Upstash-Forward-X: expected UTF-8 text"},
-		{"Upstash-Forward-: x", `Upstash-Forward-: expected a header name to forward, got ""`},
+		{"Upstash-Forward-: x", `Upstash-Forward-: expected a header name, got ""`},
 		{"Upstash-Deduplication-Id: \xff", "Upstash-Deduplication-Id: expected UTF-8 text"},
+		{"Upstash-Forward-\xff: x", `expected a header name, got "Upstash-Forward-\xff"`},
+		{"Upstash-Header-Forward: true\nX \xff: y", `expected a header name, got "X \xff"`},
+		{"Upstash-Callback: http://a\nUpstash-Callback-\xff: x", `expected a header name, got "Upstash-\xff"`},
 		{"Content-Type: a\x01", "Content-Type: expected text without control characters"},
 		{"Upstash-Timeout: x\nUpstash-Delay: y\nUpstash-Retries: z", "Upstash-Delay: expected"},
 		{"X-Large: " + strings.Repeat("x", MaxHeaderBytes), "expected at most 65536 bytes of headers, got 65547"},
@@ -245,7 +250,7 @@ func FuzzParseConfig(f *testing.F) {
 			return
 		}
 		for name, values := range c.Header {
-			if dropped(name) || !isToken(name) || checkTexts(values) != nil {
+			if dropped(name) || checkField(name, values) != nil {
 				t.Errorf("forwards %q: %q", name, values)
 			}
 		}

@@ -31,10 +31,7 @@ func (p *configParser) forward(name string, values []string) error {
 }
 
 func (p *configParser) put(name string, values []string) error {
-	if !isToken(name) {
-		return errorf("", "expected a header name to forward, got %s", quote(name))
-	}
-	if err := checkTexts(values); err != nil {
+	if err := checkField(name, values); err != nil {
 		return err
 	}
 	if p.Header == nil {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
-	"slices"
 	"strconv"
 )
 
@@ -25,7 +24,10 @@ func EncodeLog(dst []byte, entries []LogEntry) []byte {
 	for _, e := range entries {
 		size += overhead + len(e.MessageID) + base64.StdEncoding.EncodedLen(len(e.Body)) + max(len(e.CallType), len(CallStep))
 	}
-	dst = append(slices.Grow(dst, size), '[')
+	if cap(dst)-len(dst) < size {
+		dst = append(make([]byte, 0, len(dst)+size), dst...)
+	}
+	dst = append(dst, '[')
 	for i, e := range entries {
 		if i > 0 {
 			dst = append(dst, ',')

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"maps"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -182,14 +184,13 @@ func (o *looseObject) header(name string) http.Header {
 		return nil
 	}
 	h := make(http.Header, len(raw))
-	for key, value := range raw {
-		values, ok := stringOrStrings(value)
+	for _, key := range slices.Sorted(maps.Keys(raw)) {
+		values, ok := stringOrStrings(raw[key])
 		if !ok {
 			o.fail(name, "an object of header names and values")
 			return nil
 		}
-		key = http.CanonicalHeaderKey(key)
-		addMissing(h, key, values)
+		addMissing(h, http.CanonicalHeaderKey(key), values)
 	}
 	return h
 }

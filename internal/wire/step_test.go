@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/json"
 	"errors"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -162,6 +163,23 @@ func TestStepMethods(t *testing.T) {
 		}
 		if s.SleepSeconds() != tt.sleep || s.SleepUntilUnix() != tt.until || s.TimeoutSeconds() != tt.timeout {
 			t.Errorf("%s: %d, %d, %d", tt.in, s.SleepSeconds(), s.SleepUntilUnix(), s.TimeoutSeconds())
+		}
+	}
+}
+
+func TestSeconds(t *testing.T) {
+	for in, want := range map[string]string{"1e3": "1000", `"2.50"`: "2.5", `"1h"`: "3600", "null": "0"} {
+		var s Seconds
+		if err := json.Unmarshal([]byte(in), &s); err != nil {
+			t.Errorf("%s: %v", in, err)
+		}
+		if got, err := json.Marshal(s); err != nil || string(got) != want {
+			t.Errorf("%s encoded again: %s, %v, want %s", in, got, err, want)
+		}
+	}
+	for _, f := range []float64{math.NaN(), math.Inf(1), math.Inf(-1)} {
+		if got, err := json.Marshal(Seconds(f)); err == nil {
+			t.Errorf("%v encoded as %s, want an error", f, got)
 		}
 	}
 }

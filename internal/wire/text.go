@@ -25,7 +25,11 @@ func checkText(s string) error {
 	return nil
 }
 
-func checkTexts(values []string) error {
+// checkField refuses a header that cannot be sent or stored.
+func checkField(name string, values []string) error {
+	if !isToken(name) {
+		return errorf("", "expected a header name, got %s", quote(name))
+	}
 	for _, v := range values {
 		if err := checkText(v); err != nil {
 			return err
