@@ -12,6 +12,9 @@ import (
 	"testing"
 
 	"github.com/signposthq/signpost"
+	"github.com/signposthq/signpost/client"
+	"github.com/signposthq/signpost/receiver"
+	"github.com/signposthq/signpost/workflow"
 )
 
 // BenchmarkMessages publishes 100-byte messages over HTTP from 64 connections
@@ -56,4 +59,50 @@ func BenchmarkMessages(b *testing.B) {
 	}
 	wg.Wait()
 	<-done
+}
+
+// BenchmarkSteps runs workflows of ten steps, 64 at once; one op is one step.
+func BenchmarkSteps(b *testing.B) {
+	const steps = 10
+	s := &signpost.Server{Addr: "127.0.0.1:0", Data: b.TempDir(), Dev: true, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	if err := s.Start(context.Background()); err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close(context.Background())
+	user := signpost.DevUsers[0]
+	c := client.New(client.Options{URL: s.URL(), Token: user.Token})
+	rc, err := receiver.New(receiver.Options{CurrentSigningKey: user.CurrentSigningKey, NextSigningKey: user.NextSigningKey})
+	if err != nil {
+		b.Fatal(err)
+	}
+	running := make(chan struct{}, 64)
+	ended := make(chan struct{}, 64)
+	endpoint := httptest.NewServer(workflow.MustServe(func(ctx *workflow.Context, _ struct{}) (int, error) {
+		sum := 0
+		for range steps {
+			n, err := workflow.Run(ctx, "add", func(context.Context) (int, error) { return sum + 1, nil })
+			if err != nil {
+				return 0, err
+			}
+			sum = n
+		}
+		ended <- struct{}{}
+		return sum, nil
+	}, &workflow.Options{Client: c, Receiver: rc}))
+	defer endpoint.Close()
+	b.ReportAllocs()
+	b.ResetTimer()
+	runs := max(1, b.N/steps)
+	go func() {
+		for range runs {
+			running <- struct{}{}
+			if _, err := c.Trigger(context.Background(), client.TriggerRequest{URL: endpoint.URL, Body: []byte("{}")}); err != nil {
+				b.Error(err)
+			}
+		}
+	}()
+	for range runs {
+		<-ended
+		<-running
+	}
 }

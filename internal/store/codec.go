@@ -2,8 +2,11 @@ package store
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
+	"sync"
+	"unicode/utf8"
 
 	"github.com/signposthq/signpost/internal/engine"
 )
@@ -17,12 +20,8 @@ func headerText(h http.Header) string {
 	return string(text)
 }
 
-func parseHeader(text string) (h http.Header, err error) {
-	if text != "" {
-		err = json.Unmarshal([]byte(text), &h)
-	}
-	return h, err
-}
+// parseHeader gives the same text the same map: nobody may change it.
+func parseHeader(text string) (http.Header, error) { return headerMemo.parse(text) }
 
 // settingsText is "" for the settings of most messages: none.
 func settingsText(s *engine.Settings) (string, error) {
@@ -33,14 +32,75 @@ func settingsText(s *engine.Settings) (string, error) {
 	return string(text), err
 }
 
-func parseSettings(text string) (s engine.Settings, err error) {
-	if text != "" {
-		err = json.Unmarshal([]byte(text), &s)
-	}
-	return s, err
+func parseSettings(text string) (engine.Settings, error) { return settingsMemo.parse(text) }
+
+var (
+	headerMemo   memo[http.Header]
+	settingsMemo memo[engine.Settings]
+)
+
+// memo remembers what texts decode to. A run's are read three times a step, and
+// decoding them costs more than all the rest of reading it.
+type memo[T any] struct {
+	mu         sync.Mutex
+	young, old map[string]T
 }
 
-// portableText is text as both databases take it: UTF-8 without NUL.
+const (
+	memoMost = 4096    // texts of one generation; the one before is kept too
+	memoText = 2 << 10 // longer texts are decoded every time
+)
+
+func (m *memo[T]) parse(text string) (v T, err error) {
+	if text == "" {
+		return v, nil
+	}
+	m.mu.Lock()
+	v, ok := m.young[text]
+	if !ok {
+		v, ok = m.old[text]
+	}
+	m.mu.Unlock()
+	if ok {
+		return v, nil
+	}
+	if err = json.Unmarshal([]byte(text), &v); err != nil || len(text) > memoText {
+		return v, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.young) >= memoMost || m.young == nil {
+		m.old, m.young = m.young, make(map[string]T, memoMost)
+	}
+	m.young[text] = v
+	return v, nil
+}
+
+// blob makes no bytes null: the drivers don't agree on what an empty value
+// reads back as, so that nil and empty would be told apart here and not there.
+func blob(b []byte) []byte {
+	if len(b) == 0 {
+		return nil
+	}
+	return b
+}
+
+// portable says whether both databases take a text, and give it back as it was.
+func portable(s string) bool {
+	return strings.IndexByte(s, 0) < 0 && utf8.ValidString(s)
+}
+
+// portableText makes a text portable.
 func portableText(s string) string {
 	return strings.ToValidUTF8(strings.ReplaceAll(s, "\x00", "\uFFFD"), "\uFFFD")
+}
+
+// checkText refuses what PostgreSQL refuses, so that it is found out on either.
+func checkText(args []any) error {
+	for i, arg := range args {
+		if s, ok := arg.(string); ok && !portable(s) {
+			return fmt.Errorf("value %d: text with a NUL or bytes that are not UTF-8: %.80q", i+1, s)
+		}
+	}
+	return nil
 }
