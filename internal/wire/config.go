@@ -10,6 +10,10 @@ import (
 
 // Limits of a publish request's headers, in bytes.
 const (
+	// MaxURLBytes bounds destinations: the signature of a delivery holds its
+	// URL, and receivers take signatures of 8 KiB at most.
+	MaxURLBytes = 4 << 10
+
 	MaxHeaderBytes          = 64 << 10 // names and values together
 	MaxRunIDBytes           = 512
 	MaxDeduplicationIDBytes = 1024

@@ -157,6 +157,9 @@ func hasHTTPScheme(s string) bool {
 // urlFault says what is wrong with a URL whose scheme is right, "" if nothing.
 // Which addresses may be reached is not decided here but when dialling.
 func urlFault(s string) string {
+	if len(s) > MaxURLBytes {
+		return "endpoint is longer than " + strconv.Itoa(MaxURLBytes) + " bytes"
+	}
 	for i := range len(s) {
 		if s[i] <= ' ' || s[i] == 0x7f {
 			return "endpoint has a space or control character at position " + strconv.Itoa(i+1)

@@ -69,6 +69,7 @@ func TestCutDestinationErrors(t *testing.T) {
 		{"localhost:3000", "", scheme},
 		{"v2/publish/https://example.com", "", scheme},
 		{"ftp://example.com", "", scheme},
+		{"https://example.com/" + strings.Repeat("x", MaxURLBytes), "", "invalid destination url: endpoint is longer than 4096 bytes"},
 		{"my-group", "x=1", "topic my-group not found"},
 		{"https:example.com", "", scheme},
 		{"api/llm", "", "api destinations are not supported by this version of Signpost"},
