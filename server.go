@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/signposthq/signpost/internal/api"
@@ -72,6 +73,8 @@ type Server struct {
 	http     *http.Server
 	listener net.Listener
 	served   chan error
+	closing  sync.Once
+	closed   error
 }
 
 // Credentials are what a client of the server needs: QSTASH_TOKEN to call it,
@@ -195,8 +198,14 @@ func (s *Server) Err() <-chan error { return s.served }
 
 // Close stops the server. New messages are refused at once; deliveries under
 // way may end, and workflow endpoints may report their steps, until ctx is
-// done. What is cut off then is delivered again after the next start.
+// done. What is cut off then is delivered again after the next start. Only the
+// first call does anything.
 func (s *Server) Close(ctx context.Context) error {
+	s.closing.Do(func() { s.closed = s.close(ctx) })
+	return s.closed
+}
+
+func (s *Server) close(ctx context.Context) error {
 	s.handler.Drain()
 	err := s.engine.Close(ctx)
 	// The engine is still: nothing is waited for but answers being written.

@@ -331,7 +331,7 @@ func (e *Engine) fly(q *queued) {
 		f.outcome = e.deliver.Deliver(e.attemptCtx, attempt)
 	}
 	<-e.slots
-	if e.attemptCtx.Err() != nil && f.skip == "" && f.outcome.Status == 0 {
+	if e.attemptCtx.Err() != nil && f.skip == "" && f.outcome.Error != "" {
 		return // cut off by a shutdown: not an outcome of the endpoint
 	}
 	e.outcomes <- f
