@@ -1,0 +1,44 @@
+# `make help` lists what there is.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+.PHONY: help build demo test deps lint vuln bench fuzz clean
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build bin/signpost, static
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/signpost ./cmd/signpost
+
+demo: build ## run a secured workflow here, then attack it
+	@CGO_ENABLED=0 go build -trimpath -o bin/onboarding ./examples/onboarding
+	@go run ./examples/demo -signpost bin/signpost -onboarding bin/onboarding
+
+test: deps ## run all tests, race detector on; installs what it needs
+	go test -race -timeout 12m ./...
+
+deps: ## install what tests need beyond Go: Node packages, PostgreSQL
+	@scripts/test-deps
+
+lint: ## gofmt, go vet, staticcheck, govulncheck
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	  if [ -n "$$unformatted" ]; then echo "gofmt would change: $$unformatted"; exit 1; fi
+	go vet ./...
+	go tool staticcheck ./...
+	@scripts/vulncheck
+
+bench: build ## measure messages and steps per second on this machine
+	bin/signpost bench messages -n 20000 -c 64
+	bin/signpost bench steps
+
+fuzz: ## run every fuzz target for FUZZTIME (default 10s)
+	@set -e; for dir in $$(git grep -l 'func Fuzz' -- '*_test.go' | xargs -n1 dirname | sort -u); do \
+	  for target in $$(grep -ho 'func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | cut -d' ' -f2); do \
+	    echo "$$dir $$target"; go test ./$$dir -run '^$$' -fuzz "^$$target$$" -fuzztime $${FUZZTIME:-10s}; \
+	  done; done
+
+clean: ## remove what was built
+	rm -rf bin e2e/node_modules

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"syscall"
+
+	"github.com/signposthq/signpost"
+	"github.com/signposthq/signpost/client"
+	"github.com/signposthq/signpost/internal/store"
+)
+
+const (
+	statusFailed = 1
+	statusUsage  = 2
+)
+
+// complain writes err and what to do about it, and returns the exit status.
+func complain(w io.Writer, err error) int {
+	if err == nil {
+		return 0
+	}
+	if quiet := (*verdictError)(nil); errors.As(err, &quiet) {
+		return statusFailed
+	}
+	fmt.Fprintf(w, "signpost: %s\nhint: %s\n", printable(err.Error()), printable(hintFor(err)))
+	if usage := (*usageError)(nil); errors.As(err, &usage) {
+		return statusUsage
+	}
+	return statusFailed
+}
+
+// usageError is a command line that cannot be understood.
+type usageError struct {
+	error
+	hint string
+}
+
+// hintedError is an error that knows what to do about it.
+type hintedError struct {
+	err  error
+	hint string
+}
+
+func (e *hintedError) Error() string { return e.err.Error() }
+func (e *hintedError) Unwrap() error { return e.err }
+
+func withHint(err error, hint string) error { return &hintedError{err, hint} }
+
+// verdictError is a bad result that the command has already told.
+type verdictError struct{ verdict string }
+
+func (e *verdictError) Error() string { return e.verdict }
+
+func hintFor(err error) string {
+	if usage := (*usageError)(nil); errors.As(err, &usage) {
+		return usage.hint
+	}
+	if hinted := (*hintedError)(nil); errors.As(err, &hinted) {
+		return hinted.hint
+	}
+	for _, h := range hints {
+		if errors.Is(err, h.cause) {
+			return h.hint
+		}
+	}
+	if answered := (*client.Error)(nil); errors.As(err, &answered) {
+		return "the server has turned the request down; its answer says why"
+	}
+	if dns := (*net.DNSError)(nil); errors.As(err, &dns) {
+		return "no such host: check --server, which is QSTASH_URL by default"
+	}
+	return `see "signpost --help"`
+}
+
+// hints are what to do about errors of many commands, by cause.
+var hints = []struct {
+	cause error
+	hint  string
+}{
+	{signpost.ErrDevCredentials, "start it with another --data, or let it --listen on 127.0.0.1 only"},
+	{store.ErrInUse, "another signpost is running on this --data: stop it, or choose another directory"},
+	{syscall.EADDRINUSE, "another program has this port: stop it, or choose another one (0 takes any that is free)"},
+	{syscall.EADDRNOTAVAIL, "this machine does not have that address: see --listen"},
+	{syscall.ECONNREFUSED, `no server is there: start one with "signpost dev", or name yours with --server or QSTASH_URL`},
+	{client.ErrUnauthorized, "this is not a token of that server: check QSTASH_TOKEN, or pass --token"},
+	{client.ErrNotFound, "check the id, and whether QSTASH_URL is the server that gave it: what is finished is deleted after a while"},
+	{client.ErrPrecondition, "that is beyond a limit of the server"},
+	{client.ErrTooLarge, "send less, or start the server with a larger --max-message-bytes"},
+	{client.ErrRateLimited, "try again later"},
+	{fs.ErrPermission, "this user may not do that: choose another --data, or a port from 1024 on"},
+	{fs.ErrNotExist, "check the path"},
+	{context.DeadlineExceeded, "the server did not answer in time: see whether it is overloaded"},
+	{context.Canceled, "it was interrupted"},
+}
+
+// printable keeps what others have written from controlling the terminal.
+func printable(s string) string {
+	clean := make([]rune, 0, len(s))
+	for _, r := range s {
+		if r < ' ' || 0x7f <= r && r < 0xa0 || r == '\u2028' || r == '\u2029' || '\u202a' <= r && r <= '\u202e' || '\u2066' <= r && r <= '\u2069' {
+			r = '·'
+		}
+		clean = append(clean, r)
+	}
+	return cmp.Or(string(clean), "-")
+}

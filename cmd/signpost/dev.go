@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/signposthq/signpost"
+	"github.com/signposthq/signpost/client"
+)
+
+type devCmd struct {
+	Port  uint16   `default:"8080" from:"SIGNPOST_PORT QSTASH_DEV_PORT" help:"Port on 127.0.0.1; 0 takes a free one (default 8080)."`
+	Data  string   `default:".signpost" from:"SIGNPOST_DATA" placeholder:"DIR" help:"Directory to keep messages and runs in, or :memory: (default .signpost in the current directory)."`
+	Grace duration `default:"2s" from:"SIGNPOST_GRACE" placeholder:"TIME" help:"How long deliveries under way may take after an interrupt (default 2s)."`
+	Quiet bool     `short:"q" help:"Print the address and nothing else."`
+}
+
+func (*devCmd) Help() string {
+	return `The server has the users, tokens and signing keys that official SDKs expect of a development server: with
+QSTASH_DEV=true they use it by themselves if it is on port 8080. Everybody knows them, so it listens on this machine only.
+What was published survives a restart.`
+}
+
+func (c *devCmd) Run(ctx context.Context, o *outside) error {
+	if err := ignoreData(c.Data); err != nil {
+		return fmt.Errorf("create data directory: %w", err)
+	}
+	s := &signpost.Server{
+		Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(int(c.Port))), Data: c.Data, Dev: true,
+		Logger: slog.New(slog.NewTextHandler(o.stderr, nil)),
+	}
+	return serve(ctx, s, time.Duration(c.Grace), o, func() error { return c.announce(ctx, s, o) })
+}
+
+// ignoreData keeps a new data directory out of version control: it may be
+// created in the middle of a project.
+func ignoreData(dir string) error {
+	if dir == signpost.Memory {
+		return nil
+	}
+	if _, err := os.Stat(dir); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, ".gitignore"), []byte("*\n"), 0o600)
+}
+
+func (c *devCmd) announce(ctx context.Context, s *signpost.Server, o *outside) error {
+	if c.Quiet {
+		fmt.Fprintf(o.stdout, "Signpost is running at %s\n", s.URL())
+		return nil
+	}
+	user := signpost.DevUsers[0]
+	cl := client.New(client.Options{URL: s.URL(), Token: user.Token})
+	defer cl.CloseIdleConnections()
+	keys, err := cl.Keys(ctx)
+	if err != nil {
+		return err
+	}
+	rotated := keys.Current != user.CurrentSigningKey
+	user.CurrentSigningKey, user.NextSigningKey = keys.Current, keys.Next
+
+	fmt.Fprintf(o.stdout, "Signpost is running at %s\n\n", s.URL())
+	writeExports(o.stdout, s.URL(), user)
+	if c.Data == signpost.Memory {
+		fmt.Fprintln(o.stdout, "\nData is kept in memory and gone when the server stops.")
+	} else {
+		fmt.Fprintf(o.stdout, "\nData is kept in %s\n", absolute(c.Data))
+	}
+	if rotated {
+		fmt.Fprintln(o.stdout, "The keys have been rotated: SDKs with QSTASH_DEV expect the first ones, so use these lines, or new data.")
+	}
+	return nil
+}

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/signposthq/signpost/client"
+)
+
+type logsCmd struct {
+	Follow    bool     `short:"f" help:"Go on with what happens from now."`
+	Lines     int      `short:"n" default:"50" placeholder:"N" help:"How many events to begin with (default 50)."`
+	MessageID string   `name:"message-id" placeholder:"ID" help:"Events of one message."`
+	State     []string `placeholder:"STATE" help:"Events of a state: CREATED, ACTIVE, RETRY, ERROR, DELIVERED, FAILED, CANCEL_REQUESTED, CANCELED; may be repeated."`
+	URL       []string `name:"url" sep:"none" placeholder:"URL" help:"Events of messages to a URL; may be repeated."`
+	Label     []string `placeholder:"LABEL" help:"Events of messages with a label; may be repeated."`
+	JSON      bool     `name:"json" help:"Print each event as a line of JSON."`
+	remote    `embed:""`
+}
+
+func (*logsCmd) Help() string { return `The newest events come last.` }
+
+func (c *logsCmd) Run(ctx context.Context, o *outside) error {
+	if c.Lines < 0 {
+		return &usageError{fmt.Errorf("--lines: expected 0 or more, got %d", c.Lines), `see "signpost logs --help"`}
+	}
+	states, err := parseStates(c.State)
+	if err != nil {
+		return err
+	}
+	cl, err := c.client()
+	if err != nil {
+		return err
+	}
+	defer cl.CloseIdleConnections()
+	request := client.EventsRequest{Filter: client.Filter{URLs: c.URL, Labels: c.Label}}
+	if c.MessageID != "" {
+		request.MessageIDs = []string{c.MessageID}
+	}
+	f := &follower{client: cl, request: request, states: states, every: 500 * time.Millisecond}
+	write := func(ev client.Event) (bool, error) { return true, writeEvent(o.stdout, &ev, c.JSON) }
+	if !c.Follow {
+		events, err := f.latest(ctx, c.Lines, true)
+		for _, ev := range events {
+			if _, err := write(ev); err != nil {
+				return err
+			}
+		}
+		return err
+	}
+	if err := f.begin(ctx, c.Lines, write); err != nil {
+		return err
+	}
+	return f.follow(ctx, o, write)
+}
+
+func parseStates(names []string) ([]client.EventState, error) {
+	known := []client.EventState{
+		client.EventCreated, client.EventActive, client.EventRetry, client.EventError, client.EventDelivered,
+		client.EventFailed, client.EventCancelRequested, client.EventCanceled,
+	}
+	var out []client.EventState
+	for _, name := range names {
+		s := client.EventState(strings.ToUpper(name))
+		if !slices.Contains(known, s) {
+			return nil, &usageError{fmt.Errorf("--state: no event has the state %q", name), fmt.Sprintf("states are %v", known)}
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+// writeEvent writes an event as a line for people, or of JSON.
+func writeEvent(w io.Writer, ev *client.Event, asJSON bool) error {
+	if asJSON {
+		return json.NewEncoder(w).Encode(ev)
+	}
+	line := fmt.Sprintf("%s  %-16s  %s  %s %s", time.UnixMilli(ev.Time).Format("2006-01-02 15:04:05.000"), ev.State, ev.MessageID, ev.Method, ev.URL)
+	if ev.ResponseStatus != 0 {
+		line += fmt.Sprintf("  %d", ev.ResponseStatus)
+	}
+	if ev.Error != "" {
+		line += "  " + ev.Error
+	}
+	if ev.NextDeliveryTime != 0 {
+		line += "  next " + time.UnixMilli(ev.NextDeliveryTime).Format("2006-01-02 15:04:05.000")
+	}
+	_, err := fmt.Fprintln(w, printable(line))
+	return err
+}

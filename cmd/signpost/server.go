@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/signposthq/signpost"
+)
+
+type serverCmd struct {
+	Data             string         `required:"" from:"SIGNPOST_DATA" placeholder:"DIR" help:"Directory to keep messages and runs in; one server's alone."`
+	Listen           string         `default:"127.0.0.1:8080" from:"SIGNPOST_LISTEN" placeholder:"ADDR" help:"Address to listen on (default 127.0.0.1:8080)."`
+	Grace            duration       `default:"30s" from:"SIGNPOST_GRACE" placeholder:"TIME" help:"How long deliveries under way may take after SIGTERM (default 30s)."`
+	AllowDestination []netip.Prefix `from:"SIGNPOST_ALLOW_DESTINATION" placeholder:"CIDR" help:"Private network that messages may go to, such as 10.0.0.0/8; may be repeated."`
+	MaxMessageBytes  size           `default:"10MiB" from:"SIGNPOST_MAX_MESSAGE_BYTES" placeholder:"SIZE" help:"Largest body of a message (default 10MiB)."`
+	Retention        duration       `default:"7d" from:"SIGNPOST_RETENTION" placeholder:"TIME" help:"How long finished messages and runs are kept (default 7d)."`
+	Concurrency      int            `default:"1000" from:"SIGNPOST_CONCURRENCY" placeholder:"N" help:"Most deliveries at once (default 1000)."`
+	LogFormat        string         `default:"text" enum:"text,json" from:"SIGNPOST_LOG_FORMAT" placeholder:"FORMAT" help:"Format of the log on stderr: text or json (default text)."`
+}
+
+func (*serverCmd) Help() string {
+	return `The first start creates a user and prints its token and signing keys, this once: the token is stored as a hash only.
+SIGTERM and SIGINT stop the server: it takes no more messages and lets deliveries under way end, within --grace. What is
+cut off then, or by a second signal, is delivered again after the next start.`
+}
+
+func (c *serverCmd) Run(ctx context.Context, o *outside) error {
+	var handler slog.Handler = slog.NewTextHandler(o.stderr, nil)
+	if c.LogFormat == "json" {
+		handler = slog.NewJSONHandler(o.stderr, nil)
+	}
+	if c.Concurrency < 1 {
+		return &usageError{fmt.Errorf("--concurrency: expected 1 or more, got %d", c.Concurrency), "leave it out for 1000"}
+	}
+	s := &signpost.Server{
+		Addr: c.Listen, Data: c.Data, AllowDestinations: c.AllowDestination, MaxMessageBytes: int64(c.MaxMessageBytes),
+		Concurrency: c.Concurrency, Retention: time.Duration(c.Retention), Logger: slog.New(handler),
+	}
+	return serve(ctx, s, time.Duration(c.Grace), o, func() error {
+		fmt.Fprintf(o.stdout, "Signpost is running at %s\n", s.URL())
+		if s.NewTenant != nil {
+			fmt.Fprintf(o.stdout, "\nThis is the first start. Keep these credentials: they are shown this once, and the token can't be recovered.\n\n")
+			writeExports(o.stdout, s.URL(), *s.NewTenant)
+			fmt.Fprintf(o.stdout, "\nData is kept in %s\n", absolute(c.Data))
+		}
+		return nil
+	})
+}
+
+// serve runs a server until ctx is done, then stops it within grace.
+func serve(ctx context.Context, s *signpost.Server, grace time.Duration, o *outside, announce func() error) error {
+	if err := s.Start(ctx); err != nil {
+		return fmt.Errorf("start server: %w", err)
+	}
+	err := announce()
+	if err == nil {
+		select {
+		case err = <-s.Err():
+		case <-ctx.Done():
+			s.Logger.Info("stopping: deliveries under way may end; a second signal cuts them off", "grace", grace)
+		}
+	}
+	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	if closeErr := s.Close(within); closeErr != nil {
+		err = errors.Join(err, fmt.Errorf("stop server: %w", closeErr))
+	}
+	return err
+}
+
+// writeExports writes credentials as lines for a shell.
+func writeExports(w io.Writer, url string, cr signpost.Credentials) {
+	for _, v := range [][2]string{
+		{"QSTASH_URL", url},
+		{"QSTASH_TOKEN", cr.Token},
+		{"QSTASH_CURRENT_SIGNING_KEY", cr.CurrentSigningKey},
+		{"QSTASH_NEXT_SIGNING_KEY", cr.NextSigningKey},
+	} {
+		writeExport(w, v[0], v[1])
+	}
+}
+
+func writeExport(w io.Writer, name, value string) {
+	fmt.Fprintf(w, "export %s='%s'\n", name, strings.ReplaceAll(value, "'", `'\''`))
+}
+
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
+}
