@@ -3,7 +3,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-LDFLAGS := -s -w -X main.version=$(VERSION)
+COMMIT  := $(shell git rev-parse HEAD 2>/dev/null)
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
 .PHONY: help build demo test deps lint vuln bench fuzz clean
 
@@ -30,9 +31,10 @@ lint: ## gofmt, go vet, staticcheck, govulncheck
 	go tool staticcheck ./...
 	@scripts/vulncheck
 
-bench: build ## measure messages and steps per second on this machine
+bench: build ## messages and steps per second here, and what 20 crashes lose
 	bin/signpost bench messages -n 20000 -c 64
 	bin/signpost bench steps
+	bin/signpost bench crash --rounds 20
 
 fuzz: ## run every fuzz target for FUZZTIME (default 10s)
 	@set -e; for dir in $$(git grep -l 'func Fuzz' -- '*_test.go' | xargs -n1 dirname | sort -u); do \

@@ -179,6 +179,10 @@ func (s *Server) tenants(ctx context.Context) error {
 	return nil
 }
 
+// ErrInUse is why a server does not start on a data directory that another
+// process has open.
+var ErrInUse = store.ErrInUse
+
 // ErrDevCredentials is why a server does not start where everybody could use
 // the well-known development credentials.
 var ErrDevCredentials = errors.New("refusing to serve development credentials on an address that is not loopback")

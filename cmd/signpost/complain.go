@@ -12,7 +12,6 @@ import (
 
 	"github.com/signposthq/signpost"
 	"github.com/signposthq/signpost/client"
-	"github.com/signposthq/signpost/internal/store"
 )
 
 const (
@@ -84,7 +83,7 @@ var hints = []struct {
 	hint  string
 }{
 	{signpost.ErrDevCredentials, "start it with another --data, or let it --listen on 127.0.0.1 only"},
-	{store.ErrInUse, "another signpost is running on this --data: stop it, or choose another directory"},
+	{signpost.ErrInUse, "another signpost is running on this --data: stop it, or choose another directory"},
 	{syscall.EADDRINUSE, "another program has this port: stop it, or choose another one (0 takes any that is free)"},
 	{syscall.EADDRNOTAVAIL, "this machine does not have that address: see --listen"},
 	{syscall.ECONNREFUSED, `no server is there: start one with "signpost dev", or name yours with --server or QSTASH_URL`},

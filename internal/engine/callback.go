@@ -58,7 +58,7 @@ func (c *change) callBack(f *flight, dlq int64) error {
 			}
 			body.DLQID = DLQID(dlq)
 		}
-		text, err := json.Marshal(body)
+		text, err := body.Encode()
 		if err != nil {
 			return err
 		}
@@ -82,7 +82,7 @@ func (c *change) callBackRun(run *Run, f *flight) error {
 	if err != nil {
 		return err
 	}
-	text, err := json.Marshal(f.outcomeBody(call[0].Body))
+	text, err := f.outcomeBody(call[0].Body).Encode()
 	if err != nil {
 		return err
 	}
@@ -115,7 +115,7 @@ func (c *change) failureCall(run *Run, cb *wire.Callback, f *flight, dlq int64, 
 		// none, what happened instead is the message.
 		body.Body, _ = json.Marshal(map[string]string{"error": "DeliveryError", "message": f.outcome.Error})
 	}
-	text, err := json.Marshal(body)
+	text, err := body.Encode()
 	if err != nil {
 		return nil, err
 	}

@@ -16,6 +16,7 @@ import (
 // flight is one attempt from its start to its settlement.
 type flight struct {
 	message *Message
+	started int64  // Unix ms
 	skip    string // why no attempt was made: the message was cancelled meanwhile
 	outcome Outcome
 	verdict verdict
@@ -372,7 +373,7 @@ func (e *Engine) prepare(q *queued) (*flight, Attempt, error) {
 	if m == nil || m.State > Canceling {
 		return nil, Attempt{}, nil
 	}
-	f := &flight{message: m}
+	f := &flight{message: m, started: q.started}
 	switch {
 	case m.State == Canceling:
 		f.skip = "cancelled"
@@ -400,6 +401,9 @@ func (e *Engine) attempt(m *Message, run *Run, log []*LogEntry) Attempt {
 	switch m.Kind {
 	case KindInit, KindStep:
 		a.Header = run.headerFor(m)
+		if a.Header["Content-Type"] == nil {
+			a.Header["Content-Type"] = []string{"application/json"} // endpoints' body parsers go by it
+		}
 		a.Body = e.logBody(run, log)
 	case KindFromCallback:
 		a.Header = run.headerFor(m)

@@ -20,13 +20,17 @@ type DLQFilter struct {
 	IDs      []string // leave no room for the other fields
 	Message  MessageFilter
 	Statuses []int
-	Workflow *bool // only entries of runs, or only others
+	Workflow *bool      // only entries of runs, or only others
+	Run      *RunFilter // only entries of the runs it selects
+	Failures []FailureState
 	From, To int64
 }
 
 func (f *DLQFilter) matches(d *DeadMessage) bool {
 	at := Millis(d.Entry.Seq)
 	return anyOf(f.Statuses, d.Entry.Status) && (f.Workflow == nil || *f.Workflow == (d.Run != nil)) &&
+		(f.Run == nil || d.Run != nil && f.Run.matches(d.Run)) &&
+		(len(f.Failures) == 0 || d.Run != nil && slices.Contains(f.Failures, d.Run.Failure)) &&
 		(f.From == 0 || at >= f.From) && (f.To == 0 || at <= f.To) && f.Message.matches(d.Message)
 }
 
@@ -52,7 +56,8 @@ func (e *Engine) scanDLQ(tx Tx, t *Tenant, f DLQFilter, newest bool, cursor stri
 		p.start(seq)
 	}
 	if len(f.IDs) > 0 {
-		return e.dlqByID(tx, t, f.IDs, count)
+		page, err = e.dlqByID(tx, t, f.IDs)
+		return page, "", err
 	}
 	for {
 		rows, err := tx.ListDLQ(t.ID, p)
@@ -79,17 +84,19 @@ func (e *Engine) scanDLQ(tx Tx, t *Tenant, f DLQFilter, newest bool, cursor stri
 	}
 }
 
-func (e *Engine) dlqByID(tx Tx, t *Tenant, ids []string, count int) (page []*DeadMessage, next string, err error) {
-	for _, id := range ids[:min(len(ids), count)] {
+// dlqByID reads the named entries, all of them: ids that came without a page
+// size are not to be lost to one.
+func (e *Engine) dlqByID(tx Tx, t *Tenant, ids []string) (page []*DeadMessage, err error) {
+	for _, id := range ids {
 		d, err := findDead(tx, t, id)
 		if err != nil {
-			return nil, "", err
+			return nil, err
 		}
 		if d != nil {
 			page = append(page, d)
 		}
 	}
-	return page, "", nil
+	return page, nil
 }
 
 // start makes a row the first of the page.

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/signposthq/signpost/internal/wire"
 )
@@ -73,7 +74,7 @@ func (e *Engine) Runs(ctx context.Context, t *Tenant, f RunFilter, cursor string
 		p.start(seq)
 	}
 	if f.From != 0 {
-		p.From = f.From << seqTimeShift
+		p.From = firstSeq(f.From)
 	}
 	err = e.store.View(ctx, func(tx Tx) error {
 		page, next, err = e.scanRuns(tx, t, f, p, count)
@@ -145,9 +146,14 @@ func (e *Engine) history(tx Tx, run *Run) (*RunHistory, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &historian{e: e, tx: tx, run: run, log: log, messages: map[int64]*Message{}}
+	b := &historian{tx: tx, run: run, log: log, messages: map[int64]*Message{}}
 	for _, m := range rows {
 		b.messages[m.Seq] = m
+	}
+	for _, entry := range log {
+		if m := b.messages[entry.Message.Seq]; m != nil && entry.CallType == wire.CallTo {
+			m.Body = entry.Body
+		}
 	}
 	h := &RunHistory{Run: run}
 	if h.Groups, err = b.groups(); err != nil {
@@ -159,7 +165,6 @@ func (e *Engine) history(tx Tx, run *Run) (*RunHistory, error) {
 
 // historian reads one run's log for its history.
 type historian struct {
-	e        *Engine
 	tx       Tx
 	run      *Run
 	log      []*LogEntry
@@ -218,12 +223,8 @@ func (b *historian) groups() ([]StepGroup, error) {
 	return b.out, b.next(last)
 }
 
-// sequential adds a step to the sequence, which a parallel group interrupts.
+// sequential adds a step that ran by itself: a group of one.
 func (b *historian) sequential(h StepHistory) {
-	if n := len(b.out); n > 0 && b.out[n-1].Kind == GroupSequential {
-		b.out[n-1].Steps = append(b.out[n-1].Steps, h)
-		return
-	}
 	b.out = append(b.out, StepGroup{Kind: GroupSequential, Steps: []StepHistory{h}})
 }
 
@@ -249,7 +250,7 @@ func (b *historian) result(entry *LogEntry, step wire.Step) (StepHistory, error)
 		return h, nil
 	}
 	switch {
-	case m.State == Pending && !b.e.queue.isInFlight(m.Seq) && m.NotBefore > Millis(m.Seq):
+	case m.State == Pending && m.NotBefore > unixMillis(time.Now()):
 		h.State, h.NextDue = StepProgress, m.Due
 	case m.State == Canceled:
 		h.State = StepCanceled

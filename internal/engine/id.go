@@ -19,6 +19,15 @@ type Key struct{ Seq, Rnd int64 }
 // Millis is the time in a sequence number, in Unix milliseconds.
 func Millis(seq int64) int64 { return seq >> seqTimeShift }
 
+// firstSeq is the least sequence number of a time, in Unix ms; of one that no
+// sequence number has, the greatest there is.
+func firstSeq(ms int64) int64 {
+	if ms > Millis(maxSeq) {
+		return maxSeq
+	}
+	return ms << seqTimeShift
+}
+
 const (
 	seqTimeShift = 22
 	messageIDLen = 22 // base62 digits of 128 bits

@@ -281,7 +281,7 @@ func TestCancelSleepingRun(t *testing.T) {
 		w.trigger("wfr_1", 0)
 		time.Sleep(time.Minute)
 		h := w.history("wfr_1")
-		if last := h.Groups[0].Steps[len(h.Groups[0].Steps)-1]; last.State != engine.StepProgress || last.Step.SleepSeconds() != 3600 {
+		if last := h.Groups[len(h.Groups)-1].Steps[0]; last.State != engine.StepProgress || last.Step.SleepSeconds() != 3600 {
 			t.Errorf("a sleeping step is %+v", last)
 		}
 		if n, err := w.engine.CancelRuns(ctx, w.tenant, engine.RunFilter{IDs: []string{"wfr_1", "wfr_2"}}, 0); n != 1 || err != nil {

@@ -254,7 +254,7 @@ func (e *Engine) settlement(f *flight) *Settlement {
 		Status: o.Status, Header: o.Header, Body: o.Body[:min(len(o.Body), e.limits.StoredResponse)],
 	}
 	if f.skip == "" {
-		s.StartedAt, s.EndedAt = unixMillis(o.Start), unixMillis(o.End)
+		s.StartedAt, s.EndedAt = f.started, unixMillis(o.End)
 	} else {
 		s.EndedAt = unixMillis(time.Now())
 	}
