@@ -187,8 +187,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func splitURI(r *http.Request) (path, query string) {
 	uri := r.RequestURI
 	if !strings.HasPrefix(uri, "/") { // an absolute URI, as sent to proxies
-		uri = r.URL.EscapedPath()
-		return uri, r.URL.RawQuery
+		_, rest, _ := strings.Cut(uri, "://")
+		uri = rest[strings.IndexAny(rest+"/", "/?"):]
 	}
 	path, query, _ = strings.Cut(uri, "?")
 	return path, query

@@ -12,6 +12,7 @@ import (
 var dlqFilters = []string{
 	"dlqIds", "dlqId", "messageId", "url", "label", "callerIp", "callerIP", "fromDate", "toDate", "responseStatus",
 	"topicName", "queueName", "scheduleId", "flowControlKey", "source", "count", "cursor", "order",
+	"workflowRunId", "workflowUrl", "workflowCreatedAt", "failureFunctionState",
 }
 
 // selectDLQ reads what a list or bulk operation is about.
@@ -40,8 +41,37 @@ func (r *request) selectDLQ(strict bool) (sel engine.DLQFilter, f *filters, coun
 	default:
 		return sel, nil, 0, invalid("source: expected workflow or qstash, got %q", source)
 	}
+	if err = f.selectRuns(&sel); err != nil {
+		return sel, nil, 0, err
+	}
 	count, err = f.count(100)
 	return sel, f, count, err
+}
+
+var failureStateOf = map[string]engine.FailureState{
+	string(client.CallbackInProgress): engine.FailureInProgress,
+	string(client.CallbackSuccess):    engine.FailureSuccess,
+	string(client.CallbackFail):       engine.FailureFail,
+}
+
+// selectRuns adds what only entries of workflow runs have.
+func (f *filters) selectRuns(sel *engine.DLQFilter) error {
+	createdAt, err := f.integer("workflowCreatedAt", 0, 0)
+	if err != nil {
+		return err
+	}
+	runs := engine.RunFilter{IDs: f.list("workflowRunId"), URLs: f.urls("workflowUrl"), CreatedAt: createdAt}
+	if len(runs.IDs) > 0 || len(runs.URLs) > 0 || createdAt != 0 {
+		sel.Run = &runs
+	}
+	for _, name := range f.list("failureFunctionState") {
+		state, ok := failureStateOf[name]
+		if !ok {
+			return invalid("failureFunctionState: expected CALLBACK_INPROGRESS, CALLBACK_SUCCESS or CALLBACK_FAIL, got %q", name)
+		}
+		sel.Failures = append(sel.Failures, state)
+	}
+	return nil
 }
 
 func listDLQ(r *request) (any, error) {
@@ -71,6 +101,9 @@ func dlqJSON(d *engine.DeadMessage) client.DLQMessage {
 	}
 	out.SetResponseBody(d.Entry.Body)
 	if d.Run != nil {
+		if cb := d.Run.Settings.FailureCallback; cb != nil && out.FailureCallback == "" {
+			out.FailureCallback, out.FailureCallbackHeader = cb.URL, cb.Header
+		}
 		out.WorkflowRunID, out.WorkflowURL = d.Run.ID, d.Run.URL
 		out.WorkflowCreatedAt = engine.Millis(d.Run.Seq)
 		if state := failureStates[d.Run.Failure]; state != "" {

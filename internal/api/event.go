@@ -14,7 +14,6 @@ func listLogs(r *request) (any, error) {
 		return nil, err
 	}
 	return struct {
-		client.EventsPage
 		Events []client.Event `json:"events"`
 		Logs   []client.Event `json:"logs"`
 		Cursor string         `json:"cursor,omitempty"`

@@ -45,15 +45,14 @@ func (r *request) body(limit int64) ([]byte, error) {
 // older clients send in a JSON body, the body's fields are added.
 type filters struct {
 	url.Values
-	known []string
 }
 
 const filterBody = 1 << 20
 
-// filters reads them. Where a mistyped name would mean "everything", strict
-// refuses names that are not known.
+// filters reads them. Strict is for what changes all that is selected: there a
+// mistyped or an empty parameter, which would mean "everything", is refused.
 func (r *request) filters(strict bool, known ...string) (*filters, error) {
-	f := &filters{Values: r.query, known: known}
+	f := &filters{r.query}
 	if r.Method != http.MethodGet {
 		if err := f.addBody(r); err != nil {
 			return nil, err
@@ -62,13 +61,24 @@ func (r *request) filters(strict bool, known ...string) (*filters, error) {
 	if !strict {
 		return f, nil
 	}
-	for name := range f.Values {
-		if !slices.Contains(known, name) && name != "api" {
-			slices.Sort(known)
-			return nil, invalid("%s: not a parameter of this request, which takes %s", name, strings.Join(known, ", "))
+	for name, values := range f.Values {
+		switch {
+		case name == "api":
+		case !slices.Contains(known, name):
+			takes := strings.Join(slices.Sorted(slices.Values(known)), ", ")
+			return nil, invalid("%s: not a parameter of this request, which takes %s", name, takes)
+		case !slices.Contains(paging, name) && len(wire.ListValues(values)) == 0:
+			return nil, selectsNothing(name)
 		}
 	}
 	return f, nil
+}
+
+// paging are the parameters that do not select.
+var paging = []string{"count", "cursor", "order"}
+
+func selectsNothing(name string) error {
+	return invalid("%s: an empty value selects nothing; leave it out to select everything", name)
 }
 
 func (f *filters) addBody(r *request) error {
@@ -87,13 +97,15 @@ func (f *filters) addBody(r *request) error {
 		if !isList {
 			list = []any{value}
 		} else if len(list) == 0 {
-			return invalid("%s: an empty list selects nothing; leave the field out to select everything", name)
+			return selectsNothing(name)
 		}
 		for _, v := range list {
 			switch v := v.(type) {
 			case nil:
 			case string:
-				f.Add(name, v)
+				if isList || v != "" { // "" is how some clients write "none"
+					f.Add(name, v)
+				}
 			case json.Number:
 				f.Add(name, v.String())
 			case bool:
@@ -110,13 +122,31 @@ func invalid(format string, args ...any) error {
 	return &engine.Error{Code: engine.Invalid, Message: fmt.Sprintf(format, args...)}
 }
 
-// list is all values of a parameter, repeated or separated by commas.
+// list is all values of a parameter, repeated or separated by commas, once
+// each, whichever of its names they came under.
 func (f *filters) list(names ...string) []string {
-	var out []string
+	var all []string
 	for _, name := range names {
-		out = append(out, wire.FilterValues(f.Values[name])...)
+		all = append(all, f.Values[name]...)
 	}
-	return out
+	return wire.ListValues(all)
+}
+
+// urls is list for values that may hold commas themselves: a value is also
+// taken as a whole.
+func (f *filters) urls(name string) []string { return wire.FilterValues(f.Values[name]) }
+
+// boolean is a parameter's value, def when it is not given.
+func boolean(query url.Values, name string, def bool) (bool, error) {
+	text := query.Get(name)
+	if text == "" {
+		return def, nil
+	}
+	b, err := strconv.ParseBool(text)
+	if err != nil {
+		return false, invalid("%s: expected true or false, got %q", name, text)
+	}
+	return b, nil
 }
 
 // integer is a parameter's value, def when it is not given.
@@ -169,7 +199,7 @@ var messageFilters = []string{
 
 func (f *filters) messages() engine.MessageFilter {
 	return engine.MessageFilter{
-		URLs: f.list("url"), Hosts: f.list("host"), Paths: f.list("path"),
+		URLs: f.urls("url"), Hosts: f.urls("host"), Paths: f.urls("path"),
 		Labels: f.list("label"), CallerIPs: f.list("callerIp", "callerIP"),
 		Elsewhere: len(f.list("topicName", "queueName", "scheduleId", "flowControlKey")) > 0,
 	}

@@ -33,6 +33,9 @@ func publishResponse(p *engine.Published) client.PublishResponse {
 // publish reads a destination, its settings and the body. The settings come
 // first: a request that is refused for them need not send its body.
 func (r *request) publish(tail string) (engine.Publish, error) {
+	if r.URL.ForceQuery {
+		tail += "?" // a query of nothing is still the destination's
+	}
 	dest, settings, err := wire.CutDestination(tail, r.URL.RawQuery)
 	if err != nil {
 		return engine.Publish{}, err

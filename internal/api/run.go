@@ -22,12 +22,9 @@ func getRunLog(r *request) (any, error) {
 
 // endRun finishes a run with a result (cancel=false) or cancels it.
 func endRun(r *request) (any, error) {
-	cancel := true
-	if text := r.query.Get("cancel"); text != "" {
-		var err error
-		if cancel, err = strconv.ParseBool(text); err != nil {
-			return nil, invalid("cancel: expected true or false, got %q", text)
-		}
+	cancel, err := boolean(r.query, "cancel", true)
+	if err != nil {
+		return nil, err
 	}
 	e, id := r.handler.engine, r.params[0]
 	if cancel {
@@ -58,8 +55,12 @@ func cancelRuns(r *request) (any, error) {
 	sel := engine.RunFilter{
 		IDs: f.list("workflowRunIds", "workflowRunId"), Labels: f.list("label"), CallerIPs: f.list("callerIp"),
 	}
-	if exact, _ := strconv.ParseBool(f.Get("workflowUrlExactMatch")); exact {
-		sel.URLs = f.list("workflowUrl")
+	exact, err := boolean(f.Values, "workflowUrlExactMatch", false)
+	if err != nil {
+		return nil, err
+	}
+	if exact {
+		sel.URLs = f.urls("workflowUrl")
 	} else {
 		sel.URLPrefix = f.Get("workflowUrl")
 	}
@@ -100,7 +101,7 @@ func listRuns(r *request) (any, error) {
 		return nil, err
 	}
 	sel := engine.RunFilter{
-		IDs: f.list("workflowRunId"), URLs: f.list("workflowUrl"), Labels: f.list("label"),
+		IDs: f.list("workflowRunId"), URLs: f.urls("workflowUrl"), Labels: f.list("label"),
 		CallerIPs: f.list("callerIp"), MessageID: f.Get("messageId"),
 	}
 	for _, ref := range f.list("workflowRuns") {
@@ -194,6 +195,9 @@ func stepJSON(run *engine.Run, h *engine.StepHistory) client.RunStep {
 		out.CreatedAt = engine.Millis(m.Seq)
 	}
 	if h.Entry == nil {
+		if n := len(h.Errors); n > 0 {
+			out.StepName = h.Errors[n-1].Header.Get(wire.HeaderErrorStepName)
+		}
 		return out
 	}
 	s := &h.Step

@@ -93,7 +93,7 @@ func (d *Deliverer) try(ctx context.Context, a engine.Attempt, o *engine.Outcome
 		req.Body = http.NoBody
 	}
 	req.Header = a.Header
-	signature, err := d.sign(a, o.Start)
+	signature, err := d.sign(a.SigningKey, receiver.SignOptions{URL: sentURL(req.URL), Body: a.Body, Time: o.Start})
 	if err != nil {
 		return fmt.Errorf("sign: %w", err)
 	}
@@ -137,15 +137,23 @@ func explain(ctx context.Context, err error, timeout time.Duration) string {
 	return strings.ToValidUTF8(err.Error(), "\uFFFD")
 }
 
-// sign makes the signature of this attempt, at the time it is sent.
-func (d *Deliverer) sign(a engine.Attempt, now time.Time) (string, error) {
-	signer, ok := d.signers.Load(a.SigningKey)
+// sentURL is where a request goes as its receiver can know it: a fragment and
+// the user are not on the request line, and what a URL can't hold is escaped.
+func sentURL(u *url.URL) string {
+	sent := *u
+	sent.User, sent.Fragment, sent.RawFragment = nil, "", ""
+	return sent.String()
+}
+
+// sign makes the signature of an attempt, at the time it is sent.
+func (d *Deliverer) sign(key string, o receiver.SignOptions) (string, error) {
+	signer, ok := d.signers.Load(key)
 	if !ok {
-		fresh, err := receiver.NewSigner(a.SigningKey)
+		fresh, err := receiver.NewSigner(key)
 		if err != nil {
 			return "", err
 		}
-		signer, _ = d.signers.LoadOrStore(a.SigningKey, fresh)
+		signer, _ = d.signers.LoadOrStore(key, fresh)
 	}
-	return signer.(*receiver.Signer).Sign(receiver.SignOptions{URL: a.URL, Body: a.Body, Time: now})
+	return signer.(*receiver.Signer).Sign(o)
 }

@@ -1,9 +1,12 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // callback reads a callback's URL and settings into to.
@@ -57,7 +60,8 @@ func isCallbackSetting(name string) bool {
 // (protocol: callbacks; of a run, also its failure). Bodies are base64 on the
 // wire; times are Unix milliseconds.
 //
-// Encoded, it has what the protocol always has, with {} for no headers.
+// Encoded, it has what the protocol always has, with {} for no headers, which
+// readers index.
 // Decoding accepts what documents and older servers show besides: header values
 // that are single strings, quoted numbers, nulls.
 type CallbackBody struct {
@@ -82,17 +86,81 @@ type CallbackBody struct {
 	WorkflowCreatedAt int64       `json:"workflowCreatedAt,omitempty"` // a run's failure only
 }
 
-// MarshalJSON encodes nil header maps as {}, which is what readers index.
-func (b CallbackBody) MarshalJSON() ([]byte, error) {
+// Encode gives the body as it is sent. Endpoints behind a parser of bodies,
+// such as Express's, verify the signature of what they get by encoding it anew:
+// so these are the very bytes that JavaScript's encoder gives back, which
+// escapes nothing that need not be.
+func (b CallbackBody) Encode() ([]byte, error) {
 	type plain CallbackBody
-	if b.Header == nil {
+	if b.Header = byteStrings(b.Header); b.Header == nil {
 		b.Header = http.Header{}
 	}
 	if b.SourceHeader == nil {
 		b.SourceHeader = http.Header{}
 	}
-	return json.Marshal(plain(b))
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(plain(b)); err != nil {
+		return nil, err
+	}
+	return unescape(bytes.TrimSuffix(out.Bytes(), []byte("\n"))), nil
 }
+
+// byteStrings makes each byte of a header's values one character, where that
+// matters. JavaScript's Headers are like that, and take no character that is no
+// byte: the official SDK could not read the result of a call that had one.
+func byteStrings(h http.Header) http.Header {
+	var out http.Header
+	for name, values := range h {
+		for i, value := range values {
+			if isASCII(value) {
+				continue
+			}
+			if out == nil {
+				out = h.Clone()
+			}
+			var b strings.Builder
+			for _, c := range []byte(value) {
+				b.WriteRune(rune(c))
+			}
+			out[name][i] = b.String()
+		}
+	}
+	if out == nil {
+		return h
+	}
+	return out
+}
+
+func isASCII(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r >= utf8.RuneSelf })
+}
+
+// unescape puts characters into JSON's strings that encoding/json always
+// escapes, and JavaScript never.
+func unescape(text []byte) []byte {
+	out := text[:0]
+	for len(text) > 0 {
+		n := 1
+		if text[0] == '\\' {
+			if n = 2; text[1] == 'u' {
+				n = 6
+			}
+			switch string(text[:n]) {
+			case `\u2028`, `\u2029`, `\ufffd`:
+				r, _ := strconv.ParseUint(string(text[2:n]), 16, 16)
+				out, text = utf8.AppendRune(out, rune(r)), text[n:]
+				continue
+			}
+		}
+		out, text = append(out, text[:n]...), text[n:]
+	}
+	return out
+}
+
+// MarshalJSON is Encode; json.Marshal escapes more on top of it.
+func (b CallbackBody) MarshalJSON() ([]byte, error) { return b.Encode() }
 
 // UnmarshalJSON decodes leniently; its errors are *Error and name the field.
 // Header names come out canonical.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -38,7 +39,7 @@ func TestCallbackBody(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			encoded, err := json.Marshal(body)
+			encoded, err := body.Encode()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -53,6 +54,26 @@ func TestCallbackBody(t *testing.T) {
 				t.Errorf("decoded: -want +got:\n%s", diff)
 			}
 		})
+	}
+}
+
+// Some endpoints verify the signature of what JSON.stringify makes of what
+// JSON.parse made of the body.
+func TestCallbackBodyIsAsJavaScriptEncodesIt(t *testing.T) {
+	body := CallbackBody{
+		URL:          "https://app.example/wf?a=1&b=<2>",
+		Header:       http.Header{"X": {"<&>'\"\\/", `\u2028`, "caf\xe9", "\u20ac", "\t\b\f\x01\x7f"}},
+		SourceHeader: http.Header{"X": {"\u2028\u2029", "caf\xe9", "ü\U0001F600"}},
+	}
+	const want = `{"status":0,"header":{"X":["<&>'\"\\/","\\u2028","caf` + "\u00e9" + `","` + "\u00e2\u0082\u00ac" +
+		`","\t\b\f\u0001` + "\x7f" + `"]},"maxRetries":0,"sourceMessageId":"","url":"https://app.example/wf?a=1&b=<2>","method":"",` +
+		`"sourceHeader":{"X":["` + "\u2028\u2029" + `","caf` + "\ufffd" + `","ü😀"]},"notBefore":0,"createdAt":0}`
+	got, err := body.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, string(got)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
 	}
 }
 

@@ -1,0 +1,107 @@
+package api_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/signposthq/signpost/client"
+	"github.com/signposthq/signpost/internal/api"
+)
+
+// A destination is the raw rest of the request line: nothing cleans, decodes
+// or reorders it on its way to the store.
+func TestDestinationOnTheRequestLine(t *testing.T) {
+	w := newWorld(t)
+	host := strings.TrimPrefix(w.url, "http://")
+	tests := map[string]struct{ target, want string }{
+		"plain":                    {"/v2/publish/https://example.com/hook", "https://example.com/hook"},
+		"no path":                  {"/v2/publish/http://example.com", "http://example.com"},
+		"trailing slash":           {"/v2/publish/http://example.com/", "http://example.com/"},
+		"double slashes":           {"/v2/publish/https://example.com//a//b//", "https://example.com//a//b//"},
+		"dot segments":             {"/v2/publish/https://example.com/a/../b/./c", "https://example.com/a/../b/./c"},
+		"escaped slash":            {"/v2/publish/https://example.com/a%2Fb%2fc", "https://example.com/a%2Fb%2fc"},
+		"escaped space and letter": {"/v2/publish/https://example.com/a%20b%61", "https://example.com/a%20b%61"},
+		"odd characters":           {"/v2/publish/https://example.com/a|b/{c}/^/é", "https://example.com/a|b/{c}/^/é"},
+		"upper-case scheme":        {"/v2/publish/HTTPS://Example.com/A", "HTTPS://Example.com/A"},
+		"port":                     {"/v2/publish/https://example.com:8443/a", "https://example.com:8443/a"},
+		"case of the route":        {"/V2/PUBLISH/https://example.com/Case", "https://example.com/Case"},
+		"slashes merged":           {"/v2/publish/https:/example.com//a", "https://example.com//a"},
+		"encoded as a whole":       {"/v2/publish/https%3A%2F%2Fexample.com%2Fa%252Fb%3Fc%3Dd", "https://example.com/a%2Fb?c=d"},
+		"query":                    {"/v2/publish/https://example.com/?z=1&a=2&z=3&empty=&bare", "https://example.com/?z=1&a=2&z=3&empty=&bare"},
+		"query with a URL":         {"/v2/publish/https://example.com?u=https://x//y%2F?z", "https://example.com?u=https://x//y%2F?z"},
+		"query that is no form":    {"/v2/publish/https://example.com?a;b=%zz&%", "https://example.com?a;b=%zz&%"},
+		"empty query":              {"/v2/publish/https://example.com/a?", "https://example.com/a?"},
+		"settings in the query":    {"/v2/publish/https://example.com/?b=1&UPSTASH-Retries=0&qstash_token=x&a=2&upstash-delay=1h", "https://example.com/?b=1&a=2"},
+		"only settings":            {"/v2/publish/https://example.com/?upstash-delay=1h", "https://example.com/"},
+		"absolute form":            {"http://" + host + "/v2/publish/https://example.com//a%2Fb?c=d", "https://example.com//a%2Fb?c=d"},
+		"absolute form, odd":       {"http://" + host + "/v2/publish/https://example.com//a|b%2Fc?c=|", "https://example.com//a|b%2Fc?c=|"},
+		"absolute form, bare":      {"http://" + host + "/v2/publish/https://example.com/a?", "https://example.com/a?"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			request := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nUpstash-Delay: 1h\r\nContent-Length: 0\r\n\r\n", test.target, host, w.token)
+			status, _, body := w.exchange(request)
+			var p client.PublishResponse
+			if err := json.Unmarshal(body, &p); status != 200 || err != nil {
+				t.Fatalf("%d %s", status, body)
+			}
+			if m := get[client.Message](w, "/v2/messages/"+p.MessageID); m.URL != test.want || p.URL != test.want {
+				t.Errorf("stored %q, answered %q, want %q", m.URL, p.URL, test.want)
+			}
+		})
+	}
+}
+
+// The same holds for every route that ends in a destination.
+func TestDestinationOfEveryPrefix(t *testing.T) {
+	w := newWorld(t)
+	const dest = "https://example.com//a%2Fb/?c=d&d=%2F"
+	for _, r := range api.Routes() {
+		prefix, tail := strings.CutSuffix(r.Pattern, "{destination...}")
+		if !tail {
+			continue
+		}
+		t.Run(prefix, func(t *testing.T) {
+			var p struct{ URL, WorkflowRunID string }
+			w.do(r.Method, prefix+dest, "", "Upstash-Delay: 1h").into(200, &p)
+			if p.WorkflowRunID != "" {
+				p.URL = w.run(p.WorkflowRunID).WorkflowURL
+			}
+			if p.URL != dest {
+				t.Errorf("stored %q", p.URL)
+			}
+		})
+	}
+}
+
+// Every route is found in any case, with a trailing slash and by its absolute
+// URI. A missing token shows that it was found, and changes nothing.
+func TestSpellingsOfRoutes(t *testing.T) {
+	w := newWorld(t)
+	host := strings.TrimPrefix(w.url, "http://")
+	for _, r := range api.Routes() {
+		if r.Open {
+			continue
+		}
+		static, kind, _ := strings.Cut(r.Pattern, "{")
+		param := map[string]string{"": "", "id}": "Some-Id", "destination...}": "https://example.com/A"}[kind]
+		path, shout := static+param, strings.ToUpper(static)+param
+		for _, target := range []string{path, path + "/", shout, "http://" + host + path} {
+			request := fmt.Sprintf("%s %s HTTP/1.1\r\nHost: %s\r\nContent-Length: 0\r\n\r\n", r.Method, target, host)
+			if status, _, body := w.exchange(request); status != 401 {
+				t.Errorf("%s %s: %d %s", r.Method, target, status, body)
+			}
+		}
+	}
+}
+
+// A parameter keeps its case and is decoded once: it is a name, not a URL.
+func TestParametersOfRoutes(t *testing.T) {
+	w := newWorld(t)
+	w.do("GET", "/v2/messages/MSG%5fa%2Fb", "").refused(404, "MSG_a/b")
+	w.do("GET", "/v2/messages/a/b", "").refused(404, "no such route")
+	w.do("GET", "/v2/%6dessages/a", "").refused(404, "no such route")
+	w.do("GET", "/v2/keys//", "").refused(404, "no such route")
+}
