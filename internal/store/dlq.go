@@ -21,7 +21,7 @@ func scanDLQ(r *sql.Rows) (*engine.DLQEntry, error) {
 
 func (t *tx) InsertDLQ(d *engine.DLQEntry) error {
 	_, err := t.exec(`insert into dlq (`+dlqColumns+`) values ($1, $2, $3, $4, $5, $6, $7)`,
-		d.Seq, d.Tenant, d.Message, d.Run, d.Status, headerText(d.Header), d.Body)
+		d.Seq, d.Tenant, d.Message, d.Run, d.Status, headerText(d.Header), blob(d.Body))
 	return err
 }
 

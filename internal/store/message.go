@@ -34,7 +34,7 @@ func (t *tx) InsertMessages(messages []*engine.Message) error {
 			insert into messages (`+messageColumns+`)
 			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)`,
 			m.Seq, m.Rnd, m.Tenant, int64(m.State), int64(m.Kind), m.Due, m.NotBefore, m.Retried, m.MaxRetries,
-			m.Run, m.LogIndex, m.Method, m.URL, m.CallerIP, headerText(m.Header), settings, m.Body)
+			m.Run, m.LogIndex, m.Method, m.URL, m.CallerIP, headerText(m.Header), settings, blob(m.Body))
 		if err != nil {
 			return err
 		}

@@ -5,7 +5,9 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver named "pgx"
@@ -75,16 +77,32 @@ func (s *postgres) Update(ctx context.Context, fn func(engine.Tx) error) error {
 		if err == nil || try == updateTries || !retryable(err) {
 			return err
 		}
+		// Apart from those it lost against, or they meet again.
+		select {
+		case <-time.After(rand.N(time.Duration(try) * 5 * time.Millisecond)):
+		case <-ctx.Done():
+			return err
+		}
 	}
 }
 
 func (s *postgres) update(ctx context.Context, fn func(engine.Tx) error) error {
-	t, err := s.db.BeginTx(ctx, nil)
+	conn, err := s.db.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	defer conn.Close()
+	// The caller may give up until the commit is sent; once it is, the answer
+	// must say what is on disk.
+	t, err := conn.BeginTx(context.WithoutCancel(ctx), &sql.TxOptions{Isolation: sql.LevelReadCommitted})
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
 	defer t.Rollback()
-	if err := fn(&tx{&postgresTx{ctx, t}, &postgresDialect}); err != nil {
+	if err := call(fn, &tx{&postgresTx{ctx, t}, &postgresDialect}); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
 		return err
 	}
 	if err := t.Commit(); err != nil {

@@ -2,35 +2,69 @@ package store
 
 import "database/sql"
 
-// Purge deletes what has expired. Finished messages go by their key, oldest
-// first; a run goes with its log, its messages and what is known of them.
+// Purge deletes what has expired, oldest first, until it has deleted limit
+// rows: deduplications, runs with their logs, and messages with what is known
+// of them. A run's messages outlive it until no run is there to show them.
 func (t *tx) Purge(before, now int64, limit int) (n int, err error) {
-	cut := before << 22 // the first key of that time
-	messages, err := t.keys(`
-		select seq from messages where seq < $1 and state > 3 and run = 0
-		and not exists (select 1 from dlq where dlq.message = messages.seq) order by seq limit $2`, cut, limit)
-	if err != nil {
-		return 0, err
+	for _, purge := range []func(before, now int64, limit int) (int, error){
+		t.purgeDeduplications, t.purgeRuns, t.purgeMessages,
+	} {
+		if n >= limit {
+			break
+		}
+		deleted, err := purge(before, now, limit-n)
+		if err != nil {
+			return 0, err
+		}
+		n += deleted
 	}
+	return n, nil
+}
+
+func (t *tx) purgeDeduplications(_, now int64, limit int) (int, error) {
+	n, err := t.exec(`
+		delete from deduplications where (tenant, hash) in
+		(select tenant, hash from deduplications where expires_at <= $1 order by expires_at limit $2)`, now, limit)
+	return int(n), err
+}
+
+// purgeRuns keeps a run as long as it is in the DLQ or its failure callback is
+// still to be delivered. A run is deleted whole, if need be beyond the limit.
+func (t *tx) purgeRuns(before, _ int64, limit int) (n int, err error) {
 	runs, err := t.keys(`
 		select seq from runs where seq < $1 and state > 1 and ended_at < $2
-		and not exists (select 1 from dlq where dlq.seq = runs.dlq) order by seq limit $3`, cut, before, max(1, limit/10))
+		and not exists (select 1 from dlq where dlq.seq = runs.dlq)
+		and not exists (select 1 from messages where messages.seq = runs.failure_call and messages.state <= 3)
+		order by seq limit $3`, firstKey(before), before, limit)
 	if err != nil {
 		return 0, err
 	}
 	for _, run := range runs {
-		of, err := t.keys(`
-			select seq from run_log where run = $1 union select failure_call from runs where seq = $1
-			union select seq from messages where seq = $1`, run)
-		if err != nil {
-			return 0, err
+		if n >= limit {
+			break
 		}
-		messages = append(messages, of...)
 		for _, statement := range []string{`delete from run_log where run = $1`, `delete from runs where seq = $1`} {
-			if _, err := t.exec(statement, run); err != nil {
+			deleted, err := t.exec(statement, run)
+			if err != nil {
 				return 0, err
 			}
+			n += int(deleted)
 		}
+	}
+	return n, nil
+}
+
+// purgeMessages goes by the last thing that happened to a message, not by its
+// age: one that was delivered after a month's delay is news.
+func (t *tx) purgeMessages(before, _ int64, limit int) (int, error) {
+	messages, err := t.keys(`
+		select seq from messages where seq < $1 and state > 3
+		and (run = 0 or not exists (select 1 from runs where runs.seq = messages.run))
+		and not exists (select 1 from dlq where dlq.message = messages.seq)
+		and not exists (select 1 from settlements where settlements.message = messages.seq and settlements.seq >= $1)
+		order by seq limit $2`, firstKey(before), limit)
+	if err != nil {
+		return 0, err
 	}
 	for _, m := range messages {
 		for _, statement := range []string{`delete from settlements where message = $1`, `delete from messages where seq = $1`} {
@@ -39,16 +73,11 @@ func (t *tx) Purge(before, now int64, limit int) (n int, err error) {
 			}
 		}
 	}
-	expired, err := t.purgeDeduplications(now, limit)
-	return len(messages) + len(runs) + expired, err
+	return len(messages), nil
 }
 
-func (t *tx) purgeDeduplications(now int64, limit int) (int, error) {
-	n, err := t.exec(`
-		delete from deduplications where (tenant, hash) in
-		(select tenant, hash from deduplications where expires_at <= $1 order by expires_at limit $2)`, now, limit)
-	return int(n), err
-}
+// firstKey is the least sequence number of a time (engine.Key).
+func firstKey(millis int64) int64 { return millis << 22 }
 
 func (t *tx) keys(query string, args ...any) ([]int64, error) {
 	return collect(t, func(r *sql.Rows) (k int64, err error) {

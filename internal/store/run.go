@@ -44,7 +44,7 @@ func (t *tx) InsertRun(r *engine.Run) error {
 		insert into runs (`+runColumns+`)
 		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)`,
 		r.Seq, r.Tenant, r.ID, closedKey(r), r.URL, int64(r.State), r.EndedAt, r.Init.Rnd, r.LogLen, r.MaxStep, r.CallerIP,
-		r.DLQ, int64(r.Failure), r.FailureCall, headerText(r.Header), settings, r.Response)
+		r.DLQ, int64(r.Failure), r.FailureCall, headerText(r.Header), settings, blob(r.Response))
 	return err
 }
 
@@ -57,7 +57,7 @@ func (t *tx) UpdateRun(r *engine.Run) error {
 		update runs set closed = $1, state = $2, ended_at = $3, log_len = $4, max_step = $5, dlq = $6, failure = $7,
 			failure_call = $8, header = $9, settings = $10, response = $11 where seq = $12`,
 		closedKey(r), int64(r.State), r.EndedAt, r.LogLen, r.MaxStep, r.DLQ, int64(r.Failure),
-		r.FailureCall, headerText(r.Header), settings, r.Response, r.Seq))
+		r.FailureCall, headerText(r.Header), settings, blob(r.Response), r.Seq))
 }
 
 func (t *tx) AdvanceRun(r *engine.Run) error {
@@ -69,7 +69,17 @@ func (t *tx) Run(seq int64) (*engine.Run, error) {
 }
 
 func (t *tx) RunByID(tenant int64, id string) (*engine.Run, error) {
-	return one(t, scanRun, `select `+runColumns+` from runs where tenant = $1 and id = $2 order by seq desc limit 1`, tenant, id)
+	if !portable(id) {
+		return nil, nil // no row can have it
+	}
+	const where = `select ` + runColumns + ` from runs where tenant = $1 and id = $2 and closed `
+	// An active run is newer than all that have ended. Asked for like this, the
+	// index has the answer, however often the id was used.
+	active, err := one(t, scanRun, where+`= 0`, tenant, id)
+	if err != nil || active != nil {
+		return active, err
+	}
+	return one(t, scanRun, where+`> 0 order by closed desc limit 1`, tenant, id)
 }
 
 func (t *tx) LockRun(seq int64) (*engine.Run, error) {
@@ -77,6 +87,9 @@ func (t *tx) LockRun(seq int64) (*engine.Run, error) {
 }
 
 func (t *tx) LockActiveRun(tenant int64, id string) (*engine.Run, error) {
+	if !portable(id) {
+		return nil, nil // no row can have it
+	}
 	return one(t, scanRun, `select `+runColumns+` from runs where tenant = $1 and id = $2 and closed = 0`+t.forUpdate, tenant, id)
 }
 
@@ -106,7 +119,7 @@ func scanLog(r *sql.Rows) (*engine.LogEntry, error) {
 
 func (t *tx) InsertLog(e *engine.LogEntry) error {
 	_, err := t.exec(`insert into run_log (`+logColumns+`) values ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		e.Run, e.Index, e.Message.Seq, e.Message.Rnd, string(e.CallType), e.StepID, e.TargetStep, e.Body)
+		e.Run, e.Index, e.Message.Seq, e.Message.Rnd, string(e.CallType), e.StepID, e.TargetStep, blob(e.Body))
 	return err
 }
 

@@ -25,7 +25,7 @@ func (t *tx) InsertSettlements(settlements []*engine.Settlement) error {
 		_, err := t.exec(`
 			insert into settlements (`+settlementColumns+`) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
 			s.Seq, s.Tenant, s.Message, int64(s.Result), s.Retried, s.StartedAt, s.EndedAt, s.NextDue,
-			s.Status, portableText(s.Error), headerText(s.Header), s.Body)
+			s.Status, portableText(s.Error), headerText(s.Header), blob(s.Body))
 		if err != nil {
 			return err
 		}

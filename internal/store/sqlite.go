@@ -9,7 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 
@@ -32,12 +32,13 @@ var sqliteDialect = dialect{
 // neither waits for the other.
 type sqlite struct {
 	db      *sql.DB
+	conns   []*sqliteConn // the writer's first
 	lock    *os.File
 	temp    string // directory to remove on Close
 	updates chan *update
 	readers chan *sqliteConn
 	closed  chan struct{}
-	closing sync.Once
+	close   func() error  // once
 	gone    chan struct{} // closed when the writer has ended
 }
 
@@ -93,54 +94,91 @@ func openSQLite(ctx context.Context, dir, synchronous string) (_ *sqlite, err er
 		}
 	}()
 	path := filepath.Join(dir, "signpost.db")
-	// Created here so that nobody else may read it, whatever the umask.
+	// Created here so that nobody else may read it, whatever the umask. SQLite
+	// gives its other files the same permissions.
 	if f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600); err != nil {
 		return nil, err
 	} else if err := f.Close(); err != nil {
 		return nil, err
 	}
-	pragmas := url.Values{"_pragma": {
-		"busy_timeout(10000)", "page_size(8192)", "journal_mode(wal)", "synchronous(" + synchronous + ")",
-		"cache_size(-32768)", "temp_store(memory)", "wal_autocheckpoint(1000)",
-	}}
-	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+pragmas.Encode())
+	settings := url.Values{
+		"_pragma": {
+			"busy_timeout(10000)", "page_size(8192)", "synchronous(" + synchronous + ")",
+			"cache_size(-32768)", "temp_store(memory)", "wal_autocheckpoint(1000)",
+		},
+		// Not one of the above, which the driver sorts: the page size must come first.
+		"_journal_mode": {"wal"},
+	}
+	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+settings.Encode())
 	if err != nil {
 		return nil, err
 	}
+	db.SetMaxIdleConns(0) // a connection that is closed is closed, in the order of disconnect
 	s := &sqlite{
 		db: db, lock: lock, updates: make(chan *update, batchMost),
 		readers: make(chan *sqliteConn, readers), closed: make(chan struct{}), gone: make(chan struct{}),
 	}
+	s.close = sync.OnceValue(s.shutDown)
 	if err := s.connect(ctx); err != nil {
-		db.Close()
+		s.disconnect()
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	return s, nil
 }
 
 func (s *sqlite) connect(ctx context.Context) error {
-	w, err := s.db.Conn(ctx)
+	w, err := s.conn(ctx)
 	if err != nil {
 		return err
 	}
-	if err := migrate(ctx, w, &sqliteDialect); err != nil {
+	if err := migrate(ctx, w.conn, &sqliteDialect); err != nil {
 		return err
 	}
 	for range readers {
-		r, err := s.db.Conn(ctx)
+		r, err := s.conn(ctx)
 		if err != nil {
 			return err
 		}
-		s.readers <- newSQLiteConn(r)
+		for _, pragma := range []string{"query_only = on", "cache_size = -8192"} {
+			if _, err := r.conn.ExecContext(ctx, "pragma "+pragma); err != nil {
+				return err
+			}
+		}
+		s.readers <- r
 	}
-	go s.write(newSQLiteConn(w))
+	go s.write(w)
 	return nil
 }
 
-func (s *sqlite) Close() error {
-	s.closing.Do(func() { close(s.closed) })
+func (s *sqlite) conn(ctx context.Context) (*sqliteConn, error) {
+	conn, err := s.db.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c := &sqliteConn{conn: conn, stmts: map[string]*sql.Stmt{}}
+	s.conns = append(s.conns, c)
+	return c, nil
+}
+
+// disconnect leaves the writer for last: the last to go brings everything from
+// the WAL into the database, which a reader could not.
+func (s *sqlite) disconnect() (err error) {
+	for _, c := range slices.Backward(s.conns) {
+		err = errors.Join(err, c.close())
+	}
+	return errors.Join(err, s.db.Close())
+}
+
+// Close waits for the updates being committed and for the views under way.
+func (s *sqlite) Close() error { return s.close() }
+
+func (s *sqlite) shutDown() error {
+	close(s.closed)
 	<-s.gone
-	err := errors.Join(s.db.Close(), s.lock.Close())
+	for range readers {
+		<-s.readers
+	}
+	err := errors.Join(s.disconnect(), s.lock.Close())
 	if s.temp != "" {
 		err = errors.Join(err, os.RemoveAll(s.temp))
 	}
@@ -150,13 +188,16 @@ func (s *sqlite) Close() error {
 var errClosed = errors.New("store is closed")
 
 func (s *sqlite) View(ctx context.Context, fn func(engine.Tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	select {
 	case c := <-s.readers:
 		defer func() { s.readers <- c }()
-		if _, err := c.exec("begin"); err != nil {
+		if err := c.control("begin"); err != nil {
 			return fmt.Errorf("begin: %w", err)
 		}
-		defer c.exec("rollback")
+		defer c.control("rollback")
 		return fn(&tx{c, &sqliteDialect})
 	case <-s.closed:
 		return errClosed
@@ -169,12 +210,10 @@ func (s *sqlite) View(ctx context.Context, fn func(engine.Tx) error) error {
 // the writer has it, the caller's context no longer matters: the answer must
 // say what is on disk.
 func (s *sqlite) Update(ctx context.Context, fn func(engine.Tx) error) error {
-	u := &update{fn: fn, done: make(chan error, 1)}
-	select {
-	case <-s.closed:
-		return errClosed
-	default:
+	if err := ctx.Err(); err != nil {
+		return err
 	}
+	u := &update{fn: fn, done: make(chan error, 1)}
 	select {
 	case s.updates <- u:
 	case <-s.closed:
@@ -224,63 +263,63 @@ func (s *sqlite) write(c *sqliteConn) {
 
 // commit runs a batch in one transaction. An update that fails before it has
 // written anything leaves no trace and is simply answered. One that fails after
-// writing costs the batch a second run without it.
+// writing takes what others wrote with it: those before it run again and are
+// committed without it, then those behind it have their turn. So no update
+// runs more than twice for others' failures, however many of them fail.
 func commit(c *sqliteConn, batch []*update) {
 	for len(batch) > 0 {
 		spoiler, err := try(c, batch)
 		if spoiler < 0 {
 			for _, u := range batch {
-				if u.err == nil {
-					u.err = err
-				}
-				u.done <- u.err
+				u.answer(err)
 			}
 			return
 		}
-		batch[spoiler].done <- batch[spoiler].err
-		batch = append(batch[:spoiler:spoiler], batch[spoiler+1:]...)
+		commit(c, batch[:spoiler])
+		batch[spoiler].answer(nil)
+		batch = batch[spoiler+1:]
 	}
 }
 
-// try makes one attempt; spoiler is the update that must be left out of the
-// next, -1 if the attempt ended with err.
+// answer tells the caller how its update ended: with its own error, else with
+// the one of the commit.
+func (u *update) answer(err error) {
+	if u.err != nil {
+		err = u.err
+	}
+	u.done <- err
+}
+
+// try makes one attempt; spoiler is the update that nothing was committed for,
+// -1 if the attempt ended with err.
 func try(c *sqliteConn, batch []*update) (spoiler int, err error) {
-	if _, err := c.exec("begin immediate"); err != nil {
+	if err := c.control("begin immediate"); err != nil {
 		return -1, fmt.Errorf("begin: %w", err)
 	}
 	for i, u := range batch {
-		c.wrote = false
-		if u.err = call(u.fn, &tx{c, &sqliteDialect}); u.err != nil && c.wrote {
-			c.exec("rollback")
+		c.wrote, c.failed = false, nil
+		if u.err = call(u.fn, &tx{c, &sqliteDialect}); u.err == nil {
+			u.err = c.failed
+		}
+		// After an error of its own SQLite may have ended the transaction.
+		if u.err != nil && (c.wrote || c.failed != nil) {
+			c.control("rollback")
 			return i, nil
 		}
 	}
-	if _, err := c.exec("commit"); err != nil {
-		c.exec("rollback")
+	if err := c.control("commit"); err != nil {
+		c.control("rollback")
 		return -1, fmt.Errorf("commit: %w", err)
 	}
 	return -1, nil
 }
 
-// call keeps one update's panic from ending the writer, and all others with it.
-func call(fn func(engine.Tx) error, t *tx) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("panic in update: %v\n%s", r, debug.Stack())
-		}
-	}()
-	return fn(t)
-}
-
 // sqliteConn is a connection with its prepared statements.
 type sqliteConn struct {
-	conn  *sql.Conn
-	stmts map[string]*sql.Stmt
-	wrote bool // a statement that is not a select was run
-}
-
-func newSQLiteConn(c *sql.Conn) *sqliteConn {
-	return &sqliteConn{conn: c, stmts: map[string]*sql.Stmt{}}
+	conn   *sql.Conn
+	stmts  map[string]*sql.Stmt
+	wrote  bool  // a statement that is not a select was run
+	failed error // of the last statement that did, even if fn ignored it
 }
 
 func (c *sqliteConn) prepare(query string) (*sql.Stmt, error) {
@@ -296,8 +335,30 @@ func (c *sqliteConn) prepare(query string) (*sql.Stmt, error) {
 	return s, err
 }
 
-func (c *sqliteConn) exec(query string, args ...any) (int64, error) {
+// close closes the statements too: as long as there is one, SQLite keeps the
+// files open.
+func (c *sqliteConn) close() (err error) {
+	for _, s := range c.stmts {
+		err = errors.Join(err, s.Close())
+	}
+	return errors.Join(err, c.conn.Close())
+}
+
+// control runs a statement that begins or ends a transaction.
+func (c *sqliteConn) control(statement string) error {
+	s, err := c.prepare(statement)
+	if err == nil {
+		_, err = s.Exec()
+	}
+	return err
+}
+
+func (c *sqliteConn) exec(query string, args ...any) (affected int64, err error) {
 	c.wrote = true
+	defer c.note(&err)
+	if err := checkText(args); err != nil {
+		return 0, err
+	}
 	s, err := c.prepare(query)
 	if err != nil {
 		return 0, err
@@ -309,10 +370,19 @@ func (c *sqliteConn) exec(query string, args ...any) (int64, error) {
 	return r.RowsAffected()
 }
 
-func (c *sqliteConn) query(query string, args ...any) (*sql.Rows, error) {
+func (c *sqliteConn) query(query string, args ...any) (_ *sql.Rows, err error) {
+	defer c.note(&err)
 	s, err := c.prepare(query)
 	if err != nil {
 		return nil, err
 	}
 	return s.Query(args...)
+}
+
+// note remembers a statement's error: as on PostgreSQL, nothing is committed
+// after one.
+func (c *sqliteConn) note(err *error) {
+	if *err != nil {
+		c.failed = *err
+	}
 }

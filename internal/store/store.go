@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"runtime/debug"
 	"strings"
 
 	"github.com/signposthq/signpost/internal/engine"
@@ -137,11 +138,23 @@ func must(affected int64, err error) error {
 	return err
 }
 
+// call makes a panic an error: one update's must not end the writer, and all
+// others with it.
+func call(fn func(engine.Tx) error, t *tx) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic in update: %v\n%s", r, debug.Stack())
+		}
+	}()
+	return fn(t)
+}
+
 func (t *tx) LastSeq() (seq int64, err error) {
 	err = t.each(func(r *sql.Rows) error { return r.Scan(&seq) }, `
 		select coalesce(max(seq), 0) from (
 			select max(seq) as seq from messages
 			union all select max(seq) from settlements
-			union all select max(seq) from dlq) as every_table`)
+			union all select max(seq) from dlq
+			union all select max(seq) from runs) as every_table`)
 	return seq, err
 }

@@ -1,0 +1,240 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/signposthq/signpost/internal/engine"
+	"github.com/signposthq/signpost/internal/pgtest"
+	"github.com/signposthq/signpost/internal/wire"
+)
+
+// planned is the verbs' statements on their way to the database, with how it
+// means to run each.
+type planned struct {
+	querier
+	explain string
+	plans   []string
+	err     error
+}
+
+func (p *planned) exec(query string, args ...any) (int64, error) {
+	p.note(query, args)
+	return p.querier.exec(query, args...)
+}
+
+func (p *planned) query(query string, args ...any) (*sql.Rows, error) {
+	p.note(query, args)
+	return p.querier.query(query, args...)
+}
+
+func (p *planned) note(query string, args []any) {
+	rows, err := p.querier.query(p.explain+query, args...)
+	if err != nil {
+		p.err = err
+		return
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	if err != nil {
+		p.err = err
+		return
+	}
+	var plan []string
+	for rows.Next() {
+		// The last column is the text, in both databases.
+		into := make([]any, len(columns))
+		for i := range into {
+			into[i] = new(any)
+		}
+		text := new(string)
+		into[len(into)-1] = text
+		if p.err = rows.Scan(into...); p.err != nil {
+			return
+		}
+		plan = append(plan, *text)
+	}
+	p.err = rows.Err()
+	p.plans = append(p.plans, strings.Join(plan, "; "))
+}
+
+// planOf runs a verb and explains its statements, each on a line.
+func planOf(t *testing.T, s engine.Store, verb func(engine.Tx) error, explain string, before ...string) string {
+	t.Helper()
+	var plans []string
+	err := s.Update(context.Background(), func(etx engine.Tx) error {
+		inner := etx.(*tx)
+		for _, statement := range before {
+			if _, err := inner.exec(statement); err != nil {
+				return err
+			}
+		}
+		p := &planned{querier: inner.querier, explain: explain}
+		if err := verb(&tx{p, inner.dialect}); err != nil {
+			return err
+		}
+		plans = p.plans
+		return p.err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(plans, "\n")
+}
+
+const farFuture = int64(1) << 62
+
+var (
+	anyPage    = engine.Page{To: farFuture, Limit: 10}
+	newestPage = engine.Page{To: farFuture, Limit: 10, Newest: true}
+)
+
+// plans are how SQLite is to find the rows: each line is a statement's. An
+// insert has none.
+var plans = []struct {
+	name string
+	verb func(engine.Tx) error
+	want string
+}{
+	{"LastSeq", func(tx engine.Tx) error { _, err := tx.LastSeq(); return err }, ""}, // below
+	{"InsertTenant", func(tx engine.Tx) error { return tx.InsertTenant(&engine.Tenant{}) }, "SEARCH tenants\n"},
+	{"LockTenant", func(tx engine.Tx) error { _, err := tx.LockTenant(1); return err },
+		"SEARCH tenants USING INTEGER PRIMARY KEY (rowid=?)"},
+	{"UpdateTenantKeys", func(tx engine.Tx) error { return tx.UpdateTenantKeys(&engine.Tenant{ID: 1}) },
+		"SEARCH tenants USING INTEGER PRIMARY KEY (rowid=?)"},
+	{"TokenTenant", func(tx engine.Tx) error { _, err := tx.TokenTenant([]byte("h")); return err },
+		"SEARCH tokens USING PRIMARY KEY (hash=?); SEARCH tenants USING INTEGER PRIMARY KEY (rowid=?)"},
+
+	{"Messages, one", func(tx engine.Tx) error { _, err := tx.Messages([]int64{1}); return err },
+		"SEARCH messages USING INTEGER PRIMARY KEY (rowid=?)"},
+	{"Messages, many", func(tx engine.Tx) error { _, err := tx.Messages([]int64{1, 2}); return err },
+		"SEARCH messages USING INTEGER PRIMARY KEY (rowid=?); LIST SUBQUERY; SCAN json_each VIRTUAL TABLE INDEX"},
+	{"LockMessage", func(tx engine.Tx) error { _, err := tx.LockMessage(1); return err },
+		"SEARCH messages USING INTEGER PRIMARY KEY (rowid=?)"},
+	{"SettleMessages", func(tx engine.Tx) error { _, err := tx.SettleMessages([]engine.Transition{{Seq: 1}}); return err },
+		"SEARCH messages USING INTEGER PRIMARY KEY (rowid=?)"},
+	{"DueMessages", func(tx engine.Tx) error { _, err := tx.DueMessages(engine.Due{}, 10); return err },
+		"SEARCH messages USING COVERING INDEX messages_due ((due,seq)>(?,?))"},
+	{"PendingMessages", func(tx engine.Tx) error { _, err := tx.PendingMessages(1, engine.Due{}, 10); return err },
+		"SEARCH messages USING INDEX messages_due ((due,seq)>(?,?))"},
+	{"ListMessages", func(tx engine.Tx) error { _, err := tx.ListMessages(1, anyPage); return err },
+		"SEARCH messages USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"},
+	{"ListMessages, newest", func(tx engine.Tx) error { _, err := tx.ListMessages(1, newestPage); return err },
+		"SEARCH messages USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"},
+
+	{"Deduplication", func(tx engine.Tx) error { _, err := tx.Deduplication(1, []byte("h"), 1); return err },
+		"SEARCH deduplications USING PRIMARY KEY (tenant=? AND hash=?)"},
+	{"PutDeduplication", func(tx engine.Tx) error { return tx.PutDeduplication(1, []byte("h"), engine.Key{Seq: 1}, 1, 2) },
+		"SEARCH deduplications USING PRIMARY KEY (tenant=? AND hash=?)\n"},
+
+	{"SettlementsOf", func(tx engine.Tx) error { _, err := tx.SettlementsOf(1); return err },
+		"SEARCH settlements USING INDEX settlements_message (message=?)"},
+	{"ListSettlements", func(tx engine.Tx) error { _, err := tx.ListSettlements(1, anyPage); return err },
+		"SEARCH settlements USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"},
+	{"ListSettlements, newest", func(tx engine.Tx) error { _, err := tx.ListSettlements(1, newestPage); return err },
+		"SEARCH settlements USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"},
+
+	{"LockDLQEntry", func(tx engine.Tx) error { _, err := tx.LockDLQEntry(1, 1); return err },
+		"SEARCH dlq USING INTEGER PRIMARY KEY (rowid=?)"},
+	{"ListDLQ", func(tx engine.Tx) error { _, err := tx.ListDLQ(1, anyPage); return err },
+		"SEARCH dlq USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"},
+	{"ListDLQ, newest", func(tx engine.Tx) error { _, err := tx.ListDLQ(1, newestPage); return err },
+		"SEARCH dlq USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"},
+	{"DeleteDLQ", func(tx engine.Tx) error { return tx.DeleteDLQ(1) }, "SEARCH dlq USING INTEGER PRIMARY KEY (rowid=?)"},
+
+	{"Run", func(tx engine.Tx) error { _, err := tx.Run(1); return err }, "SEARCH runs USING INTEGER PRIMARY KEY (rowid=?)"},
+	{"LockRun", func(tx engine.Tx) error { _, err := tx.LockRun(1); return err }, "SEARCH runs USING INTEGER PRIMARY KEY (rowid=?)"},
+	{"RunByID", func(tx engine.Tx) error { _, err := tx.RunByID(1, "wfr_none"); return err },
+		"SEARCH runs USING INDEX runs_id (tenant=? AND id=? AND closed=?)\n" +
+			"SEARCH runs USING INDEX runs_id (tenant=? AND id=? AND closed>?)"},
+	{"LockActiveRun", func(tx engine.Tx) error { _, err := tx.LockActiveRun(1, "wfr_1"); return err },
+		"SEARCH runs USING INDEX runs_id (tenant=? AND id=? AND closed=?)"},
+	{"UpdateRun", func(tx engine.Tx) error { return tx.UpdateRun(&engine.Run{Seq: 1}) }, "SEARCH runs USING INTEGER PRIMARY KEY (rowid=?)"},
+	{"AdvanceRun", func(tx engine.Tx) error { return tx.AdvanceRun(&engine.Run{Seq: 1}) }, "SEARCH runs USING INTEGER PRIMARY KEY (rowid=?)"},
+	{"ListRuns", func(tx engine.Tx) error { _, err := tx.ListRuns(1, anyPage); return err },
+		"SEARCH runs USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"},
+	{"ListRuns, newest", func(tx engine.Tx) error { _, err := tx.ListRuns(1, newestPage); return err },
+		"SEARCH runs USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"},
+	{"ListActiveRuns", func(tx engine.Tx) error { _, err := tx.ListActiveRuns(1, anyPage); return err },
+		"SEARCH runs USING INDEX runs_active (seq>? AND seq<?)"},
+
+	{"Log", func(tx engine.Tx) error { _, err := tx.Log(1, 0, 5); return err },
+		"SEARCH run_log USING PRIMARY KEY (run=? AND idx>? AND idx<?)"},
+	{"LogStep", func(tx engine.Tx) error { _, err := tx.LogStep(1, 1, 0, wire.CallStep); return err },
+		"SEARCH run_log USING PRIMARY KEY (run=?)"},
+	{"PendingOfRun", func(tx engine.Tx) error { _, err := tx.PendingOfRun(1); return err },
+		"SEARCH messages USING INTEGER PRIMARY KEY (rowid=?); LIST SUBQUERY; SEARCH run_log USING PRIMARY KEY (run=?)"},
+
+	{"Purge", func(tx engine.Tx) error { _, err := tx.Purge(farFuture>>22, 1, 10); return err }, ""}, // below
+}
+
+// prepared is a store with a row for every verb that insists on one.
+func prepared(t *testing.T, s engine.Store, err error) engine.Store {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	err = s.Update(context.Background(), func(tx engine.Tx) error {
+		for _, insert := range []func() error{
+			func() error { return tx.InsertTenant(&engine.Tenant{}) },
+			func() error { return tx.InsertRun(&engine.Run{Seq: 1, Tenant: 1, ID: "wfr_1", State: engine.RunStarted}) },
+			func() error { return tx.InsertRun(&engine.Run{Seq: 2, Tenant: 1, ID: "wfr_2", State: engine.RunSuccess}) },
+			func() error { return tx.InsertDLQ(&engine.DLQEntry{Seq: 1, Tenant: 1}) },
+			func() error {
+				return tx.InsertMessages([]*engine.Message{{Key: engine.Key{Seq: 1}, State: engine.Delivered}})
+			},
+		} {
+			if err := insert(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+var (
+	spaces = regexp.MustCompile(` \d+:?`) // numbers of subqueries and virtual indexes
+	// What grows without bound must not be read from end to end, nor sorted.
+	wholeTable = regexp.MustCompile(`SCAN (messages|settlements|run_log|runs|dlq|deduplications|tokens)\b|TEMP B-TREE`)
+)
+
+// Every statement finds its rows by the key or index that is meant for it.
+func TestSQLitePlans(t *testing.T) {
+	ss, err := OpenSQLite(context.Background(), t.TempDir())
+	s := prepared(t, ss, err)
+	for _, test := range plans {
+		got := spaces.ReplaceAllString(planOf(t, s, test.verb, "explain query plan "), "")
+		if test.want != "" && got != test.want {
+			t.Errorf("%s:\n got %s\nwant %s", test.name, got, test.want)
+		}
+		if found := wholeTable.FindString(got); found != "" {
+			t.Errorf("%s: %s in\n%s", test.name, found, got)
+		}
+		t.Logf("%s:\n%s", test.name, got)
+	}
+}
+
+// So does PostgreSQL, once the tables are so large that it is worth it.
+func TestPostgresPlans(t *testing.T) {
+	ps, err := OpenPostgres(context.Background(), pgtest.DSN(t))
+	s := prepared(t, ps, err)
+	for _, test := range plans {
+		got := planOf(t, s, test.verb, "explain ", "set local enable_seqscan = off", "set local enable_bitmapscan = off")
+		if strings.Contains(got, "Seq Scan") {
+			t.Errorf("%s:\n%s", test.name, got)
+		}
+		t.Logf("%s:\n%s", test.name, got)
+	}
+}

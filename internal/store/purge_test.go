@@ -1,0 +1,270 @@
+package store_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/signposthq/signpost/internal/engine"
+	"github.com/signposthq/signpost/internal/wire"
+)
+
+// key is the n-th of a millisecond.
+func key(millis, n int64) int64 { return millis<<22 + n }
+
+func purge(t *testing.T, s engine.Store, before, now int64, limit int) int {
+	t.Helper()
+	return inUpdate(t, s, func(tx engine.Tx) (int, error) { return tx.Purge(before, now, limit) })
+}
+
+// purgeAll purges as the engine does, and says how often it took.
+func purgeAll(t *testing.T, s engine.Store, before, now int64, limit int) (rounds int) {
+	t.Helper()
+	for rounds = 1; purge(t, s, before, now, limit) >= limit; rounds++ {
+		if rounds == 1000 {
+			t.Fatal("there is no end of it")
+		}
+	}
+	return rounds
+}
+
+// What is finished for longer than the retention goes, with what is known of
+// it; what is not finished, or not for so long, or in the DLQ, stays.
+func TestPurgeMessages(t *testing.T) {
+	const before = 1000
+	tests := []struct {
+		name    string
+		seq     int64
+		state   engine.State
+		settled int64 // key of its last settlement; 0: none
+		dlq     bool
+		stays   bool
+	}{
+		{"delivered", key(10, 0), engine.Delivered, key(11, 0), false, false},
+		{"failed and taken out of the DLQ", key(11, 1), engine.Failed, key(12, 0), false, false},
+		{"cancelled", key(12, 1), engine.Canceled, 0, false, false},
+		{"finished at the last moment", key(before, -2), engine.Delivered, key(before, -1), false, false},
+		{"in the DLQ", key(13, 0), engine.Failed, key(14, 0), true, true},
+		{"pending", key(14, 1), engine.Pending, 0, false, true},
+		{"pending, retried", key(15, 0), engine.Pending, key(16, 0), false, true},
+		{"cancelled in flight", key(16, 1), engine.Canceling, key(17, 0), false, true},
+		{"old, but finished lately", key(17, 1), engine.Delivered, key(before, 0), false, true},
+		{"of the first moment kept", key(before, 1), engine.Delivered, key(before, 2), false, true},
+		{"young", key(before+1, 0), engine.Delivered, key(before+2, 0), false, true},
+	}
+	forEachStore(t, func(t *testing.T, s engine.Store) {
+		for i, test := range tests {
+			m := message(test.seq)
+			m.State = test.state
+			insertMessages(t, s, m)
+			update(t, s, func(tx engine.Tx) error {
+				if test.dlq {
+					if err := tx.InsertDLQ(&engine.DLQEntry{Seq: key(2000, int64(i)), Tenant: 1, Message: test.seq}); err != nil {
+						return err
+					}
+				}
+				if test.settled == 0 {
+					return nil
+				}
+				return tx.InsertSettlements([]*engine.Settlement{
+					{Seq: key(5, int64(i)), Message: test.seq}, {Seq: test.settled, Message: test.seq},
+				})
+			})
+		}
+		equal(t, "deleted", purge(t, s, before, before, 100), 4)
+		for _, test := range tests {
+			here := len(messages(t, s, test.seq)) == 1
+			if here != test.stays {
+				t.Errorf("%s: is here %t, want %t", test.name, here, test.stays)
+			}
+			wantSettlements := 0
+			if test.stays && test.settled != 0 {
+				wantSettlements = 2
+			}
+			equal(t, test.name+": settlements", len(settlementsOf(t, s, test.seq)), wantSettlements)
+		}
+		equal(t, "deleted again", purge(t, s, before, before, 100), 0)
+	})
+}
+
+// A run that ended long ago goes with its log and all its messages, also those
+// its log does not name; until then nothing of it goes.
+func TestPurgeRuns(t *testing.T) {
+	const before = 1000
+	tests := []struct {
+		name    string
+		state   engine.RunState
+		ended   int64
+		dlq     bool
+		failure engine.State // of its failure callback; 0: none
+		stays   bool
+	}{
+		{"succeeded", engine.RunSuccess, before - 1, false, 0, false},
+		{"cancelled", engine.RunCanceled, 20, false, 0, false},
+		{"failed, told", engine.RunFailed, 20, false, engine.Delivered, false},
+		{"failed, could not be told", engine.RunFailed, 20, false, engine.Failed, false},
+		{"active", engine.RunStarted, 0, false, 0, true},
+		{"old, but ended lately", engine.RunSuccess, before, false, 0, true},
+		{"in the DLQ", engine.RunFailed, 20, true, engine.Delivered, true},
+		{"about to be told", engine.RunFailed, 20, false, engine.Pending, true},
+		{"being told for the last time", engine.RunFailed, 20, false, engine.Canceling, true},
+	}
+	forEachStore(t, func(t *testing.T, s engine.Store) {
+		update(t, s, func(tx engine.Tx) error {
+			for i, test := range tests {
+				at := key(10+int64(i), 0)
+				r := run(at, fmt.Sprint("wfr_", i))
+				r.State, r.EndedAt = test.state, test.ended
+				add := func(seq int64, state engine.State) error {
+					m := message(seq)
+					m.Run, m.State = at, state
+					if err := tx.InsertSettlements([]*engine.Settlement{{Seq: seq + 100, Message: seq}}); err != nil {
+						return err
+					}
+					return tx.InsertMessages([]*engine.Message{m})
+				}
+				for n := range int64(3) { // the last of them is not in the log
+					if err := add(at+n, engine.Delivered); err != nil {
+						return err
+					}
+					entry := &engine.LogEntry{Run: at, Index: int(n), Message: engine.Key{Seq: at + n}, CallType: wire.CallStep}
+					if n == 2 {
+						continue
+					}
+					if err := tx.InsertLog(entry); err != nil {
+						return err
+					}
+				}
+				if test.failure != 0 {
+					r.FailureCall = at + 9
+					if err := add(r.FailureCall, test.failure); err != nil {
+						return err
+					}
+				}
+				if test.dlq {
+					r.DLQ = at + 8
+					if err := tx.InsertDLQ(&engine.DLQEntry{Seq: r.DLQ, Tenant: 1, Message: at + 1, Run: at}); err != nil {
+						return err
+					}
+				}
+				if err := tx.InsertRun(r); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		purgeAll(t, s, before, before, 100)
+		for i, test := range tests {
+			at := key(10+int64(i), 0)
+			if here := runBySeq(t, s, at) != nil; here != test.stays {
+				t.Errorf("%s: is here %t, want %t", test.name, here, test.stays)
+			}
+			ofLog, ofMessages := 0, 0
+			if test.stays {
+				ofLog, ofMessages = 2, 3
+				if test.failure != 0 {
+					ofMessages = 4
+				}
+			}
+			equal(t, test.name+": log", len(logOf(t, s, at, 0, 9)), ofLog)
+			equal(t, test.name+": messages", len(messages(t, s, at, at+1, at+2, at+9)), ofMessages)
+			settlements := 0
+			for _, seq := range []int64{at, at + 1, at + 2, at + 9} {
+				settlements += len(settlementsOf(t, s, seq))
+			}
+			equal(t, test.name+": settlements", settlements, ofMessages)
+		}
+	})
+}
+
+// A message still to be delivered outlives its run.
+func TestPurgeLeavesPendingMessagesOfPurgedRuns(t *testing.T) {
+	forEachStore(t, func(t *testing.T, s engine.Store) {
+		r := run(key(10, 0), "wfr_1")
+		r.State, r.EndedAt = engine.RunCanceled, 20
+		insertRuns(t, s, r)
+		m := message(key(10, 0))
+		m.Run, m.LogIndex = r.Seq, 0
+		insertMessages(t, s, m)
+		insertLog(t, s, &engine.LogEntry{Run: r.Seq, Message: m.Key, CallType: wire.CallStep})
+		purgeAll(t, s, 1000, 1000, 100)
+		equal(t, "run", runBySeq(t, s, r.Seq), nil)
+		equal(t, "message", messages(t, s, m.Seq), []*engine.Message{m})
+	})
+}
+
+// Deduplications go when they have expired, whatever the retention.
+func TestPurgeDeduplications(t *testing.T) {
+	forEachStore(t, func(t *testing.T, s engine.Store) {
+		update(t, s, func(tx engine.Tx) error {
+			for i := range int64(10) {
+				if err := tx.PutDeduplication(1, fmt.Append(nil, i), engine.Key{Seq: i + 1}, 0, 100+i); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		equal(t, "deleted", purge(t, s, 0, 104, 100), 5)
+		for i := range int64(10) {
+			want := engine.Key{}
+			if i > 4 {
+				want.Seq = i + 1
+			}
+			equal(t, "held at the time before all", deduplication(t, s, 1, fmt.Append(nil, i), 0), want)
+		}
+		equal(t, "by limit", purge(t, s, 0, 200, 2), 2)
+		equal(t, "the soonest first", deduplication(t, s, 1, []byte("7"), 0), engine.Key{Seq: 8})
+	})
+}
+
+// Purge goes in steps of the limit and reports the limit as long as there is
+// more; what it reports goes to nought when all is done.
+func TestPurgeGoesInSteps(t *testing.T) {
+	forEachStore(t, func(t *testing.T, s engine.Store) {
+		const runs, entries, plain, limit = 6, 10, 45, 20
+		update(t, s, func(tx engine.Tx) error {
+			for i := range int64(runs) {
+				r := run(key(10+i, 0), fmt.Sprint("wfr_", i))
+				r.State, r.EndedAt = engine.RunSuccess, 50
+				if err := tx.InsertRun(r); err != nil {
+					return err
+				}
+				for n := range int64(entries) {
+					m := message(r.Seq + n)
+					m.State, m.Run = engine.Delivered, r.Seq
+					if err := tx.InsertMessages([]*engine.Message{m}); err != nil {
+						return err
+					}
+					entry := &engine.LogEntry{Run: r.Seq, Index: int(n), Message: m.Key, CallType: wire.CallStep}
+					if err := tx.InsertLog(entry); err != nil {
+						return err
+					}
+				}
+			}
+			for i := range int64(plain) {
+				m := message(key(100+i, 0))
+				m.State = engine.Delivered
+				if err := tx.InsertMessages([]*engine.Message{m}); err != nil {
+					return err
+				}
+			}
+			return tx.PutDeduplication(1, []byte("x"), engine.Key{Seq: 1}, 0, 1)
+		})
+		var steps []int
+		for n := limit; n >= limit; {
+			n = purge(t, s, 1000, 1000, limit)
+			steps = append(steps, n)
+		}
+		total := 0
+		for _, n := range steps {
+			total += n
+		}
+		equal(t, "deleted", total, runs*(1+entries)+runs*entries+plain+1)
+		// A run is not torn: a step may end with the one that goes beyond it.
+		if most := slices.Max(steps); most > limit+entries {
+			t.Errorf("steps %v: %d rows in one, the limit is %d", steps, most, limit)
+		}
+		equal(t, "nothing is left", read(t, s, engine.Tx.LastSeq), 0)
+		equal(t, "deleted after", purge(t, s, 1000, 1000, limit), 0)
+	})
+}

@@ -1,0 +1,365 @@
+package store_test
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/signposthq/signpost/internal/engine"
+	"github.com/signposthq/signpost/internal/wire"
+)
+
+func fullRun(seq int64) *engine.Run {
+	return &engine.Run{
+		Seq: seq, Tenant: 1, ID: "wfr_" + oddText, URL: "https://app.example/" + oddText, State: engine.RunFailed, EndedAt: maxInt - 1,
+		Init: engine.Key{Seq: seq, Rnd: maxInt - 2}, LogLen: 12, MaxStep: 11, CallerIP: "2001:db8::1", Header: oddHeader(),
+		Settings: allSettings(), Response: allBytes(), DLQ: maxInt - 3, Failure: engine.FailureFail, FailureCall: maxInt - 4,
+	}
+}
+
+func runBySeq(t *testing.T, s engine.Store, seq int64) *engine.Run {
+	t.Helper()
+	return read(t, s, func(tx engine.Tx) (*engine.Run, error) { return tx.Run(seq) })
+}
+
+func runByID(t *testing.T, s engine.Store, tenant int64, id string) *engine.Run {
+	t.Helper()
+	return read(t, s, func(tx engine.Tx) (*engine.Run, error) { return tx.RunByID(tenant, id) })
+}
+
+func activeRun(t *testing.T, s engine.Store, tenant int64, id string) *engine.Run {
+	t.Helper()
+	return inUpdate(t, s, func(tx engine.Tx) (*engine.Run, error) { return tx.LockActiveRun(tenant, id) })
+}
+
+// end ends a run at the time of its key.
+func end(t *testing.T, s engine.Store, seq int64) *engine.Run {
+	t.Helper()
+	return inUpdate(t, s, func(tx engine.Tx) (*engine.Run, error) {
+		r, err := tx.LockRun(seq)
+		if err != nil {
+			return nil, err
+		}
+		r.State, r.EndedAt = engine.RunSuccess, engine.Millis(seq)
+		return r, tx.UpdateRun(r)
+	})
+}
+
+// A run reads back as it was written, by any of the ways to find it.
+func TestRunRoundTrip(t *testing.T) {
+	everyFieldSet(t, fullRun(1))
+	forEachStore(t, func(t *testing.T, s engine.Store) {
+		full := fullRun(maxInt)
+		zero := &engine.Run{Seq: 1, Tenant: 1, Init: engine.Key{Seq: 1}}
+		large := run(2, "wfr_large")
+		large.Response, large.Header = largeBody(), http.Header{"X-Large": {strings.Repeat("v", 64<<10)}}
+		empty := run(3, "wfr_empty")
+		empty.Response, empty.Header = []byte{}, http.Header{}
+		insertRuns(t, s, full, zero, large, empty)
+		empty.Response, empty.Header = nil, nil
+		for _, want := range []*engine.Run{full, zero, large, empty} {
+			lock := func(tx engine.Tx) (*engine.Run, error) { return tx.LockRun(want.Seq) }
+			equal(t, "by key", runBySeq(t, s, want.Seq), want)
+			equal(t, "by key, locked", inUpdate(t, s, lock), want)
+			equal(t, "by id", runByID(t, s, 1, want.ID), want)
+		}
+		equal(t, "active", activeRun(t, s, 1, large.ID), large)
+		equal(t, "active, but has ended", activeRun(t, s, 1, full.ID), nil)
+		lock := func(tx engine.Tx) (*engine.Run, error) { return tx.LockRun(99) }
+		equal(t, "absent, by key", runBySeq(t, s, 99), nil)
+		equal(t, "absent, by key, locked", inUpdate(t, s, lock), nil)
+		for _, id := range []string{"wfr_none", "", "WFR_LARGE", "wfr_large ", "wfr\x00large", "wfr_large\x00", "\xe9"} {
+			if id != zero.ID {
+				equal(t, "absent, by id", runByID(t, s, 1, id), nil)
+			}
+			equal(t, "absent, active", activeRun(t, s, 2, id), nil)
+		}
+		equal(t, "another tenant's", runByID(t, s, 2, large.ID), nil)
+	})
+}
+
+// UpdateRun writes what changes in a run's life; what it was started with
+// stays. AdvanceRun writes the length of the log, and nothing else.
+func TestUpdateAndAdvanceRun(t *testing.T) {
+	forEachStore(t, func(t *testing.T, s engine.Store) {
+		started, bystander := run(1, "wfr_1"), run(2, "wfr_2")
+		insertRuns(t, s, started, bystander)
+
+		advanced := fullRun(1)
+		advanced.LogLen, advanced.MaxStep = 5, 4
+		update(t, s, func(tx engine.Tx) error { return tx.AdvanceRun(advanced) })
+		started.LogLen, started.MaxStep = 5, 4
+		equal(t, "advanced", runBySeq(t, s, 1), started)
+
+		changed := fullRun(1)
+		update(t, s, func(tx engine.Tx) error { return tx.UpdateRun(changed) })
+		changed.ID, changed.URL, changed.CallerIP, changed.Init = started.ID, started.URL, started.CallerIP, started.Init
+		equal(t, "updated", runBySeq(t, s, 1), changed)
+		equal(t, "the other run", runBySeq(t, s, 2), bystander)
+
+		for name, verb := range map[string]func(engine.Tx, *engine.Run) error{
+			"update": engine.Tx.UpdateRun, "advance": engine.Tx.AdvanceRun,
+		} {
+			err := s.Update(context.Background(), func(tx engine.Tx) error { return verb(tx, fullRun(99)) })
+			if err == nil {
+				t.Errorf("%s: no error for a run that is not there", name)
+			}
+		}
+	})
+}
+
+// One run of an id is active at a time, per tenant. When it has ended the id
+// may be used again, as often as you like, and means the newest run.
+func TestRunIDIsReusedAfterTheEnd(t *testing.T) {
+	forEachStore(t, func(t *testing.T, s engine.Store) {
+		insert := func(r *engine.Run) error {
+			return s.Update(context.Background(), func(tx engine.Tx) error { return tx.InsertRun(r) })
+		}
+		for seq := int64(1); seq <= 4; seq++ {
+			if err := insert(run(seq, "wfr_1")); err != nil {
+				t.Fatalf("run %d: %v", seq, err)
+			}
+			equal(t, "active", activeRun(t, s, 1, "wfr_1"), run(seq, "wfr_1"))
+			equal(t, "by id", runByID(t, s, 1, "wfr_1"), run(seq, "wfr_1"))
+			if err := insert(run(seq+100, "wfr_1")); err == nil {
+				t.Fatal("a second active run of the id was accepted")
+			}
+			ended := end(t, s, seq)
+			equal(t, "active after the end", activeRun(t, s, 1, "wfr_1"), nil)
+			equal(t, "by id after the end", runByID(t, s, 1, "wfr_1"), ended)
+		}
+		other := run(50, "wfr_1")
+		other.Tenant = 2
+		if err := insert(other); err != nil {
+			t.Errorf("another tenant's run: %v", err)
+		}
+		equal(t, "all are kept", len(read(t, s, func(tx engine.Tx) ([]*engine.Run, error) {
+			return tx.ListRuns(1, engine.Page{To: maxInt, Limit: 100})
+		})), 4)
+	})
+}
+
+// Of those who start a run of the same id at once exactly one does; the others
+// find it, and fail if they did not even look.
+func TestRunsStartedTogether(t *testing.T) {
+	forEachStore(t, func(t *testing.T, s engine.Store) {
+		const starters = 8
+		for _, look := range []bool{true, false} {
+			id := map[bool]string{true: "wfr_looking", false: "wfr_blind"}[look]
+			var started, found, failed atomic.Int64
+			var all sync.WaitGroup
+			for i := range int64(starters) {
+				all.Go(func() {
+					var active *engine.Run
+					err := s.Update(context.Background(), func(tx engine.Tx) (err error) {
+						if active = nil; look {
+							if active, err = tx.LockActiveRun(1, id); err != nil || active != nil {
+								return err
+							}
+						}
+						seq := i + 1
+						if !look {
+							seq += 100
+						}
+						return tx.InsertRun(run(seq, id))
+					})
+					switch {
+					case err != nil:
+						failed.Add(1)
+					case active != nil:
+						found.Add(1)
+					default:
+						started.Add(1)
+					}
+				})
+			}
+			all.Wait()
+			got := []int64{started.Load(), found.Load(), failed.Load()}
+			if want := []int64{1, starters - 1, 0}; look {
+				equal(t, "started, found, failed", got, want)
+			} else {
+				equal(t, "blind: started, found, failed", got, []int64{1, 0, starters - 1})
+			}
+		}
+	})
+}
+
+func TestListRuns(t *testing.T) {
+	insert := func(tx engine.Tx, tenant, seq int64) error {
+		r := run(seq, "wfr_1")
+		r.Tenant, r.State = tenant, engine.RunCanceled
+		return tx.InsertRun(r)
+	}
+	seq := func(r *engine.Run) int64 { return r.Seq }
+	t.Run("all", func(t *testing.T) {
+		forEachStore(t, func(t *testing.T, s engine.Store) {
+			testListing(t, s, listing{insert: insert, list: func(tx engine.Tx, tenant int64, p engine.Page) ([]int64, error) {
+				rows, err := tx.ListRuns(tenant, p)
+				return keysOf(rows, err, seq)
+			}})
+		})
+	})
+	// The active ones are listed as if there were no others.
+	t.Run("active", func(t *testing.T) {
+		forEachStore(t, func(t *testing.T, s engine.Store) {
+			testListing(t, s, listing{
+				oldest: true,
+				insert: func(tx engine.Tx, tenant, seq int64) error {
+					if err := insert(tx, tenant, seq+1); err != nil {
+						return err
+					}
+					r := run(seq, "wfr_"+strings.Repeat("x", int(seq%100)))
+					r.Tenant = tenant
+					return tx.InsertRun(r)
+				},
+				list: func(tx engine.Tx, tenant int64, p engine.Page) ([]int64, error) {
+					rows, err := tx.ListActiveRuns(tenant, p)
+					return keysOf(rows, err, seq)
+				},
+			})
+		})
+	})
+}
+
+func fullLogEntry(run int64, index int) *engine.LogEntry {
+	return &engine.LogEntry{
+		Run: run, Index: index, Message: engine.Key{Seq: maxInt - int64(index), Rnd: maxInt}, CallType: wire.CallFrom,
+		StepID: 3, TargetStep: 4, Body: allBytes(),
+	}
+}
+
+func insertLog(t *testing.T, s engine.Store, entries ...*engine.LogEntry) {
+	t.Helper()
+	update(t, s, func(tx engine.Tx) error {
+		for _, e := range entries {
+			if err := tx.InsertLog(e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func logOf(t *testing.T, s engine.Store, run int64, from, to int) []*engine.LogEntry {
+	t.Helper()
+	return read(t, s, func(tx engine.Tx) ([]*engine.LogEntry, error) { return tx.Log(run, from, to) })
+}
+
+// A run's log reads back as it was appended, any part of it, in order, with
+// nothing of another run's.
+func TestLog(t *testing.T) {
+	everyFieldSet(t, fullLogEntry(1, 1))
+	forEachStore(t, func(t *testing.T, s engine.Store) {
+		payload := &engine.LogEntry{Run: 7, Message: engine.Key{Seq: 7, Rnd: 1}, CallType: wire.CallStep}
+		full := fullLogEntry(7, 1)
+		large := &engine.LogEntry{Run: 7, Index: 2, CallType: wire.CallStep, StepID: 1, Body: largeBody()}
+		last := &engine.LogEntry{Run: 7, Index: 3, CallType: wire.CallTo, StepID: 2, Body: []byte{}}
+		insertLog(t, s, payload, full, large, last, fullLogEntry(6, 1), fullLogEntry(8, 0))
+		last.Body = nil
+		all := []*engine.LogEntry{payload, full, large, last}
+		for _, test := range []struct {
+			name     string
+			run      int64
+			from, to int
+			want     []*engine.LogEntry
+		}{
+			{"whole", 7, 0, 4, all},
+			{"prefix", 7, 0, 2, all[:3]},
+			{"payload", 7, 0, 0, all[:1]},
+			{"one", 7, 2, 2, all[2:3]},
+			{"end", 7, 2, 1 << 40, all[2:]},
+			{"behind the end", 7, 4, 9, nil},
+			{"reversed", 7, 3, 0, nil},
+			{"before the start", 7, -2, -1, nil},
+			{"no such run", 9, 0, 9, nil},
+		} {
+			equal(t, test.name, logOf(t, s, test.run, test.from, test.to), test.want)
+		}
+	})
+}
+
+// A log is only ever appended to: a place in it is taken once.
+func TestLogPlaceIsTaken(t *testing.T) {
+	forEachStore(t, func(t *testing.T, s engine.Store) {
+		first := fullLogEntry(1, 0)
+		insertLog(t, s, first)
+		err := s.Update(context.Background(), func(tx engine.Tx) error {
+			return tx.InsertLog(&engine.LogEntry{Run: 1, Index: 0, CallType: wire.CallStep, Body: []byte("other")})
+		})
+		if err == nil {
+			t.Error("a second entry of the same index was accepted")
+		}
+		equal(t, "log", logOf(t, s, 1, 0, 9), []*engine.LogEntry{first})
+	})
+}
+
+// LogStep finds the first entry that is exactly that step of that kind: plans,
+// results and calls of one step are told apart.
+func TestLogStep(t *testing.T) {
+	forEachStore(t, func(t *testing.T, s engine.Store) {
+		entry := func(run int64, index, step, target int, callType wire.CallType) *engine.LogEntry {
+			return &engine.LogEntry{Run: run, Index: index, CallType: callType, StepID: step, TargetStep: target}
+		}
+		log := []*engine.LogEntry{
+			entry(1, 0, 0, 0, wire.CallStep),
+			entry(1, 1, 0, 1, wire.CallStep),
+			entry(1, 2, 0, 2, wire.CallStep),
+			entry(1, 3, 2, 0, wire.CallTo),
+			entry(1, 4, 1, 0, wire.CallStep),
+			entry(1, 5, 1, 0, wire.CallStep),
+			entry(2, 0, 3, 0, wire.CallStep),
+		}
+		insertLog(t, s, log...)
+		for _, test := range []struct {
+			step, target int
+			callType     wire.CallType
+			want         *engine.LogEntry
+		}{
+			{0, 1, wire.CallStep, log[1]},
+			{0, 2, wire.CallStep, log[2]},
+			{2, 0, wire.CallTo, log[3]},
+			{2, 0, wire.CallStep, nil},
+			{1, 0, wire.CallStep, log[4]},
+			{1, 1, wire.CallStep, nil},
+			{3, 0, wire.CallStep, nil},
+			{1, 0, wire.CallFrom, nil},
+			{1, 0, "", nil},
+		} {
+			got := read(t, s, func(tx engine.Tx) (*engine.LogEntry, error) {
+				return tx.LogStep(1, test.step, test.target, test.callType)
+			})
+			equal(t, string(test.callType), got, test.want)
+		}
+	})
+}
+
+// PendingOfRun are the messages named in a run's log that wait to be
+// delivered; those cancelled in flight are somebody's already.
+func TestPendingOfRun(t *testing.T) {
+	forEachStore(t, func(t *testing.T, s engine.Store) {
+		states := []engine.State{engine.Delivered, engine.Pending, engine.Failed, engine.Canceling, engine.Canceled, engine.Pending}
+		var want []*engine.Message
+		for i, state := range states {
+			m := message(int64(100 - i)) // later in the log, earlier by key
+			m.Run, m.LogIndex, m.State = 7, i, state
+			insertMessages(t, s, m)
+			insertLog(t, s, &engine.LogEntry{Run: 7, Index: i, Message: m.Key, CallType: wire.CallStep})
+			if state == engine.Pending {
+				want = append([]*engine.Message{m}, want...)
+			}
+		}
+		outside, other := message(200), message(201)
+		outside.Run = 7 // the failure callback is not in the log
+		insertMessages(t, s, outside, other)
+		insertLog(t, s, &engine.LogEntry{Run: 8, Message: other.Key, CallType: wire.CallStep})
+		pending := func(run int64) func(engine.Tx) ([]*engine.Message, error) {
+			return func(tx engine.Tx) ([]*engine.Message, error) { return tx.PendingOfRun(run) }
+		}
+		equal(t, "of the run", read(t, s, pending(7)), want)
+		equal(t, "of another", read(t, s, pending(8)), []*engine.Message{other})
+		equal(t, "of none", read(t, s, pending(9)), nil)
+	})
+}

@@ -1,0 +1,121 @@
+package store_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/signposthq/signpost/internal/engine"
+)
+
+func tenant(name string) *engine.Tenant {
+	return &engine.Tenant{UserID: name, CurrentKey: "sig_current_" + name, NextKey: "sig_next_" + name}
+}
+
+func insertTenants(t *testing.T, s engine.Store, tenants ...*engine.Tenant) {
+	t.Helper()
+	update(t, s, func(tx engine.Tx) error {
+		for _, n := range tenants {
+			if err := tx.InsertTenant(n); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// A tenant reads back as it was written, under the id it was given.
+func TestTenantRoundTrip(t *testing.T) {
+	forEachStore(t, func(t *testing.T, s engine.Store) {
+		equal(t, "none", read(t, s, engine.Tx.Tenants), nil)
+		a, b := tenant(oddText), tenant("b")
+		insertTenants(t, s, a, b)
+		everyFieldSet(t, a)
+		if a.ID == b.ID || a.ID <= 0 || b.ID <= 0 {
+			t.Errorf("ids %d and %d", a.ID, b.ID)
+		}
+		equal(t, "all", read(t, s, engine.Tx.Tenants), []*engine.Tenant{a, b})
+		lock := func(id int64) func(engine.Tx) (*engine.Tenant, error) {
+			return func(tx engine.Tx) (*engine.Tenant, error) { return tx.LockTenant(id) }
+		}
+		equal(t, "locked", inUpdate(t, s, lock(b.ID)), b)
+		equal(t, "locked, absent", inUpdate(t, s, lock(99)), nil)
+	})
+}
+
+// Keys change for one tenant, the one named, which must exist.
+func TestUpdateTenantKeys(t *testing.T) {
+	forEachStore(t, func(t *testing.T, s engine.Store) {
+		a, b := tenant("a"), tenant("b")
+		insertTenants(t, s, a, b)
+		rotated := &engine.Tenant{ID: b.ID, UserID: "not a key", CurrentKey: "sig_2", NextKey: "sig_3"}
+		update(t, s, func(tx engine.Tx) error { return tx.UpdateTenantKeys(rotated) })
+		b.CurrentKey, b.NextKey = "sig_2", "sig_3"
+		equal(t, "after", read(t, s, engine.Tx.Tenants), []*engine.Tenant{a, b})
+		err := s.Update(context.Background(), func(tx engine.Tx) error { return tx.UpdateTenantKeys(&engine.Tenant{ID: 99}) })
+		if err == nil {
+			t.Error("no error for a tenant that is not there")
+		}
+	})
+}
+
+// A token belongs to one tenant, and is found by its whole hash alone.
+func TestTokens(t *testing.T) {
+	forEachStore(t, func(t *testing.T, s engine.Store) {
+		a, b := tenant("a"), tenant("b")
+		insertTenants(t, s, a, b)
+		first, second, other := sha256.Sum256([]byte("1")), sha256.Sum256([]byte("2")), sha256.Sum256([]byte("3"))
+		update(t, s, func(tx engine.Tx) error {
+			if err := tx.InsertToken(first[:], a.ID, 1); err != nil {
+				return err
+			}
+			if err := tx.InsertToken(second[:], a.ID, 2); err != nil {
+				return err
+			}
+			return tx.InsertToken(other[:], b.ID, 3)
+		})
+		for _, test := range []struct {
+			name string
+			hash []byte
+			want *engine.Tenant
+		}{
+			{"first", first[:], a},
+			{"second", second[:], a},
+			{"other", other[:], b},
+			{"prefix", first[:31], nil},
+			{"empty", []byte{}, nil},
+			{"nil", nil, nil},
+		} {
+			got := read(t, s, func(tx engine.Tx) (*engine.Tenant, error) { return tx.TokenTenant(test.hash) })
+			equal(t, test.name, got, test.want)
+		}
+		err := s.Update(context.Background(), func(tx engine.Tx) error { return tx.InsertToken(first[:], b.ID, 4) })
+		if err == nil {
+			t.Error("a token was given to a second tenant")
+		}
+	})
+}
+
+// Tenants made at once, as by nodes that start together, each get an id.
+func TestTenantsInsertedTogether(t *testing.T) {
+	forEachStore(t, func(t *testing.T, s engine.Store) {
+		const n = 8
+		var all sync.WaitGroup
+		for i := range n {
+			all.Go(func() {
+				err := s.Update(context.Background(), func(tx engine.Tx) error { return tx.InsertTenant(tenant(fmt.Sprint(i))) })
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		ids := map[int64]bool{}
+		for _, n := range read(t, s, engine.Tx.Tenants) {
+			ids[n.ID] = true
+		}
+		equal(t, "ids", len(ids), n)
+	})
+}
