@@ -1,0 +1,470 @@
+package signpost_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/signposthq/signpost"
+	"github.com/signposthq/signpost/client"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) { os.Exit(code) }))
+}
+
+// start starts a server on a free port and stops it with the test.
+func start(t *testing.T, s *signpost.Server) *signpost.Server {
+	t.Helper()
+	if s.Addr == "" {
+		s.Addr = "127.0.0.1:0"
+	}
+	s.Logger = slog.New(slog.DiscardHandler)
+	if err := s.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stop(t, s, time.Second) })
+	return s
+}
+
+func stop(t *testing.T, s *signpost.Server, grace time.Duration) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	if err := s.Close(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+func clientOf(t *testing.T, s *signpost.Server, token string) *client.Client {
+	t.Helper()
+	c := client.New(client.Options{URL: s.URL(), Token: token, NetworkRetries: -1})
+	t.Cleanup(c.CloseIdleConnections)
+	return c
+}
+
+func dev(t *testing.T, dir string) (*signpost.Server, *client.Client) {
+	t.Helper()
+	s := start(t, &signpost.Server{Data: dir, Dev: true})
+	return s, clientOf(t, s, signpost.DevUsers[0].Token)
+}
+
+// until polls for what is to become true.
+func until(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(15 * time.Second); !done(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("gave up waiting until %s", what)
+		}
+		<-time.After(3 * time.Millisecond)
+	}
+}
+
+func states(t *testing.T, c *client.Client, id string) (out []client.EventState) {
+	t.Helper()
+	page, err := c.Events(t.Context(), client.EventsRequest{MessageIDs: []string{id}, Order: client.OldestFirst})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, ev := range page.Events {
+		out = append(out, ev.State)
+	}
+	return out
+}
+
+func await(t *testing.T, c *client.Client, id string, state client.EventState) {
+	t.Helper()
+	until(t, id+" is "+string(state), func() bool { return slices.Contains(states(t, c, id), state) })
+}
+
+func publish(t *testing.T, c *client.Client, r client.PublishRequest) string {
+	t.Helper()
+	p, err := c.Publish(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.MessageID
+}
+
+// The first start of a data directory makes a tenant, and tells its
+// credentials once. On disk there is no token.
+func TestFirstStart(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "new", "data")
+	s := start(t, &signpost.Server{Data: dir})
+	cr := s.NewTenant
+	if cr == nil {
+		t.Fatal("no credentials")
+	}
+	text, err := base64.StdEncoding.DecodeString(cr.Token)
+	var token struct{ UserID, Password string }
+	if err != nil || json.Unmarshal(text, &token) != nil || token.UserID != cr.UserID || len(token.Password) < 22 {
+		t.Errorf("token %q of %q", text, cr.UserID)
+	}
+	for _, key := range []string{cr.CurrentSigningKey, cr.NextSigningKey} {
+		if !strings.HasPrefix(key, "sig_") || len(key) != 32 {
+			t.Errorf("key %q", key)
+		}
+	}
+	keys, err := clientOf(t, s, cr.Token).Keys(t.Context())
+	if err != nil || keys.Current != cr.CurrentSigningKey || keys.Next != cr.NextSigningKey || keys.Current == keys.Next {
+		t.Errorf("keys %+v, %v", keys, err)
+	}
+	for _, user := range signpost.DevUsers {
+		if _, err := clientOf(t, s, user.Token).Keys(t.Context()); !errors.Is(err, client.ErrUnauthorized) {
+			t.Errorf("the well-known token of %s: %v", user.UserID, err)
+		}
+	}
+	stop(t, s, time.Second)
+
+	again := start(t, &signpost.Server{Data: dir})
+	if again.NewTenant != nil {
+		t.Error("a second tenant")
+	}
+	if _, err := clientOf(t, again, cr.Token).Keys(t.Context()); err != nil {
+		t.Error(err)
+	}
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		if bytes.Contains(content, []byte(cr.Token)) || bytes.Contains(content, []byte(token.Password)) {
+			t.Errorf("%s holds the token", path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// What everybody knows opens nothing that strangers can reach.
+func TestDevCredentialsStayLocal(t *testing.T) {
+	dir := t.TempDir()
+	for _, addr := range []string{"0.0.0.0:0", ":0", "[::]:0", "192.0.2.1:0", "example.com:0", "nonsense"} {
+		s := &signpost.Server{Addr: addr, Dev: true, Data: filepath.Join(dir, "dev")}
+		if err := s.Start(t.Context()); err == nil {
+			stop(t, s, time.Second)
+			t.Errorf("a development server listens on %s", addr)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "dev")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a server that was refused left data: %v", err)
+	}
+	s, _ := dev(t, dir)
+	stop(t, s, time.Second)
+	for _, addr := range []string{"0.0.0.0:0", ":0", "[::]:0"} {
+		err := (&signpost.Server{Addr: addr, Data: dir}).Start(t.Context())
+		if !errors.Is(err, signpost.ErrDevCredentials) || !strings.Contains(err.Error(), dir) {
+			t.Errorf("development data on %s: %v", addr, err)
+		}
+	}
+	local := start(t, &signpost.Server{Data: dir}) // also: the refused ones let go of the data
+	if local.NewTenant != nil {
+		t.Error("a tenant was made beside those that are there")
+	}
+}
+
+// A development server is for programs: no web page uses it, under whatever
+// name it reaches it.
+func TestWebPagesAreRefused(t *testing.T) {
+	s, _ := dev(t, signpost.Memory)
+	production := start(t, &signpost.Server{Data: signpost.Memory})
+	_, port, _ := net.SplitHostPort(strings.TrimPrefix(s.URL(), "http://"))
+	for _, test := range []struct {
+		host   string
+		header []string
+		dev    int
+		other  int
+	}{
+		{"127.0.0.1:" + port, nil, 200, 401},
+		{"localhost:" + port, nil, 200, 401},
+		{"localhost", nil, 200, 401},
+		{"[::1]:" + port, nil, 200, 401},
+		{"127.0.0.2:" + port, nil, 200, 401},
+		{"evil.example:" + port, nil, 403, 401},
+		{"localhost.evil.example", nil, 403, 401},
+		{"192.0.2.1:" + port, nil, 403, 401},
+		{"127.0.0.1:" + port, []string{"Sec-Fetch-Site: cross-site"}, 403, 401},
+		{"127.0.0.1:" + port, []string{"Sec-Fetch-Site: same-site"}, 403, 401},
+		{"127.0.0.1:" + port, []string{"Origin: https://evil.example"}, 403, 401},
+		{"127.0.0.1:" + port, []string{"Origin: null"}, 403, 401},
+		{"127.0.0.1:" + port, []string{"Sec-Fetch-Site: same-origin"}, 200, 401},
+		{"127.0.0.1:" + port, []string{"Origin: http://127.0.0.1:" + port}, 200, 401},
+	} {
+		for server, want := range map[*signpost.Server]int{s: test.dev, production: test.other} {
+			request := fmt.Sprintf("POST /v2/publish/https://localhost:1/ HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nUpstash-Delay: 1h\r\nContent-Length: 0\r\n%s\r\n",
+				test.host, signpost.DevUsers[0].Token, strings.Join(append(test.header, ""), "\r\n"))
+			if got := exchange(t, server, request); got != want {
+				t.Errorf("%s %v: %d, want %d", test.host, test.header, got, want)
+			}
+		}
+	}
+}
+
+// exchange sends a request as it is and returns the status of the answer,
+// which is JSON.
+func exchange(t *testing.T, s *signpost.Server, request string) int {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL(), "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	io.WriteString(conn, request)
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var body map[string]any
+	if err := json.NewDecoder(resp.Body).Decode(&body); err != nil || resp.Header.Get("Content-Type") != "application/json" {
+		t.Errorf("answer of %s: %v", resp.Header.Get("Content-Type"), err)
+	}
+	return resp.StatusCode
+}
+
+// gate is an endpoint whose answers wait.
+type gate struct {
+	*httptest.Server
+	reached chan string // message id and attempt of each request
+	release chan int    // the status of each answer
+}
+
+func newGate(t *testing.T) *gate {
+	g := &gate{reached: make(chan string, 16), release: make(chan int)}
+	over := make(chan struct{})
+	g.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		g.reached <- r.Header.Get("Upstash-Message-Id") + " " + r.Header.Get("Upstash-Retried")
+		select {
+		case status := <-g.release:
+			w.WriteHeader(status)
+		case <-r.Context().Done(): // cut off
+		case <-over:
+		}
+	}))
+	t.Cleanup(func() { close(over); g.Server.Close() })
+	return g
+}
+
+func receive[T any](t *testing.T, ch <-chan T, what string) (v T) {
+	t.Helper()
+	select {
+	case v = <-ch:
+	case <-time.After(15 * time.Second):
+		t.Fatalf("gave up waiting for %s", what)
+	}
+	return v
+}
+
+// While a server closes it accepts nothing new, but what is under way may
+// end: attempts are answered, and a run's endpoint may report its step.
+func TestCloseLetsWorkEnd(t *testing.T) {
+	dir := t.TempDir()
+	s, c := dev(t, dir)
+	g := newGate(t)
+	var steps atomic.Int32
+	next := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { steps.Add(1) }))
+	defer next.Close()
+	id := publish(t, c, client.PublishRequest{URL: g.URL})
+	receive(t, g.reached, "the attempt")
+	trigger := http.Header{"Upstash-Workflow-Init": {"true"}, "Upstash-Workflow-Runid": {"run"}, "Upstash-Delay": {"1h"}}
+	if _, err := c.PublishItem(t.Context(), client.BatchItem{Destination: next.URL, Header: trigger}); err != nil {
+		t.Fatal(err)
+	}
+
+	closed := make(chan struct{})
+	go func() { stop(t, s, 15*time.Second); close(closed) }()
+	until(t, "the server drains", func() bool { return exchange(t, s, "GET /v2/readiness HTTP/1.1\r\nHost: localhost\r\n\r\n") == 503 })
+	if got := exchange(t, s, "GET /v2/liveness HTTP/1.1\r\nHost: localhost\r\n\r\n"); got != 200 {
+		t.Errorf("liveness %d", got)
+	}
+	refused := func(what string, err error) {
+		t.Helper()
+		if e := new(client.Error); !errors.As(err, &e) || e.Status != 503 {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	_, err := c.Publish(t.Context(), client.PublishRequest{URL: next.URL})
+	refused("publish", err)
+	_, err = c.PublishItem(t.Context(), client.BatchItem{Destination: next.URL, Header: http.Header{"Upstash-Workflow-Init": {"true"}}})
+	refused("trigger", err)
+	step := client.BatchItem{
+		Destination: next.URL, Body: []byte(`{"stepId":1,"stepName":"s","stepType":"Run","concurrent":1}`),
+		Header: http.Header{"Upstash-Workflow-Init": {"false"}, "Upstash-Workflow-Runid": {"run"}},
+	}
+	p, err := c.PublishItem(t.Context(), step)
+	if err != nil {
+		t.Errorf("a step of an active run: %v", err)
+	}
+	select {
+	case <-closed:
+		t.Fatal("closed with an attempt under way")
+	default:
+	}
+	g.release <- 200
+	receive(t, closed, "the server to close")
+	if conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL(), "http://")); err == nil {
+		conn.Close()
+		t.Error("a closed server takes connections")
+	}
+
+	_, c = dev(t, dir)
+	if got := states(t, c, id); !slices.Equal(got, []client.EventState{"CREATED", "ACTIVE", "DELIVERED"}) {
+		t.Errorf("events %v", got)
+	}
+	await(t, c, p.MessageID, client.EventDelivered)
+	if steps.Load() != 1 {
+		t.Errorf("%d steps delivered", steps.Load())
+	}
+}
+
+// What is cut off is delivered again after the next start, as if for the
+// first time.
+func TestCloseCutsOff(t *testing.T) {
+	dir := t.TempDir()
+	s, c := dev(t, dir)
+	g := newGate(t)
+	id := publish(t, c, client.PublishRequest{URL: g.URL, Retries: new(int)})
+	first := receive(t, g.reached, "the attempt")
+	stop(t, s, 10*time.Millisecond)
+	_, c = dev(t, dir)
+	if again := receive(t, g.reached, "the attempt"); again != first || first != id+" 0" {
+		t.Errorf("delivered as %q, then as %q", first, again)
+	}
+	g.release <- 200
+	await(t, c, id, client.EventDelivered)
+	if got := states(t, c, id); !slices.Equal(got, []client.EventState{"CREATED", "ACTIVE", "DELIVERED"}) {
+		t.Errorf("events %v", got)
+	}
+}
+
+// A start that fails lets go of everything, and says why.
+func TestStartFails(t *testing.T) {
+	dir := t.TempDir()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	if err := (&signpost.Server{Addr: taken.Addr().String(), Data: dir}).Start(t.Context()); err == nil || !strings.Contains(err.Error(), "address already in use") {
+		t.Errorf("on a port that is taken: %v", err)
+	}
+	s := start(t, &signpost.Server{Data: dir})
+	if err := (&signpost.Server{Addr: "127.0.0.1:0", Data: dir}).Start(t.Context()); err == nil {
+		t.Error("two servers on one directory")
+	}
+	stop(t, s, time.Second)
+	start(t, &signpost.Server{Data: dir})
+
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := (&signpost.Server{Addr: "127.0.0.1:0", Data: file}).Start(t.Context()); err == nil {
+		t.Error("a file for a directory")
+	}
+}
+
+// Memory leaves nothing behind.
+func TestMemory(t *testing.T) {
+	t.Chdir(t.TempDir())
+	s, c := dev(t, signpost.Memory)
+	publish(t, c, client.PublishRequest{URL: "https://localhost:1/", Delay: time.Hour})
+	stop(t, s, time.Second)
+	_, c = dev(t, signpost.Memory)
+	if page, err := c.Events(t.Context(), client.EventsRequest{}); err != nil || len(page.Events) != 0 {
+		t.Errorf("%+v, %v", page, err)
+	}
+	if left, err := os.ReadDir("."); err != nil || len(left) != 0 {
+		t.Errorf("left %v, %v", left, err)
+	}
+}
+
+// In production private destinations are refused when they are dialled, but
+// for those that the operator allows; loopback always.
+func TestPrivateDestinations(t *testing.T) {
+	var hits atomic.Int32
+	local := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { hits.Add(1) }))
+	defer local.Close()
+	for _, allow := range [][]netip.Prefix{nil, {netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8")}} {
+		s := start(t, &signpost.Server{Data: signpost.Memory, AllowDestinations: allow})
+		c := clientOf(t, s, s.NewTenant.Token)
+		for _, url := range []string{local.URL, strings.Replace(local.URL, "127.0.0.1", "localhost", 1), "http://169.254.169.254/latest/meta-data/"} {
+			id := publish(t, c, client.PublishRequest{URL: url, Retries: new(int)})
+			await(t, c, id, client.EventFailed)
+			page, err := c.Events(t.Context(), client.EventsRequest{MessageIDs: []string{id}})
+			if err != nil || !strings.Contains(page.Events[0].Error, "never a destination") {
+				t.Errorf("%s: %+v, %v", url, page.Events, err)
+			}
+		}
+	}
+	if hits.Load() != 0 {
+		t.Errorf("%d requests", hits.Load())
+	}
+}
+
+// The limit of a message's body is the operator's.
+func TestMaxMessageBytes(t *testing.T) {
+	s := start(t, &signpost.Server{Data: signpost.Memory, Dev: true, MaxMessageBytes: 10})
+	c := clientOf(t, s, signpost.DevUsers[0].Token)
+	if _, err := c.Publish(t.Context(), client.PublishRequest{URL: "https://localhost:1/", Body: make([]byte, 11), Delay: time.Hour}); !errors.Is(err, client.ErrTooLarge) {
+		t.Error(err)
+	}
+	publish(t, c, client.PublishRequest{URL: "https://localhost:1/", Body: make([]byte, 10), Delay: time.Hour})
+}
+
+// Every development user has the keys that receivers know.
+func TestDevUsers(t *testing.T) {
+	s, _ := dev(t, signpost.Memory)
+	for _, user := range signpost.DevUsers {
+		keys, err := clientOf(t, s, user.Token).Keys(t.Context())
+		if err != nil || keys.Current != user.CurrentSigningKey || keys.Next != user.NextSigningKey {
+			t.Errorf("%s: %+v, %v", user.UserID, keys, err)
+		}
+		text, err := base64.StdEncoding.DecodeString(user.Token)
+		if err != nil || !strings.Contains(string(text), `"UserID":"`+user.UserID+`"`) {
+			t.Errorf("%s: token %s, %v", user.UserID, text, err)
+		}
+	}
+}
+
+func TestURL(t *testing.T) {
+	for addr, want := range map[string]string{"127.0.0.1:0": "http://127.0.0.1:", "localhost:0": "http://127.0.0.1:", "[::1]:0": "http://[::1]:", "0.0.0.0:0": "http://127.0.0.1:"} {
+		s := &signpost.Server{Addr: addr, Data: signpost.Memory, Logger: slog.New(slog.DiscardHandler)}
+		if err := s.Start(t.Context()); err != nil {
+			if strings.HasPrefix(addr, "[") {
+				t.Logf("no IPv6 here: %v", err)
+				continue
+			}
+			t.Fatal(err)
+		}
+		if !strings.HasPrefix(s.URL(), want) || strings.HasSuffix(s.URL(), ":0") {
+			t.Errorf("listening on %s is %s", addr, s.URL())
+		}
+		if _, err := clientOf(t, s, s.NewTenant.Token).Keys(t.Context()); err != nil {
+			t.Error(err)
+		}
+		stop(t, s, time.Second)
+	}
+}
