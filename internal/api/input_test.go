@@ -455,6 +455,7 @@ func TestTooLarge(t *testing.T) {
 	for _, target := range []string{"POST /v2/publish/https://example.com/", "POST /v2/trigger/https://example.com/", "POST /v2/batch",
 		"DELETE /v2/workflows/runs/run?cancel=false", "DELETE /v2/messages"} {
 		t.Run(target, func(t *testing.T) {
+			w := w.in(t)
 			w.unchanged("announced", func() {
 				d := w.dialog()
 				d.send("%s HTTP/1.1\r\n%sContent-Length: 100000000\r\n\r\n", target, head)

@@ -139,7 +139,7 @@ func TestRetryDelay(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			w := &world{t: t, url: w.url, token: w.token}
+			w := w.in(t)
 			e := w.endpoint(answers("no", test.response, test.status))
 			var setting []string
 			if test.setting != "" {
@@ -230,7 +230,7 @@ func TestNoAnswer(t *testing.T) {
 		"no such name":       {"http://no-such-host.invalid/", "no-such-host.invalid|timeout", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := &world{t: t, url: w.url, token: w.token}
+			w := w.in(t)
 			id := w.publish(test.url, "", "Upstash-Retries: 0", "Upstash-Timeout: 0.2s")
 			events := w.await(id, client.EventFailed)
 			equal(t, "events", w.states(id), []client.EventState{"CREATED", "ACTIVE", "ERROR", "FAILED"})

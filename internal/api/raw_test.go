@@ -41,6 +41,7 @@ func TestDestinationOnTheRequestLine(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
+			w := w.in(t)
 			request := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nUpstash-Delay: 1h\r\nContent-Length: 0\r\n\r\n", test.target, host, w.token)
 			status, _, body := w.exchange(request)
 			var p client.PublishResponse
@@ -64,6 +65,7 @@ func TestDestinationOfEveryPrefix(t *testing.T) {
 			continue
 		}
 		t.Run(prefix, func(t *testing.T) {
+			w := w.in(t)
 			var p struct{ URL, WorkflowRunID string }
 			w.do(r.Method, prefix+dest, "", "Upstash-Delay: 1h").into(200, &p)
 			if p.WorkflowRunID != "" {

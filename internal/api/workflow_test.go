@@ -486,6 +486,7 @@ func TestFailure(t *testing.T) {
 func TestFailureAnswers(t *testing.T) {
 	w := newWorld(t)
 	t.Run("non-retryable", func(t *testing.T) {
+		w := w.in(t)
 		f := w.flow()
 		f.next(f.trigger("wfr_489", "")).answer(489, `{"error":"WorkflowNonRetryableError","message":"no"}`, "Upstash-NonRetryable-Error: true")
 		f.any("the failure callback").answer(200, "", "Upstash-Workflow-Failure-Callback-Notfound: true")
@@ -497,6 +498,7 @@ func TestFailureAnswers(t *testing.T) {
 		w.until("nobody listens to the failure", func() bool { return w.run("wfr_489").FailureFunction == nil })
 	})
 	t.Run("retry after", func(t *testing.T) {
+		w := w.in(t)
 		f := w.flow()
 		id := f.trigger("wfr_429", "")
 		f.next(id).answer(429, "", "Retry-After: 1h")
@@ -512,6 +514,7 @@ func TestFailureAnswers(t *testing.T) {
 		equal(t, "cancelled", shape(w.run("wfr_429")), []string{"RUN_CANCELED", "sequential [0 init SUCCESS]", "next [0 CANCELED 1 errors]"})
 	})
 	t.Run("without a failure callback", func(t *testing.T) {
+		w := w.in(t)
 		f := w.flow()
 		f.next(f.trigger("wfr_plain", "", "Upstash-Failure-Callback: ", "Upstash-Retries: 0")).answer(400, "no")
 		r := w.awaitRun("wfr_plain", client.RunFailed)
@@ -520,6 +523,7 @@ func TestFailureAnswers(t *testing.T) {
 		}
 	})
 	t.Run("failure function fails", func(t *testing.T) {
+		w := w.in(t)
 		f := w.flow()
 		f.next(f.trigger("wfr_fail", "", "Upstash-Retries: 0", "Upstash-Failure-Callback-Retries: 0")).answer(500, "no")
 		f.any("the failure callback").answer(500, "neither")
@@ -535,6 +539,7 @@ func TestFailureAnswers(t *testing.T) {
 		}
 	})
 	t.Run("no answer", func(t *testing.T) {
+		w := w.in(t)
 		f := w.flow()
 		c := f.next(f.trigger("wfr_cut", "", "Upstash-Retries: 0"))
 		c.reply <- func(http.ResponseWriter) { panic(http.ErrAbortHandler) }
@@ -815,4 +820,92 @@ func TestRunFilters(t *testing.T) {
 	if n := len(w.runs("")); n != 10 {
 		t.Errorf("%d runs on a page by default", n)
 	}
+}
+
+// Older SDKs configure each step by itself: what a message says wins over what
+// the run's start said. They also send every field, with null for none.
+func TestSettingsOfAStep(t *testing.T) {
+	w := newWorld(t)
+	f := w.flow()
+	failure := w.endpoint(nil)
+	c := f.next(f.trigger("wfr_1", "payload", "Upstash-Retries: 9", "Upstash-Label: run", "Upstash-Forward-User-Header: run"))
+	id := f.append("wfr_1", step{
+		`{"stepId":1,"stepName":"s","stepType":"Run","out":null,"sleepFor":null,"sleepUntil":null,"concurrent":1,"targetStep":null,"callUrl":null,"callMethod":null,"callBody":null,"callHeaders":null,"waitEventId":null,"timeout":null,"method":"POST"}`,
+		[]string{"Upstash-Retries: 0", "Upstash-Label: step", "Upstash-Forward-User-Header: step", "Upstash-Failure-Callback: " + failure.URL,
+			"Upstash-Failure-Callback-Forward-Upstash-Workflow-Is-Failure: true", "Upstash-Timeout: 20"},
+	})[0]
+	c.ok()
+	c = f.next(id)
+	if c.header.Get("User-Header") != "step" {
+		t.Errorf("delivered with %v", c.header)
+	}
+	if m := get[client.Message](w, "/v2/messages/"+id); m.MaxRetries != 0 || m.Label != "step" {
+		t.Errorf("message %+v", m)
+	}
+	c.answer(500, "no")
+	if d := failure.await(1)[0]; object(t, d.body)["sourceBody"] != b64("payload") || d.header.Get("Upstash-Workflow-Runid") != "wfr_1" {
+		t.Errorf("failure callback %v %s", d.header, d.body)
+	}
+	equal(t, "failed", shape(w.awaitRun("wfr_1", client.RunFailed)), []string{"RUN_FAILED", "sequential [0 init SUCCESS]", "sequential [1 s SUCCESS]", "next [0 FAILED 1 errors]"})
+}
+
+// A call among parallel steps stands in its group from its plan to its result.
+func TestParallelCall(t *testing.T) {
+	w := newWorld(t)
+	f := w.flow()
+	held := w.gate()
+	third := w.endpoint(func(rw http.ResponseWriter, _ *delivery) {
+		held.pass()
+		rw.WriteHeader(http.StatusTeapot)
+	})
+	init := f.trigger("wfr_1", "")
+	c := f.next(init)
+	p := f.append("wfr_1", plan(1, "ask", "Call", 2), plan(2, "b", "Run", 2))
+	c.ok()
+	c = f.next(p[0])
+	to := f.call("wfr_1", 1, "ask", third.URL, "Upstash-Callback-Forward-Upstash-Workflow-Concurrent: 2")
+	c.ok()
+	w.await(p[0], client.EventDelivered)
+	c = f.next(p[1])
+	r2 := f.append("wfr_1", result(2, "b", "Run", 2))[0]
+	c.ok()
+	f.next(r2).ok()
+	w.await(r2, client.EventDelivered)
+	r := w.run("wfr_1")
+	equal(t, "under way", shape(r), []string{"RUN_STARTED", "sequential [0 init SUCCESS]", "parallel [1 ask PROGRESS] [2 b SUCCESS]"})
+	if s := r.Steps[1].Steps[0]; s.CallURL != third.URL || s.CallBody != "to the third party" || s.StepType != "Call" || s.Concurrent != 2 {
+		t.Errorf("call %+v", s)
+	}
+	held.release()
+	from := f.any("the call's outcome")
+	fromID := from.header.Get("Upstash-Message-Id")
+	if from.header.Get("Upstash-Workflow-Concurrent") != "2" || object(t, from.body)["status"] != 418.0 {
+		t.Errorf("outcome %v %s", from.header, from.body)
+	}
+	r1 := f.append("wfr_1", step{body: `{"stepId":1,"stepName":"ask","stepType":"Call","out":"{\"status\":418,\"body\":\"\",\"header\":{}}","concurrent":2}`})[0]
+	from.ok()
+	last := f.next(r1)
+	equal(t, "log", last.prefix(), []string{init, p[0], p[1], to, r2, fromID, r1})
+	last.ok()
+	f.finish("wfr_1", "")
+	r = w.run("wfr_1")
+	equal(t, "history", shape(r), []string{"RUN_SUCCESS", "sequential [0 init SUCCESS]", "parallel [1 ask SUCCESS] [2 b SUCCESS]"})
+	if s := r.Steps[1].Steps[0]; s.CallResponseStatus != 418 || s.CallURL != third.URL {
+		t.Errorf("call %+v", s)
+	}
+}
+
+// The outcome of a call that can't be reported fails the run like a step does.
+func TestCallReportFails(t *testing.T) {
+	w := newWorld(t)
+	f := w.flow()
+	third := w.endpoint(nil)
+	c := f.next(f.trigger("wfr_1", "payload", "Upstash-Retries: 0"))
+	f.call("wfr_1", 1, "ask", third.URL, "Upstash-Retries: 5")
+	c.ok()
+	f.any("the call's outcome").answer(500, "no")
+	if cb := f.any("the failure callback"); cb.header.Get("Upstash-Workflow-Is-Failure") != "true" || object(t, cb.body)["sourceBody"] != b64("payload") {
+		t.Errorf("failure callback %v %s", cb.header, cb.body)
+	}
+	equal(t, "failed", shape(w.awaitRun("wfr_1", client.RunFailed)), []string{"RUN_FAILED", "sequential [0 init SUCCESS]", "sequential [1 ask FAILED 1 errors]"})
 }

@@ -91,6 +91,13 @@ func (w *world) as(user signpost.Credentials) *world {
 	return &other
 }
 
+// in is the same server in a subtest.
+func (w *world) in(t *testing.T) *world {
+	other := *w
+	other.t = t
+	return &other
+}
+
 // answer is what the API said.
 type answer struct {
 	t      *testing.T

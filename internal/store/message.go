@@ -70,19 +70,33 @@ func (t *tx) SettleMessages(changes []engine.Transition) (missed []int, err erro
 	return missed, nil
 }
 
+func scanDue(r *sql.Rows) (d engine.Due, err error) {
+	err = r.Scan(&d.At, &d.Seq)
+	return d, err
+}
+
+// DueMessages, and PendingMessages as well, asks for what is due at the same
+// time apart from what is due later: a row comparison would read all those
+// again that are due at that time, of which there may be very many.
 func (t *tx) DueMessages(after engine.Due, limit int) ([]engine.Due, error) {
-	return collect(t, func(r *sql.Rows) (d engine.Due, err error) {
-		err = r.Scan(&d.At, &d.Seq)
-		return d, err
-	}, `select due, seq from messages where state <= 3 and (due, seq) > ($1, $2) order by due, seq limit $3`,
-		after.At, after.Seq, limit)
+	const where = `select due, seq from messages where state <= 3 and due `
+	tied, err := collect(t, scanDue, where+`= $1 and seq > $2 order by seq limit $3`, after.At, after.Seq, limit)
+	if err != nil || len(tied) == limit {
+		return tied, err
+	}
+	later, err := collect(t, scanDue, where+`> $1 order by due, seq limit $2`, after.At, limit-len(tied))
+	return append(tied, later...), err
 }
 
 func (t *tx) PendingMessages(tenant int64, after engine.Due, limit int) ([]*engine.Message, error) {
-	return collect(t, scanMessage, `
-		select `+messageColumns+` from messages
-		where state <= 3 and state = 2 and tenant = $1 and (due, seq) > ($2, $3) order by due, seq limit $4`,
-		tenant, after.At, after.Seq, limit)
+	// The first condition is the index's; it does not follow from the second by itself.
+	const where = `select ` + messageColumns + ` from messages where state <= 3 and state = 2 and tenant = $1 and due `
+	tied, err := collect(t, scanMessage, where+`= $2 and seq > $3 order by seq limit $4`, tenant, after.At, after.Seq, limit)
+	if err != nil || len(tied) == limit {
+		return tied, err
+	}
+	later, err := collect(t, scanMessage, where+`> $2 order by due, seq limit $3`, tenant, after.At, limit-len(tied))
+	return append(tied, later...), err
 }
 
 func (t *tx) ListMessages(tenant int64, p engine.Page) ([]*engine.Message, error) {

@@ -117,9 +117,11 @@ var plans = []struct {
 	{"SettleMessages", func(tx engine.Tx) error { _, err := tx.SettleMessages([]engine.Transition{{Seq: 1}}); return err },
 		"SEARCH messages USING INTEGER PRIMARY KEY (rowid=?)"},
 	{"DueMessages", func(tx engine.Tx) error { _, err := tx.DueMessages(engine.Due{}, 10); return err },
-		"SEARCH messages USING COVERING INDEX messages_due ((due,seq)>(?,?))"},
+		"SEARCH messages USING INDEX messages_due (due=? AND rowid>?)\n" +
+			"SEARCH messages USING INDEX messages_due (due>?)"},
 	{"PendingMessages", func(tx engine.Tx) error { _, err := tx.PendingMessages(1, engine.Due{}, 10); return err },
-		"SEARCH messages USING INDEX messages_due ((due,seq)>(?,?))"},
+		"SEARCH messages USING INDEX messages_due (due=? AND rowid>?)\n" +
+			"SEARCH messages USING INDEX messages_due (due>?)"},
 	{"ListMessages", func(tx engine.Tx) error { _, err := tx.ListMessages(1, anyPage); return err },
 		"SEARCH messages USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"},
 	{"ListMessages, newest", func(tx engine.Tx) error { _, err := tx.ListMessages(1, newestPage); return err },
@@ -148,10 +150,10 @@ var plans = []struct {
 	{"Run", func(tx engine.Tx) error { _, err := tx.Run(1); return err }, "SEARCH runs USING INTEGER PRIMARY KEY (rowid=?)"},
 	{"LockRun", func(tx engine.Tx) error { _, err := tx.LockRun(1); return err }, "SEARCH runs USING INTEGER PRIMARY KEY (rowid=?)"},
 	{"RunByID", func(tx engine.Tx) error { _, err := tx.RunByID(1, "wfr_none"); return err },
-		"SEARCH runs USING INDEX runs_id (tenant=? AND id=? AND closed=?)\n" +
-			"SEARCH runs USING INDEX runs_id (tenant=? AND id=? AND closed>?)"},
+		"SEARCH runs USING INDEX runs_id (id=? AND tenant=? AND closed=?)\n" +
+			"SEARCH runs USING INDEX runs_id (id=? AND tenant=? AND closed>?)"},
 	{"LockActiveRun", func(tx engine.Tx) error { _, err := tx.LockActiveRun(1, "wfr_1"); return err },
-		"SEARCH runs USING INDEX runs_id (tenant=? AND id=? AND closed=?)"},
+		"SEARCH runs USING INDEX runs_id (id=? AND tenant=? AND closed=?)"},
 	{"UpdateRun", func(tx engine.Tx) error { return tx.UpdateRun(&engine.Run{Seq: 1}) }, "SEARCH runs USING INTEGER PRIMARY KEY (rowid=?)"},
 	{"AdvanceRun", func(tx engine.Tx) error { return tx.AdvanceRun(&engine.Run{Seq: 1}) }, "SEARCH runs USING INTEGER PRIMARY KEY (rowid=?)"},
 	{"ListRuns", func(tx engine.Tx) error { _, err := tx.ListRuns(1, anyPage); return err },
@@ -185,8 +187,12 @@ func prepared(t *testing.T, s engine.Store, err error) engine.Store {
 	err = s.Update(context.Background(), func(tx engine.Tx) error {
 		for _, insert := range []func() error{
 			func() error { return tx.InsertTenant(&engine.Tenant{}) },
-			func() error { return tx.InsertRun(&engine.Run{Seq: 1, Tenant: 1, ID: "wfr_1", State: engine.RunStarted}) },
-			func() error { return tx.InsertRun(&engine.Run{Seq: 2, Tenant: 1, ID: "wfr_2", State: engine.RunSuccess}) },
+			func() error {
+				return tx.InsertRun(&engine.Run{Seq: 1, Tenant: 1, ID: "wfr_1", State: engine.RunStarted})
+			},
+			func() error {
+				return tx.InsertRun(&engine.Run{Seq: 2, Tenant: 1, ID: "wfr_2", State: engine.RunSuccess})
+			},
 			func() error { return tx.InsertDLQ(&engine.DLQEntry{Seq: 1, Tenant: 1}) },
 			func() error {
 				return tx.InsertMessages([]*engine.Message{{Key: engine.Key{Seq: 1}, State: engine.Delivered}})

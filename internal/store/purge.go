@@ -59,7 +59,7 @@ func (t *tx) purgeRuns(before, _ int64, limit int) (n int, err error) {
 func (t *tx) purgeMessages(before, _ int64, limit int) (int, error) {
 	messages, err := t.keys(`
 		select seq from messages where seq < $1 and state > 3
-		and (run = 0 or not exists (select 1 from runs where runs.seq = messages.run))
+		and not exists (select 1 from runs where runs.seq = messages.run)
 		and not exists (select 1 from dlq where dlq.message = messages.seq)
 		and not exists (select 1 from settlements where settlements.message = messages.seq and settlements.seq >= $1)
 		order by seq limit $2`, firstKey(before), limit)

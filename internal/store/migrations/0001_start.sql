@@ -36,7 +36,8 @@ create table messages (
 	settings    text not null,
 	body        blob
 );
-create index messages_due on messages (due, seq) where state <= 3;
+-- SQLite ends every index with the key; named, it would be there twice.
+create index messages_due on messages (due) where state <= 3;
 
 create table settlements (
 	seq        integer primary key,
@@ -76,7 +77,8 @@ create table deduplications (
 create index deduplications_expiry on deduplications (expires_at);
 
 -- closed is 0 while a run is active, then its seq: the unique index lets an id
--- be used again, but by one active run at a time.
+-- be used again, but by one active run at a time. It does not begin with the
+-- tenant, or SQLite would use it to list a tenant's runs, and sort them all.
 create table runs (
 	seq          integer primary key,
 	tenant       bigint not null,
@@ -96,7 +98,7 @@ create table runs (
 	settings     text not null,
 	response     blob
 );
-create unique index runs_id on runs (tenant, id, closed);
+create unique index runs_id on runs (id, tenant, closed);
 create index runs_active on runs (seq) where state = 1;
 
 create table run_log (
