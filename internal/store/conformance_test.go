@@ -127,17 +127,6 @@ func equal[T any](t testing.TB, what string, got, want T) {
 	}
 }
 
-func eventually(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	for !holds() {
-		if time.Now().After(deadline) {
-			t.Fatalf("after 30s still not: %s", what)
-		}
-		time.Sleep(time.Millisecond)
-	}
-}
-
 // everyFieldSet keeps the round trips complete: a field added to a row has to
 // be added to the row that is written and read back.
 func everyFieldSet(t *testing.T, row any) {
