@@ -34,14 +34,17 @@ describe("Promise.all", { concurrency: true }, () => {
       [1, 3, '"a"'], [2, 3, '"b"'], [3, 3, '"c"'],
     ]);
     const logs = deliveries(id).map(log);
-    assert.equal(logs.length, 7);
+    // The delivery that sees all results ends the run; what is then still to be
+    // delivered of the other results is dropped.
+    assert.ok(logs.length >= 5 && logs.length <= 7, `${logs.length} deliveries`);
     const plans = logs.filter((entries) => entries.at(-1).startsWith("P")).sort((a, b) => a.length - b.length);
     assert.deepEqual(plans, [["init", "P1"], ["init", "P1", "P2"], ["init", "P1", "P2", "P3"]]);
     const results = logs.filter((entries) => entries.at(-1).startsWith("R")).sort((a, b) => a.length - b.length);
-    assert.deepEqual(results.map((entries) => entries.length), [5, 6, 7]);
+    assert.equal(results.at(-1).length, 7);
+    assert.equal(new Set(results.map((entries) => entries.length)).size, results.length);
     for (const entries of results) {
       assert.deepEqual(entries.slice(0, 4), ["init", "P1", "P2", "P3"]);
-      assert.deepEqual(entries, results[2].slice(0, entries.length));
+      assert.deepEqual(entries, results.at(-1).slice(0, entries.length));
     }
   });
 
