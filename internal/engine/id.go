@@ -12,7 +12,7 @@ import (
 )
 
 // Key names a message. Seq is the primary key: Unix milliseconds in the upper
-// 42 bits, a node and a counter below, so that rows lie in the order they were
+// 41 bits, a node and a counter below, so that rows lie in the order they were
 // made and need no index for it. Rnd makes the public id unguessable.
 type Key struct{ Seq, Rnd int64 }
 
