@@ -9,7 +9,10 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -38,7 +41,7 @@ type sqlite struct {
 	updates chan *update
 	readers chan *sqliteConn
 	closed  chan struct{}
-	close   func() error  // once
+	close   func() error  // shutDown, once
 	gone    chan struct{} // closed when the writer has ended
 }
 
@@ -57,7 +60,11 @@ const (
 // OpenSQLite opens, or creates, the database in a directory. It belongs to
 // this process alone: a second opener gets ErrInUse.
 func OpenSQLite(ctx context.Context, dir string) (engine.Store, error) {
-	return openSQLite(ctx, dir, "full")
+	s, err := openSQLite(ctx, dir, "full")
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // OpenMemory opens a database that is gone once it is closed. It lives in a
@@ -237,7 +244,7 @@ func (s *sqlite) Update(ctx context.Context, fn func(engine.Tx) error) error {
 
 // write commits updates, all that wait at once: one fsync for them all. A lone
 // caller waits for nobody; under load the batch grows while the last one is
-// being written.
+// being written, and by those who were answered just now and come again.
 func (s *sqlite) write(c *sqliteConn) {
 	defer close(s.gone)
 	for {
@@ -248,6 +255,7 @@ func (s *sqlite) write(c *sqliteConn) {
 		case <-s.closed:
 			return
 		}
+		runtime.Gosched() // lets them come
 	gather:
 		for len(batch) < batchMost {
 			select {
@@ -328,11 +336,24 @@ func (c *sqliteConn) prepare(query string) (*sql.Stmt, error) {
 	}
 	// Without a context that can end: the driver would watch it with a goroutine
 	// for every statement.
-	s, err := c.conn.PrepareContext(context.Background(), query)
+	s, err := c.conn.PrepareContext(context.Background(), positional(query))
 	if err == nil {
 		c.stmts[query] = s
 	}
 	return s, err
+}
+
+var placeholder = regexp.MustCompile(`\$\d+`)
+
+// positional writes $1, $2 … as ? where they stand in that order: the driver
+// reads the names of a statement's parameters anew for each execution.
+func positional(query string) string {
+	for i, p := range placeholder.FindAllString(query, -1) {
+		if p != "$"+strconv.Itoa(i+1) {
+			return query
+		}
+	}
+	return placeholder.ReplaceAllLiteralString(query, "?")
 }
 
 // close closes the statements too: as long as there is one, SQLite keeps the

@@ -70,9 +70,12 @@ func TestOpenFails(t *testing.T) {
 			dir := t.TempDir()
 			test.prepare(t, dir)
 			for range 2 { // not ErrInUse the second time
-				_, err := store.OpenSQLite(context.Background(), dir)
+				s, err := store.OpenSQLite(context.Background(), dir)
 				if err == nil || !strings.Contains(err.Error(), test.want) {
 					t.Fatalf("got %v, want an error with %q", err, test.want)
+				}
+				if s != nil {
+					t.Fatalf("got a store (%T) along with the error", s)
 				}
 			}
 			if files := openFiles(t, dir); len(files) > 0 {
