@@ -1,14 +1,11 @@
 package e2e_test
 
 import (
-	"bufio"
 	"bytes"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"regexp"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -19,8 +16,8 @@ import (
 type process struct {
 	cmd    *exec.Cmd
 	stdin  io.Closer
-	lines  chan string // of stdout
-	output output      // stdout and stderr
+	output output // stdout and stderr
+	exited chan error
 }
 
 type output struct {
@@ -44,37 +41,25 @@ func (o *output) String() string {
 // asked to stop, and it must exit with status 0.
 func start(t *testing.T, env []string, name string, args ...string) *process {
 	t.Helper()
-	p := &process{cmd: exec.Command(name, args...), lines: make(chan string, 1000)}
+	p := &process{cmd: exec.Command(name, args...), exited: make(chan error, 1)}
 	p.cmd.Env = append(os.Environ(), env...)
-	p.cmd.Stderr = &p.output
-	stdout, err := p.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
+	var err error
 	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	read := make(chan struct{})
-	go func() {
-		defer close(read)
-		defer close(p.lines)
-		for scan := bufio.NewScanner(stdout); scan.Scan(); {
-			fmt.Fprintln(&p.output, scan.Text())
-			p.lines <- scan.Text()
-		}
-	}()
+	go func() { p.exited <- p.cmd.Wait() }()
 	t.Cleanup(func() {
 		p.stdin.Close()
 		p.cmd.Process.Signal(syscall.SIGTERM)
 		kill := time.AfterFunc(20*time.Second, func() { p.cmd.Process.Kill() })
-		<-read
-		if err := p.cmd.Wait(); err != nil {
+		defer kill.Stop()
+		if err := <-p.exited; err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		kill.Stop()
 		if t.Failed() {
 			t.Logf("output of %s:\n%s", name, &p.output)
 		}
@@ -82,21 +67,25 @@ func start(t *testing.T, env []string, name string, args ...string) *process {
 	return p
 }
 
-// wait reads lines until one matches, and returns its submatches.
+// kill ends the program as a power cut would.
+func (p *process) kill() {
+	p.cmd.Process.Kill()
+	<-p.exited
+	p.exited <- nil
+}
+
+// wait waits until the program has printed a line that matches, and returns
+// its submatches.
 func (p *process) wait(t *testing.T, pattern string) []string {
 	t.Helper()
-	re := regexp.MustCompile(pattern)
-	deadline := time.After(30 * time.Second)
-	for {
-		select {
-		case line, ok := <-p.lines:
-			if !ok {
-				t.Fatalf("%s ended before it printed %s:\n%s", p.cmd.Path, pattern, &p.output)
-			}
-			if m := re.FindStringSubmatch(line); m != nil {
-				return m
-			}
-		case <-deadline:
+	re := regexp.MustCompile("(?m)" + pattern)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(30 * time.Second); ; <-tick.C {
+		if m := re.FindStringSubmatch(p.output.String()); m != nil {
+			return m
+		}
+		if time.Now().After(deadline) {
 			t.Fatalf("%s did not print %s:\n%s", p.cmd.Path, pattern, &p.output)
 		}
 	}
@@ -114,17 +103,16 @@ var exports = []string{"QSTASH_URL", "QSTASH_TOKEN", "QSTASH_CURRENT_SIGNING_KEY
 // startServer runs the binary on a free port with data of its own.
 func startServer(t *testing.T) *server {
 	t.Helper()
+	return startServerAt(t, "0", t.TempDir())
+}
+
+func startServerAt(t *testing.T, port, dir string) *server {
+	t.Helper()
 	s := &server{env: map[string]string{}}
-	s.process = start(t, nil, build(t, "cmd/signpost"), "dev", "--port", "0", "--data", t.TempDir())
+	s.process = start(t, nil, build(t, "cmd/signpost"), "dev", "--port", port, "--data", dir)
 	s.wait(t, `(?i)runn+ing( at|\.)`) // the official SDK's own pattern
-	for range exports {
-		m := s.wait(t, `^export (\w+)="?([^"]+)"?$`)
-		s.env[m[1]] = strings.Trim(m[2], "'")
-	}
 	for _, name := range exports {
-		if s.env[name] == "" {
-			t.Fatalf("no export of %s in:\n%s", name, &s.output)
-		}
+		s.env[name] = s.wait(t, `^export `+name+`='([^']+)'$`)[1]
 	}
 	return s
 }

@@ -80,7 +80,8 @@ export async function ended(workflowRunId) {
       30_000,
     );
   } catch (error) {
-    throw new Error(JSON.stringify(await runLog(workflowRunId), null, 1), { cause: error });
+    const short = (_, value) => (typeof value === "string" ? value.slice(0, 300) : value);
+    throw new Error(JSON.stringify(await runLog(workflowRunId), short, 1), { cause: error });
   }
 }
 

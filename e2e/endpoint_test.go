@@ -1,0 +1,271 @@
+package e2e_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/signposthq/signpost/client"
+	"github.com/signposthq/signpost/receiver"
+	"github.com/signposthq/signpost/workflow"
+)
+
+// TestGoEndpoint runs a suite of the official clients against an endpoint of
+// package workflow. What the endpoint got, the official Receiver verifies.
+func TestGoEndpoint(t *testing.T) {
+	needNode(t)
+	t.Parallel()
+	s := startServer(t)
+	var kept record
+	runSuite(t, s, "golang.suite.js", "GO_ENDPOINT="+serveGo(t, s, &kept))
+	kept.verify(t, s)
+}
+
+func (s *server) client() *client.Client {
+	return client.New(client.Options{URL: s.env["QSTASH_URL"], Token: s.env["QSTASH_TOKEN"]})
+}
+
+type user struct {
+	Name string `json:"name"`
+	ID   int    `json:"id"`
+}
+
+type signUp struct {
+	Name string `json:"name"`
+	Fail bool   `json:"fail"`
+}
+
+type account struct {
+	Home   string          `json:"home"`
+	Mail   int             `json:"mail"`
+	Answer json.RawMessage `json:"answer"`
+	User   user            `json:"user"`
+}
+
+// interop is the workflow of lib/workflows.js.
+func interop(ctx *workflow.Context, in signUp) (a account, err error) {
+	a.User, err = workflow.Run(ctx, "create user", func(context.Context) (user, error) {
+		if in.Fail {
+			return user{}, fmt.Errorf("no user %s", in.Name)
+		}
+		return user{in.Name, 7}, nil
+	})
+	if err != nil {
+		return a, err
+	}
+	var letter bytes.Buffer
+	enc := json.NewEncoder(&letter)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(map[string]string{"to": a.User.Name}); err != nil {
+		return a, err
+	}
+	home := workflow.RunAsync(ctx, "prepare home", func(context.Context) (string, error) {
+		return "/home/" + a.User.Name, nil
+	})
+	mail := workflow.CallAsync(ctx, "send mail", workflow.CallRequest{
+		URL: origin.FindString(ctx.URL) + "/mail", Method: http.MethodPost, Body: bytes.TrimSpace(letter.Bytes()),
+		Header: http.Header{"X-Mail": {"1"}}, Retries: 1, RetryDelay: "10",
+	})
+	if a.Home, err = home.Get(); err != nil {
+		return a, err
+	}
+	answer, err := mail.Get()
+	if err != nil {
+		return a, err
+	}
+	a.Mail, a.Answer = answer.Status, answer.Body
+	if err := ctx.Sleep("settle in", time.Second); err != nil {
+		return a, err
+	}
+	if err := ctx.SleepUntil("a date", time.Unix(1_600_000_000, 0)); err != nil {
+		return a, err
+	}
+	_, err = workflow.Run(ctx, "nothing", func(context.Context) (struct{}, error) { return struct{}{}, nil })
+	return a, err
+}
+
+var origin = regexp.MustCompile(`^https?://[^/]+`)
+
+// serveGo serves interop, keeps what comes in, and returns the URL.
+func serveGo(t *testing.T, s *server, kept *record) string {
+	t.Helper()
+	rc, err := receiver.New(receiver.Options{
+		CurrentSigningKey: s.env["QSTASH_CURRENT_SIGNING_KEY"], NextSigningKey: s.env["QSTASH_NEXT_SIGNING_KEY"],
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := s.client()
+	t.Cleanup(c.CloseIdleConnections)
+	mux := http.NewServeMux()
+	server := httptest.NewUnstartedServer(nil)
+	kept.url = "http://" + server.Listener.Addr().String()
+	options := &workflow.Options{
+		Client: c, Receiver: rc, BaseURL: kept.url, Logger: slog.New(slog.DiscardHandler),
+		Authorize: func(_ context.Context, r *workflow.AuthRequest) error {
+			if r.Header.Get("Authorization") != "Bearer secret" {
+				return errors.New("wrong Authorization")
+			}
+			return nil
+		},
+		OnFailure: func(ctx *workflow.FailureContext) (string, error) {
+			var in signUp
+			err := json.Unmarshal(ctx.Payload, &in)
+			return fmt.Sprintf("sorry, %s: %s", in.Name, ctx.Response), err
+		},
+	}
+	mux.Handle("/interop", workflow.MustServe(interop, options))
+	mux.Handle("/measure", workflow.MustServe(func(ctx *workflow.Context, in []byte) (int, error) {
+		return workflow.Run(ctx, "measure", func(context.Context) (int, error) { return len(in), nil })
+	}, &workflow.Options{Client: c, Receiver: rc, BaseURL: kept.url}))
+	mux.Handle("/sleeps", workflow.MustServe(func(ctx *workflow.Context, _ []byte) (struct{}, error) {
+		return struct{}{}, ctx.Sleep("an hour", time.Hour)
+	}, &workflow.Options{Client: c, Receiver: rc, BaseURL: kept.url}))
+	mux.HandleFunc("POST /mail", func(w http.ResponseWriter, r *http.Request) {
+		var letter struct{ To string }
+		if err := json.NewDecoder(r.Body).Decode(&letter); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusCreated)
+		enc := json.NewEncoder(w)
+		enc.SetEscapeHTML(false)
+		enc.Encode(map[string]string{"sent": letter.To})
+	})
+	server.Config.Handler = kept.around(mux)
+	server.Start()
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+// record is what an endpoint received.
+type record struct {
+	url string
+
+	mu    sync.Mutex
+	lines bytes.Buffer // JSON, as verify.js reads it
+	count int
+}
+
+func (k *record) around(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return // cut off, and not answered
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		line, _ := json.Marshal(map[string]any{
+			"url": k.url + r.RequestURI, "signature": r.Header.Get("Upstash-Signature"), "body": body,
+		})
+		k.mu.Lock()
+		k.lines.Write(append(line, '\n'))
+		k.count++
+		k.mu.Unlock()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// verify checks every request with the official Receiver.
+func (k *record) verify(t *testing.T, s *server) {
+	t.Helper()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	cmd := exec.Command("node", "verify.js")
+	cmd.Env = append(os.Environ(), s.environ()...)
+	cmd.Stdin = &k.lines
+	out, err := cmd.CombinedOutput()
+	if want := fmt.Sprintf("verified %d\n", k.count); err != nil || k.count == 0 || string(out) != want {
+		t.Errorf("verify %d requests: %v\n%s", k.count, err, out)
+	}
+}
+
+// startEndpoint runs endpoint.js and returns its URL. When the test ends it
+// verifies what it received.
+func startEndpoint(t *testing.T, s *server) string {
+	t.Helper()
+	p := start(t, s.environ(), "node", "endpoint.js")
+	t.Cleanup(func() {
+		p.stdin.Close()
+		if n, _ := strconv.Atoi(p.wait(t, `^verified (\d+)$`)[1]); n == 0 {
+			t.Error("the endpoint received nothing")
+		}
+	})
+	return p.wait(t, `^serving at (\S+)$`)[1]
+}
+
+// waitRun waits until a run has ended.
+func waitRun(t *testing.T, c *client.Client, id string) client.Run {
+	t.Helper()
+	deadline := time.Now().Add(60 * time.Second)
+	for tick := time.NewTicker(20 * time.Millisecond); ; <-tick.C {
+		run, err := c.Run(t.Context(), id)
+		if err == nil && run.State != client.RunStarted {
+			return run
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("run %s has not ended: %+v, %v", id, run, err)
+		}
+	}
+}
+
+// TestJavaScriptEndpoint starts runs of an endpoint of the official SDK with
+// package client.
+func TestJavaScriptEndpoint(t *testing.T) {
+	needNode(t)
+	t.Parallel()
+	s := startServer(t)
+	url := startEndpoint(t, s)
+	c := s.client()
+	defer c.CloseIdleConnections()
+	header := http.Header{"Authorization": {"Bearer secret"}}
+
+	started, err := c.TriggerJSON(t.Context(), client.TriggerRequest{
+		URL: url + "/interop", Header: header, Labels: []string{"go"},
+	}, signUp{Name: "ada"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := waitRun(t, c, started.WorkflowRunID)
+	const want = `{"home":"/home/ada","mail":201,"answer":{"sent":"ada"},"user":{"name":"ada","id":7}}`
+	if run.State != client.RunSuccess || run.Response != want || run.Label != "go" {
+		t.Errorf("run ended as %s with %s, label %q; want %s", run.State, run.Response, run.Label, want)
+	}
+
+	started, err = c.TriggerJSON(t.Context(), client.TriggerRequest{
+		URL: url + "/interop", Header: header, Retries: new(0),
+	}, signUp{Name: "eve", Fail: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if run = waitRun(t, c, started.WorkflowRunID); run.State != client.RunFailed {
+		t.Errorf("run that fails ended as %s", run.State)
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		if f := run.FailureFunction; f != nil && f.State == client.CallbackSuccess {
+			if f.ResponseBody != `{"result":"sorry, eve: no user eve"}` {
+				t.Errorf("failure function answered %s", f.ResponseBody)
+			}
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("failure function: %+v", run.FailureFunction)
+		}
+		if run, err = c.Run(t.Context(), started.WorkflowRunID); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

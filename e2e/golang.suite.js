@@ -1,0 +1,123 @@
+// A workflow endpoint in Go, at GO_ENDPOINT, through the official clients.
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { endpoint, verifySignatures } from "./lib/endpoint.js";
+import { ended, failureHandled, outline, qstash, raw, runLog, success, workflow } from "./lib/signpost.js";
+import { until } from "./lib/until.js";
+import { interop } from "./lib/workflows.js";
+
+const url = process.env.GO_ENDPOINT;
+const headers = { Authorization: "Bearer secret" };
+const payload = { name: "ada <ü>" };
+const want = { home: "/home/ada <ü>", mail: 201, answer: { sent: "ada <ü>" }, user: { name: "ada <ü>", id: 7 } };
+const start = async (options) => (await workflow.trigger({ url: `${url}/interop`, headers, body: payload, ...options })).workflowRunId;
+
+// essence is what of a run's log must not depend on the language.
+const essence = (run) =>
+  run.steps.map(({ type, steps }) => ({
+    type,
+    steps: steps.map((step) => ({
+      ...Object.fromEntries(
+        ["stepId", "stepName", "stepType", "callType", "concurrent", "targetStep", "state", "retries", "retryDelay", "sleepFor",
+          "sleepUntil", "callMethod", "callBody", "callResponseStatus"].map((key) => [key, step[key]]),
+      ),
+      callHeaders: step.callHeaders && [step.callHeaders["X-Mail"], step.callHeaders["Content-Type"]],
+      out: step.stepType === "Call" ? undefined : step.out,
+      call: step.callUrl && new URL(step.callUrl).pathname,
+    })),
+  }));
+
+const js = await endpoint();
+js.on("/mail", (req, res) => res.status(201).json({ sent: req.body.to }));
+js.workflow("/interop", interop);
+
+describe("a workflow in Go", { concurrency: true }, () => {
+  test("leaves the log that one in JavaScript leaves", async () => {
+    const [go, other] = await Promise.all([
+      start().then(ended),
+      workflow.trigger({ url: `${js.url}/interop`, headers, body: payload }).then((r) => ended(r.workflowRunId)),
+    ]);
+    assert.deepEqual(JSON.parse(go.workflowRunResponse), want);
+    assert.deepEqual(JSON.parse(other.workflowRunResponse), want);
+    assert.deepEqual(essence(go), essence(other));
+    assert.deepEqual(outline(go).slice(1), [
+      success("create user"), ["parallel", "prepare home Run STEP_SUCCESS", "send mail Call STEP_SUCCESS"],
+      success("settle in", "SleepFor"), success("a date", "SleepUntil"), success("nothing"),
+    ]);
+  });
+
+  test("through the trigger API", async () => {
+    const { status, body } = await raw("POST", `/v2/trigger/${url}/interop`, {
+      headers: { "Content-Type": "application/json", "Upstash-Forward-Authorization": "Bearer secret" }, body: JSON.stringify(payload),
+    });
+    assert.equal(status, 200);
+    assert.deepEqual(JSON.parse((await ended(body.workflowRunId)).workflowRunResponse), want);
+  });
+
+  test("through the trigger API, which asks what it is", async () => {
+    const { body } = await raw("POST", `/v2/trigger/${url}/interop`, {
+      headers: {
+        "Content-Type": "application/json", "Upstash-Forward-Authorization": "Bearer secret", "Upstash-Workflow-Unknown-Sdk": "true",
+      },
+      body: JSON.stringify(payload),
+    });
+    assert.deepEqual(JSON.parse((await ended(body.workflowRunId)).workflowRunResponse), want);
+  });
+
+  test("started by a message", async () => {
+    await qstash.publishJSON({ url: `${url}/interop?published`, headers, body: payload });
+    const run = await until("the run", async () => {
+      const { runs } = await workflow.logs({ workflowUrl: `${url}/interop?published`, state: "RUN_SUCCESS" });
+      return runs[0];
+    });
+    assert.deepEqual(JSON.parse(run.workflowRunResponse), want);
+  });
+
+  test("called by a workflow in JavaScript", async () => {
+    js.workflow("/calls", async (context) => {
+      const { status, body } = await context.call("go", {
+        url: `${url}/interop`, method: "POST", body: JSON.stringify(payload), headers: { ...headers, "Content-Type": "application/json" },
+      });
+      return [status, body.workflowRunId];
+    });
+    const { workflowRunId } = await workflow.trigger({ url: `${js.url}/calls` });
+    const [status, id] = JSON.parse((await ended(workflowRunId)).workflowRunResponse);
+    assert.equal(status, 200);
+    assert.deepEqual(JSON.parse((await ended(id)).workflowRunResponse), want);
+  });
+
+  test("fails, and handles it", async () => {
+    const id = await start({ body: { name: "eve", fail: true }, retries: 1, retryDelay: "10" });
+    const run = await failureHandled(id);
+    assert.equal(run.workflowState, "RUN_FAILED");
+    assert.equal(run.failureFunction.state, "CALLBACK_SUCCESS");
+    assert.equal(run.failureFunction.responseBody, '{"result":"sorry, eve: no user eve"}');
+    const [next] = run.steps[1].steps;
+    assert.equal(next.stepName, "create user");
+    assert.equal(next.errors.length, 2);
+    assert.equal(JSON.parse(next.errors[0].body).message, "no user eve");
+  });
+
+  test("refuses who is not authorized", async () => {
+    const id = await start({ headers: { Authorization: "Bearer guess" }, retries: 0 });
+    const run = await failureHandled(id);
+    assert.equal(run.workflowState, "RUN_FAILED");
+    assert.equal(run.steps[1].steps[0].errors[0].status, 401);
+    assert.equal(run.failureFunction.state, "CALLBACK_FAIL");
+  });
+
+  test("is canceled", async () => {
+    const { workflowRunId: id } = await workflow.trigger({ url: `${url}/sleeps` });
+    await until("the sleep", async () => (await runLog(id))?.steps.length === 2);
+    assert.deepEqual(await workflow.cancel(id), { cancelled: 1 });
+    assert.equal((await ended(id)).workflowState, "RUN_CANCELED");
+  });
+
+  test("with a payload too large to be delivered each time", async () => {
+    const text = "x".repeat(5 << 20);
+    const { workflowRunId } = await workflow.trigger({ url: `${url}/measure`, body: text });
+    assert.equal((await ended(workflowRunId)).workflowRunResponse, String(text.length));
+  });
+});
+
+verifySignatures();
