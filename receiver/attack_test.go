@@ -257,7 +257,7 @@ func TestHarmlessVariants(t *testing.T) {
 		{"typ with a suffix", `{"alg":"HS256","typ":"upstash+jwt"}`, nil},
 		{"typ as a media type", `{"typ":"application/jwt","alg":"HS256"}`, nil},
 		{"white space in the header", "{ \"alg\" :\n\"HS256\" }", nil},
-		{"unknown claims", standardHeader, claimMap{"aud": "", "hdr": "x", "run": []any{1, map[string]any{"a": nil}}}},
+		{"unknown claims", standardHeader, claimMap{"aud": "", "scope": "x", "nested": []any{1, map[string]any{"a": nil}}}},
 		{"padded body claim", standardHeader, claimMap{"body": padded}},
 		{"body claim without padding", standardHeader, claimMap{"body": strings.TrimRight(padded, "=")}},
 		{"no iat, no jti", standardHeader, claimMap{"iat": nil, "jti": nil}},

@@ -28,6 +28,11 @@
 //	        iat    optional, not after now + ClockTolerance
 //	        jti    optional
 //	        body   required, base64url SHA-256 of the body's bytes, '=' ignored
+//	        hdr    optional, base64url SHA-256 of the control headers, compared
+//	               if it is there (Options.RequireBinding: required)
+//	        kind, run, att
+//	               optional; what the request is about ([Kind]), its workflow
+//	               run, and how often it was tried before
 //
 // Parts are unpadded base64url without a stray bit, header and claims are JSON
 // objects without a repeated key at any depth, times are whole seconds since

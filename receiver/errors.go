@@ -10,14 +10,15 @@ import (
 // so that a signature made with a right key is never called bad because it is old;
 // but claims are looked at only when the signature is good.
 var (
-	ErrNoSignature  = errors.New("no signature")            // the header is missing or empty
-	ErrMalformed    = errors.New("malformed signature")     // not a token of this protocol: encoding, algorithm, claims
-	ErrBadSignature = errors.New("bad signature")           // made with neither the current nor the next key
-	ErrExpired      = errors.New("signature expired")       // exp has passed
-	ErrNotYetValid  = errors.New("signature not yet valid") // nbf or iat is in the future
-	ErrURLMismatch  = errors.New("url mismatch")            // signed for another URL
-	ErrBodyTooLarge = errors.New("body too large")          // above Options.MaxBodyBytes
-	ErrBodyMismatch = errors.New("body mismatch")           // signed for another body
+	ErrNoSignature    = errors.New("no signature")            // the header is missing or empty
+	ErrMalformed      = errors.New("malformed signature")     // not a token of this protocol: encoding, algorithm, claims
+	ErrBadSignature   = errors.New("bad signature")           // made with neither the current nor the next key
+	ErrExpired        = errors.New("signature expired")       // exp has passed
+	ErrNotYetValid    = errors.New("signature not yet valid") // nbf or iat is in the future
+	ErrURLMismatch    = errors.New("url mismatch")            // signed for another URL
+	ErrHeaderMismatch = errors.New("header mismatch")         // signed with other control headers
+	ErrBodyTooLarge   = errors.New("body too large")          // above Options.MaxBodyBytes
+	ErrBodyMismatch   = errors.New("body mismatch")           // signed for another body
 )
 
 // ErrNoKey is returned by [New] and [FromEnv] when there is no current signing key.

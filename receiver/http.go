@@ -40,14 +40,24 @@ func (rc *Receiver) verifyHead(r *http.Request) (Claims, error) {
 		return Claims{}, malformed("", fmt.Sprintf("%d %s headers", len(values), Header))
 	}
 	c, err := rc.verifyToken(strings.Join(values, ""))
-	if err != nil || rc.opts.URLMode == URLOff {
+	if err != nil {
 		return c, err
+	}
+	if err := rc.matchRequestURL(c, r); err != nil {
+		return Claims{}, err
+	}
+	return c, matchHeader(rc.opts.RequireBinding, c, r.Header)
+}
+
+func (rc *Receiver) matchRequestURL(c Claims, r *http.Request) error {
+	if rc.opts.URLMode == URLOff {
+		return nil
 	}
 	url, err := rc.requestURL(r)
 	if err != nil {
-		return Claims{}, urlMismatch(c.Subject, "", err.Error())
+		return urlMismatch(c.Subject, "", err.Error())
 	}
-	return c, matchURL(rc.opts.URLMode, c.Subject, url)
+	return matchURL(rc.opts.URLMode, c.Subject, url)
 }
 
 func (rc *Receiver) readBody(r *http.Request) ([]byte, error) {

@@ -38,6 +38,12 @@ type Options struct {
 	// URLMode says how the token's URL is compared. Default: URLCanonical.
 	URLMode URLMode
 
+	// RequireBinding refuses tokens that do not cover the control headers, those
+	// whose name begins with "Upstash-". A token that covers them is held to it
+	// in any case. Set it when every sender is a Signpost server. Default: false,
+	// since other servers of the protocol cover URL and body only.
+	RequireBinding bool
+
 	// BaseURL is where senders reach this server: scheme, host, and the path
 	// that a proxy cuts off, if any; no query. With it no header can influence
 	// the comparison. Default: taken from each request.
@@ -150,16 +156,24 @@ type Request struct {
 	Signature string // the one value of the Upstash-Signature header
 	URL       string // absolute URL the request was sent to; not needed with URLOff
 	Body      []byte // the body as it came, before any decoding
+
+	// Header is what a token that covers the control headers is compared with.
+	// Nil: nothing is compared, and nothing that an Upstash-* header says may be
+	// believed.
+	Header http.Header
 }
 
 // Verify checks a request that does not come from net/http; for one that does
 // see [Receiver.VerifyRequest]. The error is a *[VerifyError] around one of
 // ErrNoSignature, ErrMalformed, ErrBadSignature, ErrExpired, ErrNotYetValid,
-// ErrURLMismatch and ErrBodyMismatch.
+// ErrURLMismatch, ErrHeaderMismatch and ErrBodyMismatch.
 func (rc *Receiver) Verify(r Request) (Claims, error) {
 	c, err := rc.verifyToken(r.Signature)
 	if err == nil {
 		err = matchURL(rc.opts.URLMode, c.Subject, r.URL)
+	}
+	if err == nil {
+		err = matchHeader(rc.opts.RequireBinding, c, r.Header)
 	}
 	if err == nil {
 		err = matchBody(c.BodyHash, r.Body)

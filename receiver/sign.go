@@ -25,6 +25,14 @@ type SignOptions struct {
 	Body []byte    // the body's bytes. Default: empty
 	Time time.Time // when it is sent: iat and nbf; exp is 5 minutes later. Default: now
 	ID   string    // jti. Default: "jwt_" and 28 random characters
+
+	Kind    Kind   // claim kind. Default: none, and no claim att either
+	RunID   string // claim run. Default: none
+	Attempt int    // claim att
+
+	// Header is what the request is sent with: the claim hdr covers those of it
+	// that begin with "Upstash-", but the signature. Default: nothing is covered.
+	Header http.Header
 }
 
 // Sign makes the value of an Upstash-Signature header with a key of at least 16
@@ -116,7 +124,19 @@ func appendClaims(b []byte, o SignOptions) []byte {
 	b = append(b, `,"body":"`...)
 	sum := sha256.Sum256(o.Body)
 	b = base64.URLEncoding.AppendEncode(b, sum[:])
-	return append(b, `"}`...)
+	b = append(b, '"')
+	if o.Kind != "" {
+		b = appendString(append(b, `,"kind":`...), string(o.Kind))
+		b = strconv.AppendInt(append(b, `,"att":`...), int64(o.Attempt), 10)
+	}
+	if o.RunID != "" {
+		b = appendString(append(b, `,"run":`...), o.RunID)
+	}
+	if o.Header != nil {
+		b = append(append(b, `,"hdr":"`...), headerHash(o.Header)...)
+		b = append(b, '"')
+	}
+	return append(b, '}')
 }
 
 func appendRandomID(b []byte) []byte {

@@ -109,6 +109,12 @@ type Claims struct {
 	ExpiresAt time.Time // exp
 	BodyHash  string    // body: base64url of the body's SHA-256, padded or not
 	Key       string    // which key made the signature: "current" or "next"
+
+	// What only Signpost servers say; zero if absent.
+	Kind       Kind   // kind: what the request is about
+	RunID      string // run: the workflow run the request belongs to
+	Attempt    int    // att: how often this message was tried before
+	HeaderHash string // hdr: base64url SHA-256 of the control headers
 }
 
 func parseClaims(payload []byte) (Claims, error) {
@@ -125,6 +131,11 @@ func parseClaims(payload []byte) (Claims, error) {
 		BodyHash:  r.text("body", true),
 		IssuedAt:  r.time("iat", false),
 		ID:        r.text("jti", false),
+
+		Kind:       Kind(r.text("kind", false)),
+		RunID:      r.text("run", false),
+		Attempt:    r.count("att"),
+		HeaderHash: r.text("hdr", false),
 	}
 	if r.err != nil {
 		return Claims{}, r.err
@@ -172,6 +183,19 @@ func (r *claimReader) time(name string, required bool) time.Time {
 		r.wrong(name, "whole seconds since 1970", v)
 	}
 	return time.Unix(int64(sec), 0)
+}
+
+func (r *claimReader) count(name string) int {
+	v, present := r.value(name, false)
+	if !present {
+		return 0
+	}
+	number, _ := v.(json.Number)
+	n, err := strconv.ParseUint(string(number), 10, 31)
+	if err != nil {
+		r.wrong(name, "a count", v)
+	}
+	return int(n)
 }
 
 func (r *claimReader) value(name string, required bool) (any, bool) {

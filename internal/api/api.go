@@ -41,7 +41,7 @@ type request struct {
 	*http.Request
 	handler *Handler
 	writer  http.ResponseWriter
-	tenant  *engine.Tenant
+	caller  *engine.Caller
 	params  []string // of the pattern, in order, decoded; a tail is raw
 	query   url.Values
 }
@@ -51,44 +51,46 @@ type request struct {
 type route struct {
 	method  string
 	pattern string
-	open    bool // no token needed
+	scope   engine.Scope // what a token must be good for; noToken: none is needed
 	handle  func(*request) (any, error)
 }
+
+const noToken engine.Scope = ""
 
 // routes are matched in order. Static segments match in any case, and a
 // trailing slash does not matter (protocol: ground rules).
 var routes = []route{
-	{"POST", "/v2/publish/{destination...}", false, publish},
-	{"POST", "/v2/batch", false, batch},
-	{"POST", "/v2/batch/trigger", false, batchTrigger},
-	{"POST", "/v2/trigger/{destination...}", false, trigger},
+	{"POST", "/v2/publish/{destination...}", engine.ScopePublish, publish},
+	{"POST", "/v2/batch", engine.ScopePublish, batch},
+	{"POST", "/v2/batch/trigger", engine.ScopePublish, batchTrigger},
+	{"POST", "/v2/trigger/{destination...}", engine.ScopePublish, trigger},
 
-	{"GET", "/v2/messages/{id}", false, getMessage},
-	{"DELETE", "/v2/messages/{id}", false, cancelMessage},
-	{"DELETE", "/v2/messages", false, cancelMessages},
+	{"GET", "/v2/messages/{id}", engine.ScopeRead, getMessage},
+	{"DELETE", "/v2/messages/{id}", engine.ScopePublish, cancelMessage},
+	{"DELETE", "/v2/messages", engine.ScopePublish, cancelMessages},
 
-	{"GET", "/v2/events", false, listEvents},
-	{"GET", "/v2/logs", false, listLogs},
+	{"GET", "/v2/events", engine.ScopeRead, listEvents},
+	{"GET", "/v2/logs", engine.ScopeRead, listLogs},
 
-	{"GET", "/v2/dlq", false, listDLQ},
-	{"DELETE", "/v2/dlq", false, deleteDLQ},
-	{"POST", "/v2/dlq/retry", false, retryDLQ},
-	{"POST", "/v2/dlq/retry/{id}", false, retryDLQEntry},
-	{"GET", "/v2/dlq/{id}", false, getDLQEntry},
-	{"DELETE", "/v2/dlq/{id}", false, deleteDLQEntry},
+	{"GET", "/v2/dlq", engine.ScopeRead, listDLQ},
+	{"DELETE", "/v2/dlq", engine.ScopePublish, deleteDLQ},
+	{"POST", "/v2/dlq/retry", engine.ScopePublish, retryDLQ},
+	{"POST", "/v2/dlq/retry/{id}", engine.ScopePublish, retryDLQEntry},
+	{"GET", "/v2/dlq/{id}", engine.ScopeRead, getDLQEntry},
+	{"DELETE", "/v2/dlq/{id}", engine.ScopePublish, deleteDLQEntry},
 
-	{"GET", "/v2/keys", false, getKeys},
-	{"POST", "/v2/keys/rotate", false, rotateKeys},
-	{"POST", "/v2/rotate", false, rotateKeys},
+	{"GET", "/v2/keys", engine.ScopeKeys, getKeys},
+	{"POST", "/v2/keys/rotate", engine.ScopeKeys, rotateKeys},
+	{"POST", "/v2/rotate", engine.ScopeKeys, rotateKeys},
 
-	{"GET", "/v2/workflows/logs", false, listRuns},
-	{"GET", "/v2/workflows/events", false, listRunEvents},
-	{"DELETE", "/v2/workflows/runs", false, cancelRuns},
-	{"GET", "/v2/workflows/runs/{id}", false, getRunLog},
-	{"DELETE", "/v2/workflows/runs/{id}", false, endRun},
+	{"GET", "/v2/workflows/logs", engine.ScopeRead, listRuns},
+	{"GET", "/v2/workflows/events", engine.ScopeRead, listRunEvents},
+	{"DELETE", "/v2/workflows/runs", engine.ScopePublish, cancelRuns},
+	{"GET", "/v2/workflows/runs/{id}", engine.ScopePublish, getRunLog},
+	{"DELETE", "/v2/workflows/runs/{id}", engine.ScopePublish, endRun},
 
-	{"GET", "/v2/liveness", true, alive},
-	{"GET", "/v2/readiness", true, ready},
+	{"GET", "/v2/liveness", noToken, alive},
+	{"GET", "/v2/readiness", noToken, ready},
 }
 
 // later are the parts of the API that this version does not have.
@@ -166,8 +168,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	r.URL.RawQuery = rawQuery
 	req := &request{Request: r, handler: h, writer: w, params: params, query: query}
-	if !found.open {
-		req.tenant, err = h.engine.Authenticate(r.Context(), token(r, query))
+	if found.scope != noToken {
+		req.caller, err = h.engine.Authenticate(r.Context(), token(r, query))
 		if err != nil {
 			h.fail(req, err)
 			return
@@ -249,9 +251,12 @@ func (r *request) callerIP() string {
 var statuses = map[engine.Code]int{
 	engine.Invalid:      http.StatusBadRequest,
 	engine.Unauthorized: http.StatusUnauthorized,
+	engine.Forbidden:    http.StatusForbidden,
 	engine.NotFound:     http.StatusNotFound,
+	engine.Conflict:     http.StatusConflict,
 	engine.Precondition: http.StatusPreconditionFailed,
 	engine.TooLarge:     http.StatusRequestEntityTooLarge,
+	engine.Limited:      http.StatusTooManyRequests,
 	engine.Unavailable:  http.StatusServiceUnavailable,
 }
 

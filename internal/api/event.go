@@ -41,7 +41,7 @@ func (r *request) events() (*client.EventsPage, error) {
 	if err != nil {
 		return nil, err
 	}
-	events, next, err := r.handler.engine.Events(r.Context(), r.tenant, sel, !newest, f.Get("cursor"), count)
+	events, next, err := r.handler.engine.Events(r.Context(), r.caller.Tenant, sel, !newest, f.Get("cursor"), count)
 	if err != nil {
 		return nil, err
 	}

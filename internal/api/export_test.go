@@ -10,7 +10,7 @@ type Route struct {
 func Routes() []Route {
 	out := make([]Route, len(routes))
 	for i, r := range routes {
-		out[i] = Route{Method: r.method, Pattern: r.pattern, Open: r.open}
+		out[i] = Route{Method: r.method, Pattern: r.pattern, Open: r.scope == noToken}
 	}
 	return out
 }

@@ -93,7 +93,10 @@ func (d *Deliverer) try(ctx context.Context, a engine.Attempt, o *engine.Outcome
 		req.Body = http.NoBody
 	}
 	req.Header = a.Header
-	signature, err := d.sign(a.SigningKey, receiver.SignOptions{URL: sentURL(req.URL), Body: a.Body, Time: o.Start})
+	signature, err := d.sign(a.SigningKey, receiver.SignOptions{
+		URL: sentURL(req.URL), Body: a.Body, Time: o.Start,
+		Kind: claimedKinds[a.Kind], RunID: a.RunID, Attempt: a.Retried, Header: a.Header,
+	})
 	if err != nil {
 		return fmt.Errorf("sign: %w", err)
 	}
@@ -143,6 +146,18 @@ func sentURL(u *url.URL) string {
 	sent := *u
 	sent.User, sent.Fragment, sent.RawFragment = nil, "", ""
 	return sent.String()
+}
+
+// claimedKinds are what signatures say of attempts.
+var claimedKinds = map[engine.Kind]receiver.Kind{
+	engine.KindPlain:        receiver.KindMessage,
+	engine.KindCallback:     receiver.KindCallback,
+	engine.KindFailure:      receiver.KindFailure,
+	engine.KindInit:         receiver.KindStep,
+	engine.KindStep:         receiver.KindStep,
+	engine.KindToCallback:   receiver.KindCall,
+	engine.KindFromCallback: receiver.KindCallback,
+	engine.KindFailureCall:  receiver.KindFailure,
 }
 
 // sign makes the signature of an attempt, at the time it is sent.

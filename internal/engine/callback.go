@@ -51,18 +51,18 @@ func (c *change) callBack(f *flight, dlq int64) error {
 		if cb == nil {
 			continue
 		}
-		body := f.outcomeBody(f.message.Body)
+		body, kind := f.outcomeBody(f.message.Body), KindCallback
 		if cb == f.message.Settings.FailureCallback {
 			if f.verdict.to != Failed {
 				continue
 			}
-			body.DLQID = DLQID(dlq)
+			body.DLQID, kind = DLQID(dlq), KindFailure
 		}
 		text, err := body.Encode()
 		if err != nil {
 			return err
 		}
-		m, err := c.callback(f.message, cb, KindCallback, text)
+		m, err := c.callback(f.message, cb, kind, text)
 		if err != nil {
 			return err
 		}

@@ -20,7 +20,10 @@ type Attempt struct {
 	Body        []byte
 	Timeout     time.Duration
 	SigningKey  string
-	MaxResponse int64 // bytes of the response body to keep
+	Kind        Kind   // what its signature says it is about
+	RunID       string // the run it belongs to, "" if none or if a third party is not to know
+	Retried     int    // retries made before
+	MaxResponse int64  // bytes of the response body to keep
 }
 
 // Outcome is what came back.

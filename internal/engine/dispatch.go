@@ -390,7 +390,7 @@ func (e *Engine) prepare(q *queued) (*flight, Attempt, error) {
 func (e *Engine) attempt(m *Message, run *Run, log []*LogEntry) Attempt {
 	a := Attempt{
 		Method: m.Method, URL: m.URL, Body: m.Body, Timeout: e.limits.MaxTimeout,
-		MaxResponse: e.limits.MaxBody,
+		MaxResponse: e.limits.MaxBody, Kind: m.Kind, Retried: m.Retried,
 	}
 	if t := e.tenants.get(m.Tenant); t != nil {
 		a.SigningKey = t.CurrentKey
@@ -426,6 +426,7 @@ func (e *Engine) attempt(m *Message, run *Run, log []*LogEntry) Attempt {
 	if run == nil || m.Kind == KindToCallback {
 		return a // a third party learns nothing of the run
 	}
+	a.RunID = run.ID
 	set(wire.HeaderWorkflowRunID, run.ID)
 	set(wire.HeaderWorkflowURL, run.URL)
 	set(wire.HeaderWorkflowCreatedAt, strconv.FormatInt(Millis(run.Seq), 10))

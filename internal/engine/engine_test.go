@@ -104,9 +104,11 @@ func (w *world) start() {
 	if _, err := e.EnsureTenant(ctx, cr); err != nil {
 		w.t.Fatal(err)
 	}
-	if w.tenant, err = e.Authenticate(ctx, "token"); err != nil {
+	caller, err := e.Authenticate(ctx, "token")
+	if err != nil {
 		w.t.Fatal(err)
 	}
+	w.tenant = caller.Tenant
 	if w.engine = e; w.keep > 0 {
 		e.KeepInMemory(w.keep)
 	}

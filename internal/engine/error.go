@@ -11,9 +11,12 @@ type Code string
 const (
 	Invalid      Code = "invalid"      // the input is wrong; the message says which and what was expected
 	Unauthorized Code = "unauthorized" // no token, or one nobody has
+	Forbidden    Code = "forbidden"    // the token is good, but not for this
 	NotFound     Code = "not_found"
+	Conflict     Code = "conflict"     // it would break what is in use; the message says what
 	Precondition Code = "precondition" // a limit of the account is reached
 	TooLarge     Code = "too_large"
+	Limited      Code = "limited"     // too many requests
 	Unavailable  Code = "unavailable" // shutting down
 	Internal     Code = "internal"
 )

@@ -165,10 +165,10 @@ func (e *Engine) scanEvents(tx Tx, t *Tenant, f EventFilter, oldest bool, cursor
 	// A row's events are never later than its key, and never earlier than the
 	// longest attempt before it.
 	if f.From != 0 {
-		p.From = max(p.From, firstSeq(f.From))
+		p.From = max(p.From, FirstSeq(f.From))
 	}
 	if f.To != 0 {
-		p.To = min(p.To, firstSeq(min(f.To, Millis(maxSeq))+e.limits.MaxTimeout.Milliseconds()+60_000))
+		p.To = min(p.To, FirstSeq(min(f.To, Millis(maxSeq))+e.limits.MaxTimeout.Milliseconds()+60_000))
 	}
 	if !oldest && cursor == "" {
 		page, err = e.activeEvents(tx, t, f, count)

@@ -74,7 +74,7 @@ func (e *Engine) Runs(ctx context.Context, t *Tenant, f RunFilter, cursor string
 		p.start(seq)
 	}
 	if f.From != 0 {
-		p.From = firstSeq(f.From)
+		p.From = FirstSeq(f.From)
 	}
 	err = e.store.View(ctx, func(tx Tx) error {
 		page, next, err = e.scanRuns(tx, t, f, p, count)

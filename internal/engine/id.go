@@ -12,16 +12,16 @@ import (
 )
 
 // Key names a message. Seq is the primary key: Unix milliseconds in the upper
-// 41 bits, a node and a counter below, so that rows lie in the order they were
+// 43 bits, a node and a counter below, so that rows lie in the order they were
 // made and need no index for it. Rnd makes the public id unguessable.
 type Key struct{ Seq, Rnd int64 }
 
 // Millis is the time in a sequence number, in Unix milliseconds.
 func Millis(seq int64) int64 { return seq >> seqTimeShift }
 
-// firstSeq is the least sequence number of a time, in Unix ms; of one that no
+// FirstSeq is the least sequence number of a time, in Unix ms; of one that no
 // sequence number has, the greatest there is.
-func firstSeq(ms int64) int64 {
+func FirstSeq(ms int64) int64 {
 	if ms > Millis(maxSeq) {
 		return maxSeq
 	}
@@ -29,7 +29,7 @@ func firstSeq(ms int64) int64 {
 }
 
 const (
-	seqTimeShift = 22
+	seqTimeShift = 20 // 43 bits of milliseconds last until 2248, 20 bits count a million a millisecond
 	messageIDLen = 22 // base62 digits of 128 bits
 )
 
@@ -124,6 +124,12 @@ func randomInt63() int64 {
 	var b [8]byte
 	rand.Read(b[:])
 	return int64(binary.LittleEndian.Uint64(b[:]) >> 1)
+}
+
+func randomBytes(n int) []byte {
+	b := make([]byte, n)
+	rand.Read(b) // never fails: it ends the program instead
+	return b
 }
 
 // randomID is n characters of [0-9A-Za-z], about 5.95 bits each.

@@ -28,7 +28,7 @@ type Tx interface {
 	InsertTenant(*Tenant) error // sets its ID
 	Tenants() ([]*Tenant, error)
 	LockTenant(id int64) (*Tenant, error)
-	UpdateTenantKeys(*Tenant) error
+	UpdateTenant(*Tenant) error
 	InsertToken(hash []byte, tenant, createdAt int64) error
 	TokenTenant(hash []byte) (*Tenant, error)
 
@@ -96,6 +96,25 @@ type Tenant struct {
 	UserID     string // public name, inside the token
 	CurrentKey string // signs deliveries
 	NextKey    string // becomes current on rotation
+	Settings   TenantSettings
+	Secrets    TenantSecrets
+}
+
+// TenantSettings are what a tenant chose. The zero value is the default.
+type TenantSettings struct {
+	// SignCalls says which calls of runs to third parties are signed: "always",
+	// "same-origin" (as the run's endpoint) or "never"; "" is always.
+	SignCalls string `json:"signCalls,omitempty"`
+	// SignWith are the signatures that deliveries carry beside the standard one:
+	// "ed25519", "standard-webhooks".
+	SignWith []string `json:"signWith,omitempty"`
+}
+
+// TenantSecrets are what a tenant never sees, nor anybody else.
+type TenantSecrets struct {
+	RedactKey   []byte `json:"redactKey,omitempty"`   // keys the hashes that stand for what is redacted
+	CurrentSeed []byte `json:"currentSeed,omitempty"` // Ed25519: signs deliveries that ask for it
+	NextSeed    []byte `json:"nextSeed,omitempty"`    // Ed25519: becomes current on rotation
 }
 
 // State is where a message is in its life (docs/state-machine.md). The values
@@ -118,12 +137,13 @@ type Kind int
 
 const (
 	KindPlain        Kind = 1 // published by a user
-	KindCallback     Kind = 2 // about another message's outcome
+	KindCallback     Kind = 2 // about the outcome of another message's attempt
 	KindInit         Kind = 3 // first call of a run
 	KindStep         Kind = 4 // a run's plan or result step
 	KindToCallback   Kind = 5 // a run's call to a third party
 	KindFromCallback Kind = 6 // that call's outcome, to the run's endpoint
 	KindFailureCall  Kind = 7 // a run's failure callback
+	KindFailure      Kind = 8 // about another message that has failed for good
 )
 
 // Message is one HTTP request to deliver. Its creation time is Millis(Seq).

@@ -37,9 +37,25 @@ func (tc *tenantCache) get(id int64) *Tenant {
 	return tc.byID[id]
 }
 
-// Authenticate is the tenant a bearer token belongs to. Only its hash is ever
+// Scope is something a token may be good for.
+type Scope string
+
+const (
+	ScopePublish  Scope = "publish"       // publish, and manage what was published
+	ScopeRead     Scope = "read"          // see messages, runs and their logs
+	ScopeReadMeta Scope = "read-metadata" // the same without bodies and header values
+	ScopeKeys     Scope = "keys"          // see and rotate the signing keys
+	ScopeAdmin    Scope = "admin"         // everything of the tenant: tokens, settings, audit
+)
+
+// Caller is who makes a request: a tenant, by one of its tokens.
+type Caller struct {
+	*Tenant
+}
+
+// Authenticate is the caller a bearer token stands for. Only its hash is ever
 // compared or stored.
-func (e *Engine) Authenticate(ctx context.Context, token string) (*Tenant, error) {
+func (e *Engine) Authenticate(ctx context.Context, token string) (*Caller, error) {
 	if token == "" {
 		return nil, errorf(Unauthorized, "unauthorized: send the token as \"Authorization: Bearer <token>\"")
 	}
@@ -49,7 +65,7 @@ func (e *Engine) Authenticate(ctx context.Context, token string) (*Tenant, error
 	t := tc.byID[tc.byToken[hash]]
 	tc.mu.RUnlock()
 	if t != nil {
-		return t, nil
+		return &Caller{t}, nil
 	}
 	err := e.store.View(ctx, func(tx Tx) (err error) {
 		t, err = tx.TokenTenant(hash[:])
@@ -65,10 +81,10 @@ func (e *Engine) Authenticate(ctx context.Context, token string) (*Tenant, error
 	defer tc.mu.Unlock()
 	tc.byToken[hash] = t.ID
 	if known := tc.byID[t.ID]; known != nil {
-		return known, nil
+		return &Caller{known}, nil
 	}
 	tc.byID[t.ID] = t
-	return t, nil
+	return &Caller{t}, nil
 }
 
 // Credentials are what a new tenant is told, once.
@@ -87,6 +103,10 @@ func NewCredentials() Credentials {
 	}
 }
 
+func newTenantSecrets() TenantSecrets {
+	return TenantSecrets{RedactKey: randomBytes(32), CurrentSeed: randomBytes(32), NextSeed: randomBytes(32)}
+}
+
 // EnsureTenant creates the tenant of these credentials unless its token is
 // known already, and says whether it did. Keys rotated since are left alone.
 func (e *Engine) EnsureTenant(ctx context.Context, cr Credentials) (created bool, err error) {
@@ -99,7 +119,7 @@ func (e *Engine) EnsureTenant(ctx context.Context, cr Credentials) (created bool
 			return err
 		}
 		created = true
-		t = &Tenant{UserID: cr.UserID, CurrentKey: cr.CurrentKey, NextKey: cr.NextKey}
+		t = &Tenant{UserID: cr.UserID, CurrentKey: cr.CurrentKey, NextKey: cr.NextKey, Secrets: newTenantSecrets()}
 		if err := c.tx.InsertTenant(t); err != nil {
 			return err
 		}
@@ -146,7 +166,7 @@ func (e *Engine) RotateKeys(ctx context.Context, t *Tenant) (*Tenant, error) {
 		}
 		row.CurrentKey, row.NextKey = row.NextKey, fresh
 		rotated = row
-		return c.tx.UpdateTenantKeys(row)
+		return c.tx.UpdateTenant(row)
 	})
 	if err != nil {
 		return nil, err

@@ -24,12 +24,22 @@ func headerText(h http.Header) string {
 func parseHeader(text string) (http.Header, error) { return headerMemo.parse(text) }
 
 // settingsText is "" for the settings of most messages: none.
-func settingsText(s *engine.Settings) (string, error) {
-	text, err := json.Marshal(s)
+func settingsText(s *engine.Settings) (string, error) { return jsonText(s) }
+
+// jsonText is v as JSON, "" for an object without fields.
+func jsonText(v any) (string, error) {
+	text, err := json.Marshal(v)
 	if string(text) == "{}" {
 		return "", err
 	}
 	return string(text), err
+}
+
+func parseJSON(text string, v any) error {
+	if text == "" {
+		return nil
+	}
+	return json.Unmarshal([]byte(text), v)
 }
 
 func parseSettings(text string) (engine.Settings, error) { return settingsMemo.parse(text) }

@@ -103,7 +103,7 @@ var plans = []struct {
 	{"InsertTenant", func(tx engine.Tx) error { return tx.InsertTenant(&engine.Tenant{}) }, "SEARCH tenants\n"},
 	{"LockTenant", func(tx engine.Tx) error { _, err := tx.LockTenant(1); return err },
 		"SEARCH tenants USING INTEGER PRIMARY KEY (rowid=?)"},
-	{"UpdateTenantKeys", func(tx engine.Tx) error { return tx.UpdateTenantKeys(&engine.Tenant{ID: 1}) },
+	{"UpdateTenant", func(tx engine.Tx) error { return tx.UpdateTenant(&engine.Tenant{ID: 1}) },
 		"SEARCH tenants USING INTEGER PRIMARY KEY (rowid=?)"},
 	{"TokenTenant", func(tx engine.Tx) error { _, err := tx.TokenTenant([]byte("h")); return err },
 		"SEARCH tokens USING PRIMARY KEY (hash=?); SEARCH tenants USING INTEGER PRIMARY KEY (rowid=?)"},
@@ -170,7 +170,7 @@ var plans = []struct {
 	{"PendingOfRun", func(tx engine.Tx) error { _, err := tx.PendingOfRun(1); return err },
 		"SEARCH messages USING INTEGER PRIMARY KEY (rowid=?); LIST SUBQUERY; SEARCH run_log USING PRIMARY KEY (run=?)"},
 
-	{"Purge", func(tx engine.Tx) error { _, err := tx.Purge(farFuture>>22, 1, 10); return err }, ""}, // below
+	{"Purge", func(tx engine.Tx) error { _, err := tx.Purge(engine.Millis(farFuture), 1, 10); return err }, ""}, // below
 }
 
 // prepared is a store with a row for every verb that insists on one.

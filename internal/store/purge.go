@@ -1,6 +1,10 @@
 package store
 
-import "database/sql"
+import (
+	"database/sql"
+
+	"github.com/signposthq/signpost/internal/engine"
+)
 
 // Purge deletes what has expired, oldest first, until it has deleted limit
 // rows: deduplications, runs with their logs, and messages with what is known
@@ -35,7 +39,7 @@ func (t *tx) purgeRuns(before, _ int64, limit int) (n int, err error) {
 		select seq from runs where seq < $1 and state > 1 and ended_at < $2
 		and not exists (select 1 from dlq where dlq.seq = runs.dlq)
 		and not exists (select 1 from messages where messages.seq = runs.failure_call and messages.state <= 3)
-		order by seq limit $3`, firstKey(before), before, limit)
+		order by seq limit $3`, engine.FirstSeq(before), before, limit)
 	if err != nil {
 		return 0, err
 	}
@@ -62,7 +66,7 @@ func (t *tx) purgeMessages(before, _ int64, limit int) (int, error) {
 		and not exists (select 1 from runs where runs.seq = messages.run)
 		and not exists (select 1 from dlq where dlq.message = messages.seq)
 		and not exists (select 1 from settlements where settlements.message = messages.seq and settlements.seq >= $1)
-		order by seq limit $2`, firstKey(before), limit)
+		order by seq limit $2`, engine.FirstSeq(before), limit)
 	if err != nil {
 		return 0, err
 	}
@@ -75,9 +79,6 @@ func (t *tx) purgeMessages(before, _ int64, limit int) (int, error) {
 	}
 	return len(messages), nil
 }
-
-// firstKey is the least sequence number of a time (engine.Key).
-func firstKey(millis int64) int64 { return millis << 22 }
 
 func (t *tx) keys(query string, args ...any) ([]int64, error) {
 	return collect(t, func(r *sql.Rows) (k int64, err error) {

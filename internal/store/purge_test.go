@@ -10,7 +10,7 @@ import (
 )
 
 // key is the n-th of a millisecond.
-func key(millis, n int64) int64 { return millis<<22 + n }
+func key(millis, n int64) int64 { return engine.FirstSeq(millis) + n }
 
 func purge(t *testing.T, s engine.Store, before, now int64, limit int) int {
 	t.Helper()

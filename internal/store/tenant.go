@@ -6,11 +6,27 @@ import (
 	"github.com/signposthq/signpost/internal/engine"
 )
 
-const tenantColumns = `tenants.id, tenants.user_id, tenants.current_key, tenants.next_key`
+const tenantColumns = `tenants.id, tenants.user_id, tenants.current_key, tenants.next_key, tenants.settings, tenants.secrets`
 
 func scanTenant(r *sql.Rows) (*engine.Tenant, error) {
 	var t engine.Tenant
-	return &t, r.Scan(&t.ID, &t.UserID, &t.CurrentKey, &t.NextKey)
+	var settings, secrets string
+	if err := r.Scan(&t.ID, &t.UserID, &t.CurrentKey, &t.NextKey, &settings, &secrets); err != nil {
+		return nil, err
+	}
+	if err := parseJSON(settings, &t.Settings); err != nil {
+		return nil, err
+	}
+	return &t, parseJSON(secrets, &t.Secrets)
+}
+
+// tenantJSON is what of a tenant is kept as JSON.
+func tenantJSON(n *engine.Tenant) (settings, secrets string, err error) {
+	if settings, err = jsonText(n.Settings); err != nil {
+		return "", "", err
+	}
+	secrets, err = jsonText(n.Secrets)
+	return settings, secrets, err
 }
 
 func (t *tx) InsertTenant(n *engine.Tenant) error {
@@ -18,8 +34,13 @@ func (t *tx) InsertTenant(n *engine.Tenant) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.exec(`insert into tenants (id, user_id, current_key, next_key) values ($1, $2, $3, $4)`,
-		n.ID, n.UserID, n.CurrentKey, n.NextKey)
+	settings, secrets, err := tenantJSON(n)
+	if err != nil {
+		return err
+	}
+	_, err = t.exec(`
+		insert into tenants (id, user_id, current_key, next_key, settings, secrets) values ($1, $2, $3, $4, $5, $6)`,
+		n.ID, n.UserID, n.CurrentKey, n.NextKey, settings, secrets)
 	return err
 }
 
@@ -31,8 +52,13 @@ func (t *tx) LockTenant(id int64) (*engine.Tenant, error) {
 	return one(t, scanTenant, `select `+tenantColumns+` from tenants where id = $1`+t.forUpdate, id)
 }
 
-func (t *tx) UpdateTenantKeys(n *engine.Tenant) error {
-	return must(t.exec(`update tenants set current_key = $1, next_key = $2 where id = $3`, n.CurrentKey, n.NextKey, n.ID))
+func (t *tx) UpdateTenant(n *engine.Tenant) error {
+	settings, secrets, err := tenantJSON(n)
+	if err != nil {
+		return err
+	}
+	return must(t.exec(`update tenants set current_key = $1, next_key = $2, settings = $3, secrets = $4 where id = $5`,
+		n.CurrentKey, n.NextKey, settings, secrets, n.ID))
 }
 
 func (t *tx) InsertToken(hash []byte, tenant, createdAt int64) error {

@@ -11,7 +11,11 @@ import (
 )
 
 func tenant(name string) *engine.Tenant {
-	return &engine.Tenant{UserID: name, CurrentKey: "sig_current_" + name, NextKey: "sig_next_" + name}
+	return &engine.Tenant{
+		UserID: name, CurrentKey: "sig_current_" + name, NextKey: "sig_next_" + name,
+		Settings: engine.TenantSettings{SignCalls: "never", SignWith: []string{name}},
+		Secrets:  engine.TenantSecrets{RedactKey: []byte(name), CurrentSeed: []byte("c" + name), NextSeed: []byte("n" + name)},
+	}
 }
 
 func insertTenants(t *testing.T, s engine.Store, tenants ...*engine.Tenant) {
@@ -45,16 +49,19 @@ func TestTenantRoundTrip(t *testing.T) {
 	})
 }
 
-// Keys change for one tenant, the one named, which must exist.
-func TestUpdateTenantKeys(t *testing.T) {
+// Keys, settings and secrets change for one tenant, the one named, which must exist.
+func TestUpdateTenant(t *testing.T) {
 	forEachStore(t, func(t *testing.T, s engine.Store) {
 		a, b := tenant("a"), tenant("b")
 		insertTenants(t, s, a, b)
-		rotated := &engine.Tenant{ID: b.ID, UserID: "not a key", CurrentKey: "sig_2", NextKey: "sig_3"}
-		update(t, s, func(tx engine.Tx) error { return tx.UpdateTenantKeys(rotated) })
-		b.CurrentKey, b.NextKey = "sig_2", "sig_3"
+		rotated := &engine.Tenant{
+			ID: b.ID, UserID: "not a key", CurrentKey: "sig_2", NextKey: "sig_3",
+			Settings: engine.TenantSettings{SignCalls: "same-origin"}, Secrets: engine.TenantSecrets{NextSeed: []byte{1}},
+		}
+		update(t, s, func(tx engine.Tx) error { return tx.UpdateTenant(rotated) })
+		b.CurrentKey, b.NextKey, b.Settings, b.Secrets = "sig_2", "sig_3", rotated.Settings, rotated.Secrets
 		equal(t, "after", read(t, s, engine.Tx.Tenants), []*engine.Tenant{a, b})
-		err := s.Update(context.Background(), func(tx engine.Tx) error { return tx.UpdateTenantKeys(&engine.Tenant{ID: 99}) })
+		err := s.Update(context.Background(), func(tx engine.Tx) error { return tx.UpdateTenant(&engine.Tenant{ID: 99}) })
 		if err == nil {
 			t.Error("no error for a tenant that is not there")
 		}

@@ -212,7 +212,7 @@ func TestViewCannotWrite(t *testing.T) {
 		"update run":        func(tx engine.Tx) error { return tx.UpdateRun(fullRun(1)) },
 		"advance run":       func(tx engine.Tx) error { return tx.AdvanceRun(fullRun(1)) },
 		"delete DLQ entry":  func(tx engine.Tx) error { return tx.DeleteDLQ(1) },
-		"purge":             func(tx engine.Tx) error { _, err := tx.Purge(maxInt>>22, maxInt, 9); return err },
+		"purge":             func(tx engine.Tx) error { _, err := tx.Purge(engine.Millis(maxInt), maxInt, 9); return err },
 		"settle": func(tx engine.Tx) error {
 			_, err := tx.SettleMessages([]engine.Transition{{Seq: 1, From: engine.Pending, To: engine.Failed}})
 			return err
@@ -335,7 +335,7 @@ func TestNoUpdateIsLost(t *testing.T) {
 					return err
 				}
 				n.CurrentKey = strconv.Itoa(count + 1)
-				return tx.UpdateTenantKeys(n)
+				return tx.UpdateTenant(n)
 			},
 			count: func(tx engine.Tx) (int, error) {
 				n, err := tx.LockTenant(1)
