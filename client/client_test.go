@@ -109,6 +109,19 @@ func TestRequests(t *testing.T) {
 			return err
 		}, "POST /v2/dlq/retry?dlqIds=1-0", ""},
 		{"retry all from dlq", `{}`, func(c *Client) error { _, err := c.RetryDLQ(ctx, DLQSelection{All: true}); return err }, "POST /v2/dlq/retry?count=100", ""},
+		{"tokens", `{}`, func(c *Client) error { _, err := c.Tokens(ctx); return err }, "GET /v2/tokens", ""},
+		{"create token", `{}`, func(c *Client) error {
+			_, err := c.CreateToken(ctx, TokenRequest{Name: "n", Scopes: []Scope{ScopeRead}, URLPrefix: "https://a.example/x", ExpiresAt: at})
+			return err
+		}, "POST /v2/tokens", `{"name":"n","scopes":["read"],"urlPrefix":"https://a.example/x","expiresAt":1700000000123}`},
+		{"revoke token", `{}`, func(c *Client) error { return c.RevokeToken(ctx, "tok_1/2") }, "DELETE /v2/tokens/tok_1%2F2", ""},
+		{"tenants", `{}`, func(c *Client) error { _, err := c.Tenants(ctx); return err }, "GET /v2/tenants", ""},
+		{"create tenant", `{}`, func(c *Client) error { _, err := c.CreateTenant(ctx, "t"); return err }, "POST /v2/tenants", `{"userId":"t"}`},
+		{"create any tenant", `{}`, func(c *Client) error { _, err := c.CreateTenant(ctx, ""); return err }, "POST /v2/tenants", `{}`},
+		{"audit", `{}`, func(c *Client) error {
+			_, err := c.Audit(ctx, AuditRequest{Actions: []string{"a", "b"}, Actors: []string{"n"}, From: at, To: at, Cursor: "c", Count: 5})
+			return err
+		}, "GET /v2/audit?action=a&action=b&actor=n&count=5&cursor=c&fromDate=1700000000123&toDate=1700000000123", ""},
 		{"keys", `{}`, func(c *Client) error { _, err := c.Keys(ctx); return err }, "GET /v2/keys", ""},
 		{"rotate keys", `{}`, func(c *Client) error { _, err := c.RotateKeys(ctx); return err }, "POST /v2/keys/rotate", ""},
 		{"runs", `{}`, func(c *Client) error { _, err := c.Runs(ctx, RunsRequest{}); return err }, "GET /v2/workflows/logs", ""},

@@ -22,8 +22,9 @@ const (
 var (
 	ErrBadRequest   = errors.New("bad request")       // 400: malformed input, or an append to a run that has ended
 	ErrUnauthorized = errors.New("unauthorized")      // 401: missing or wrong token
-	ErrForbidden    = errors.New("forbidden")         // 403: the token may only read
+	ErrForbidden    = errors.New("forbidden")         // 403: the token is good, but not for this
 	ErrNotFound     = errors.New("not found")         // 404
+	ErrConflict     = errors.New("conflict")          // 409: it would break what is in use, or is there already
 	ErrPrecondition = errors.New("limit exceeded")    // 412: over a limit of the account
 	ErrTooLarge     = errors.New("body too large")    // 413
 	ErrRateLimited  = errors.New("too many requests") // 429: see Error.Reset
@@ -57,6 +58,8 @@ func (e *Error) Is(target error) bool {
 		return target == ErrForbidden
 	case http.StatusNotFound:
 		return target == ErrNotFound
+	case http.StatusConflict:
+		return target == ErrConflict
 	case http.StatusPreconditionFailed:
 		return target == ErrPrecondition
 	case http.StatusRequestEntityTooLarge:

@@ -14,7 +14,7 @@ import (
 func pagedServer(t *testing.T, page func(w http.ResponseWriter, cursor string)) *Client {
 	t.Helper()
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Query().Get("label") != "l" {
+		if q := r.URL.Query(); q.Get("label") != "l" && q.Get("action") != "l" {
 			t.Errorf("page asked for with %s", r.RequestURI)
 		}
 		page(w, r.URL.Query().Get("cursor"))
@@ -31,8 +31,8 @@ func threePages(w http.ResponseWriter, cursor string) {
 	case "b":
 		n, next = 4, ""
 	}
-	things := fmt.Sprintf(`[{"messageId":"%d","workflowRunId":"%[1]d"},{"messageId":"%d","workflowRunId":"%[2]d"}]`, n, n+1)
-	fmt.Fprintf(w, `{"events":%s,"messages":%[1]s,"runs":%[1]s,"cursor":%q}`, things, next)
+	things := fmt.Sprintf(`[{"messageId":"%d","workflowRunId":"%[1]d","object":"%[1]d"},{"messageId":"%d","workflowRunId":"%[2]d","object":"%[2]d"}]`, n, n+1)
+	fmt.Fprintf(w, `{"events":%s,"messages":%[1]s,"runs":%[1]s,"entries":%[1]s,"cursor":%q}`, things, next)
 }
 
 // walk lists everything by noun, as ids.
@@ -57,6 +57,17 @@ func walk(c *Client, cursor string, stopAfter int) map[string]func() ([]string, 
 					return ids, err
 				}
 				if ids = append(ids, m.MessageID); len(ids) == stopAfter {
+					break
+				}
+			}
+			return ids, nil
+		},
+		"audit": func() (ids []string, err error) {
+			for a, err := range c.AllAudit(ctx, AuditRequest{Actions: labels, Cursor: cursor}) {
+				if err != nil {
+					return ids, err
+				}
+				if ids = append(ids, a.Object); len(ids) == stopAfter {
 					break
 				}
 			}
@@ -172,6 +183,7 @@ func TestNotFound(t *testing.T) {
 		"cancel run":         func() error { return c.CancelRun(ctx, "x") },
 		"cancel runs":        func() error { _, err := c.CancelRuns(ctx, []string{"x"}); return err },
 		"finish run":         func() error { return c.FinishRun(ctx, "x", nil) },
+		"revoke token":       func() error { return c.RevokeToken(ctx, "x") },
 	} {
 		if err := do(); !errors.Is(err, ErrNotFound) {
 			t.Errorf("%s: got error %v", name, err)
