@@ -27,7 +27,7 @@ var rooms = map[string][]string{
 	"internal/deliver": {"internal/engine", "internal/wire", "receiver"},
 	"internal/api":     {"internal/engine", "internal/wire", "client"},
 
-	"":             {"internal/engine", "internal/store", "internal/deliver", "internal/api"},
+	"":             {"internal/engine", "internal/store", "internal/deliver", "internal/api", "receiver"},
 	"signposttest": {"", "client"},
 	"cmd/signpost": {"", "internal/wire", "client", "receiver", "workflow"},
 

@@ -22,6 +22,7 @@ import (
 	"github.com/signposthq/signpost/internal/deliver"
 	"github.com/signposthq/signpost/internal/engine"
 	"github.com/signposthq/signpost/internal/store"
+	"github.com/signposthq/signpost/receiver"
 )
 
 // Memory as Server.Data keeps everything in memory: it is gone after Close.
@@ -141,7 +142,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 	}
 	s.deliver = deliver.New(deliver.Options{AllowLocal: s.Dev, Allow: s.AllowDestinations})
 	s.engine, err = engine.New(ctx, engine.Options{
-		Store: s.store, Deliverer: s.deliver, Logger: s.Logger, Concurrency: s.Concurrency,
+		Store: s.store, Deliverer: s.deliver, Logger: s.Logger, Concurrency: s.Concurrency, KeyID: receiver.KeyID,
 		Limits: engine.Limits{MaxBody: s.MaxMessageBytes, Retention: s.Retention},
 	})
 	if err != nil {

@@ -83,7 +83,7 @@ func listDLQ(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	page, next, err := r.handler.engine.DLQ(r.Context(), r.caller.Tenant, sel, newest, f.Get("cursor"), count)
+	page, next, err := r.handler.engine.DLQ(r.Context(), r.caller, sel, newest, f.Get("cursor"), count)
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +115,7 @@ func dlqJSON(d *engine.DeadMessage) client.DLQMessage {
 }
 
 func getDLQEntry(r *request) (any, error) {
-	d, err := r.handler.engine.DLQEntry(r.Context(), r.caller.Tenant, r.params[0])
+	d, err := r.handler.engine.DLQEntry(r.Context(), r.caller, r.params[0])
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +123,7 @@ func getDLQEntry(r *request) (any, error) {
 }
 
 func deleteDLQEntry(r *request) (any, error) {
-	if err := r.handler.engine.DeleteDLQEntry(r.Context(), r.caller.Tenant, r.params[0]); err != nil {
+	if err := r.handler.engine.DeleteDLQEntry(r.Context(), r.caller, r.params[0]); err != nil {
 		return nil, err
 	}
 	return client.DLQDeleteResponse{Deleted: 1}, nil
@@ -134,7 +134,7 @@ func deleteDLQ(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	n, next, err := r.handler.engine.DeleteDLQ(r.Context(), r.caller.Tenant, sel, f.Get("cursor"), count)
+	n, next, err := r.handler.engine.DeleteDLQ(r.Context(), r.caller, sel, f.Get("cursor"), count)
 	if err != nil {
 		return nil, err
 	}
@@ -157,7 +157,7 @@ func retryDLQEntry(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := r.handler.engine.RetryDLQEntry(r.Context(), r.caller.Tenant, r.params[0], over)
+	p, err := r.handler.engine.RetryDLQEntry(r.Context(), r.caller, r.params[0], over)
 	if err != nil {
 		return nil, err
 	}
@@ -173,7 +173,7 @@ func retryDLQ(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	retried, next, err := r.handler.engine.RetryDLQ(r.Context(), r.caller.Tenant, sel, over, f.Get("cursor"), count)
+	retried, next, err := r.handler.engine.RetryDLQ(r.Context(), r.caller, sel, over, f.Get("cursor"), count)
 	if err != nil {
 		return nil, err
 	}

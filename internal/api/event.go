@@ -13,11 +13,13 @@ func listLogs(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return struct {
-		Events []client.Event `json:"events"`
-		Logs   []client.Event `json:"logs"`
-		Cursor string         `json:"cursor,omitempty"`
-	}{Events: page.Events, Logs: page.Events, Cursor: page.Cursor}, nil
+	return logsPage{Events: page.Events, Logs: page.Events, Cursor: page.Cursor}, nil
+}
+
+type logsPage struct {
+	Events []client.Event `json:"events"`
+	Logs   []client.Event `json:"logs"`
+	Cursor string         `json:"cursor,omitempty"`
 }
 
 func (r *request) events() (*client.EventsPage, error) {
@@ -41,7 +43,7 @@ func (r *request) events() (*client.EventsPage, error) {
 	if err != nil {
 		return nil, err
 	}
-	events, next, err := r.handler.engine.Events(r.Context(), r.caller.Tenant, sel, !newest, f.Get("cursor"), count)
+	events, next, err := r.handler.engine.Events(r.Context(), r.caller, sel, !newest, f.Get("cursor"), count)
 	if err != nil {
 		return nil, err
 	}

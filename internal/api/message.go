@@ -9,7 +9,7 @@ import (
 )
 
 func getMessage(r *request) (any, error) {
-	m, err := r.handler.engine.Message(r.Context(), r.caller.Tenant, r.params[0])
+	m, err := r.handler.engine.Message(r.Context(), r.caller, r.params[0])
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +50,7 @@ func text(b []byte) string {
 }
 
 func cancelMessage(r *request) (any, error) {
-	if err := r.handler.engine.CancelMessage(r.Context(), r.caller.Tenant, r.params[0]); err != nil {
+	if err := r.handler.engine.CancelMessage(r.Context(), r.caller, r.params[0]); err != nil {
 		return nil, err
 	}
 	return client.CancelResponse{Cancelled: 1}, nil
@@ -70,7 +70,7 @@ func cancelMessages(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	n, err := r.handler.engine.CancelMessages(r.Context(), r.caller.Tenant, selected, int(limit))
+	n, err := r.handler.engine.CancelMessages(r.Context(), r.caller, selected, int(limit))
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +82,7 @@ func getKeys(r *request) (any, error) {
 }
 
 func rotateKeys(r *request) (any, error) {
-	t, err := r.handler.engine.RotateKeys(r.Context(), r.caller.Tenant)
+	t, err := r.handler.engine.RotateKeys(r.Context(), r.caller)
 	if err != nil {
 		return nil, err
 	}

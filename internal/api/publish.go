@@ -61,7 +61,7 @@ func (r *request) accept(items []engine.Publish) ([]engine.Published, error) {
 			}
 		}
 	}
-	return r.handler.engine.Publish(r.Context(), r.caller.Tenant, items)
+	return r.handler.engine.Publish(r.Context(), r.caller, items)
 }
 
 // batchFactor is how many of the largest messages one batch may hold.

@@ -13,7 +13,7 @@ import (
 
 // getRunLog answers a run's whole log: GET /v2/workflows/runs/{id}.
 func getRunLog(r *request) (any, error) {
-	log, err := r.handler.engine.RunLog(r.Context(), r.caller.Tenant, r.params[0])
+	log, err := r.handler.engine.RunLog(r.Context(), r.caller, r.params[0])
 	if err != nil {
 		return nil, err
 	}
@@ -28,7 +28,7 @@ func endRun(r *request) (any, error) {
 	}
 	e, id := r.handler.engine, r.params[0]
 	if cancel {
-		canceled, err := e.CancelRun(r.Context(), r.caller.Tenant, id)
+		canceled, err := e.CancelRun(r.Context(), r.caller, id)
 		if err != nil {
 			return nil, err
 		}
@@ -42,7 +42,7 @@ func endRun(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return struct{}{}, e.FinishRun(r.Context(), r.caller.Tenant, id, result)
+	return struct{}{}, e.FinishRun(r.Context(), r.caller, id, result)
 }
 
 // cancelRuns cancels by ids, by filters or all: DELETE /v2/workflows/runs.
@@ -74,7 +74,7 @@ func cancelRuns(r *request) (any, error) {
 	if f.Get("flowControlKey") != "" {
 		return client.CancelResponse{}, nil // no run has one yet
 	}
-	n, err := r.handler.engine.CancelRuns(r.Context(), r.caller.Tenant, sel, int(limit))
+	n, err := r.handler.engine.CancelRuns(r.Context(), r.caller, sel, int(limit))
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +135,7 @@ func listRuns(r *request) (any, error) {
 	if f.Get("flowControlKey") != "" {
 		return client.RunsPage{}, nil // no run has one yet
 	}
-	runs, next, err := r.handler.engine.Runs(r.Context(), r.caller.Tenant, sel, f.Get("cursor"), count)
+	runs, next, err := r.handler.engine.Runs(r.Context(), r.caller, sel, f.Get("cursor"), count)
 	if err != nil {
 		return nil, err
 	}

@@ -17,17 +17,21 @@ type DeadMessage struct {
 // DLQFilter selects DLQ entries; a zero field selects all. From and To are
 // about the time an entry came in.
 type DLQFilter struct {
-	IDs      []string // leave no room for the other fields
-	Message  MessageFilter
-	Statuses []int
-	Workflow *bool      // only entries of runs, or only others
-	Run      *RunFilter // only entries of the runs it selects
-	Failures []FailureState
-	From, To int64
+	IDs      []string       `json:"dlqIds,omitempty"` // leave no room for the other fields
+	Message  MessageFilter  `json:"message,omitzero"`
+	Statuses []int          `json:"responseStatus,omitempty"`
+	Workflow *bool          `json:"workflow,omitempty"` // only entries of runs, or only others
+	Run      *RunFilter     `json:"run,omitempty"`      // only entries of the runs it selects
+	Failures []FailureState `json:"-"`
+	From     int64          `json:"fromDate,omitempty"`
+	To       int64          `json:"toDate,omitempty"`
 }
 
 func (f *DLQFilter) matches(d *DeadMessage) bool {
 	at := Millis(d.Entry.Seq)
+	if d.Run != nil && !f.Message.within.Covers(d.Run.URL) {
+		return false
+	}
 	return anyOf(f.Statuses, d.Entry.Status) && (f.Workflow == nil || *f.Workflow == (d.Run != nil)) &&
 		(f.Run == nil || d.Run != nil && f.Run.matches(d.Run)) &&
 		(len(f.Failures) == 0 || d.Run != nil && slices.Contains(f.Failures, d.Run.Failure)) &&
@@ -38,15 +42,15 @@ const scanStep = 500 // rows a filtered list reads at a time
 
 // DLQ lists at most count entries a filter selects, after a cursor, oldest
 // first unless newest. next is the cursor of the page after; "" at the end.
-func (e *Engine) DLQ(ctx context.Context, t *Tenant, f DLQFilter, newest bool, cursor string, count int) (page []*DeadMessage, next string, err error) {
+func (e *Engine) DLQ(ctx context.Context, who *Caller, f DLQFilter, newest bool, cursor string, count int) (page []*DeadMessage, next string, err error) {
 	err = e.store.View(ctx, func(tx Tx) error {
-		page, next, err = e.scanDLQ(tx, t, f, newest, cursor, count)
+		page, next, err = e.scanDLQ(tx, who, f, newest, cursor, count)
 		return err
 	})
 	return page, next, err
 }
 
-func (e *Engine) scanDLQ(tx Tx, t *Tenant, f DLQFilter, newest bool, cursor string, count int) (page []*DeadMessage, next string, err error) {
+func (e *Engine) scanDLQ(tx Tx, who *Caller, f DLQFilter, newest bool, cursor string, count int) (page []*DeadMessage, next string, err error) {
 	p := Page{To: maxSeq, Newest: newest, Limit: scanStep}
 	if cursor != "" {
 		seq, ok := ParseDLQID(cursor)
@@ -55,12 +59,13 @@ func (e *Engine) scanDLQ(tx Tx, t *Tenant, f DLQFilter, newest bool, cursor stri
 		}
 		p.start(seq)
 	}
+	f.Message.within = who.Token.URLPrefix
 	if len(f.IDs) > 0 {
-		page, err = e.dlqByID(tx, t, f.IDs)
+		page, err = e.dlqByID(tx, who, f.IDs)
 		return page, "", err
 	}
 	for {
-		rows, err := tx.ListDLQ(t.ID, p)
+		rows, err := tx.ListDLQ(who.ID, p)
 		if err != nil {
 			return nil, "", err
 		}
@@ -86,9 +91,9 @@ func (e *Engine) scanDLQ(tx Tx, t *Tenant, f DLQFilter, newest bool, cursor stri
 
 // dlqByID reads the named entries, all of them: ids that came without a page
 // size are not to be lost to one.
-func (e *Engine) dlqByID(tx Tx, t *Tenant, ids []string) (page []*DeadMessage, err error) {
+func (e *Engine) dlqByID(tx Tx, who *Caller, ids []string) (page []*DeadMessage, err error) {
 	for _, id := range ids {
-		d, err := findDead(tx, t, id)
+		d, err := findDead(tx, who, id)
 		if err != nil {
 			return nil, err
 		}
@@ -134,25 +139,29 @@ func deadMessage(tx Tx, entry *DLQEntry) (*DeadMessage, error) {
 	return d, fillBody(tx, d.Message)
 }
 
-func findDead(tx Tx, t *Tenant, id string) (*DeadMessage, error) {
+func findDead(tx Tx, who *Caller, id string) (*DeadMessage, error) {
 	seq, ok := ParseDLQID(id)
 	if !ok {
 		return nil, nil
 	}
-	entry, err := tx.LockDLQEntry(t.ID, seq)
+	entry, err := tx.LockDLQEntry(who.ID, seq)
 	if err != nil || entry == nil {
 		return nil, err
 	}
-	return deadMessage(tx, entry)
+	d, err := deadMessage(tx, entry)
+	if err != nil || !who.sees(d.Message) || d.Run != nil && !who.reaches(d.Run.URL) {
+		return nil, err
+	}
+	return d, nil
 }
 
 func dlqNotFound(id string) error { return errorf(NotFound, "DLQ entry %s not found", id) }
 
 // DLQEntry is the entry of a public id.
-func (e *Engine) DLQEntry(ctx context.Context, t *Tenant, id string) (*DeadMessage, error) {
+func (e *Engine) DLQEntry(ctx context.Context, who *Caller, id string) (*DeadMessage, error) {
 	var d *DeadMessage
 	err := e.store.View(ctx, func(tx Tx) (err error) {
-		d, err = findDead(tx, t, id)
+		d, err = findDead(tx, who, id)
 		return err
 	})
 	if err == nil && d == nil {
@@ -162,24 +171,27 @@ func (e *Engine) DLQEntry(ctx context.Context, t *Tenant, id string) (*DeadMessa
 }
 
 // DeleteDLQEntry removes one entry; the message stays in the log.
-func (e *Engine) DeleteDLQEntry(ctx context.Context, t *Tenant, id string) error {
+func (e *Engine) DeleteDLQEntry(ctx context.Context, who *Caller, id string) error {
 	return e.update(ctx, func(c *change) error {
-		d, err := findDead(c.tx, t, id)
+		d, err := findDead(c.tx, who, id)
 		if err != nil {
 			return err
 		}
 		if d == nil {
 			return dlqNotFound(id)
 		}
-		return c.tx.DeleteDLQ(d.Entry.Seq)
+		if err := c.tx.DeleteDLQ(d.Entry.Seq); err != nil {
+			return err
+		}
+		return c.audit(who, "dlq.delete", id, nil, nil)
 	})
 }
 
 // DeleteDLQ removes at most count entries a filter selects. next is the
 // cursor to go on with; "" when all are gone.
-func (e *Engine) DeleteDLQ(ctx context.Context, t *Tenant, f DLQFilter, cursor string, count int) (deleted int, next string, err error) {
+func (e *Engine) DeleteDLQ(ctx context.Context, who *Caller, f DLQFilter, cursor string, count int) (deleted int, next string, err error) {
 	err = e.update(ctx, func(c *change) error {
-		page, cur, err := e.scanDLQ(c.tx, t, f, false, cursor, count)
+		page, cur, err := e.scanDLQ(c.tx, who, f, false, cursor, count)
 		if err != nil {
 			return err
 		}
@@ -188,8 +200,10 @@ func (e *Engine) DeleteDLQ(ctx context.Context, t *Tenant, f DLQFilter, cursor s
 				return err
 			}
 		}
-		deleted, next = len(page), cur
-		return nil
+		if deleted, next = len(page), cur; deleted == 0 {
+			return nil
+		}
+		return c.audit(who, "dlq.delete", "", selected{f}, counted{deleted})
 	})
 	return deleted, next, err
 }
@@ -197,35 +211,53 @@ func (e *Engine) DeleteDLQ(ctx context.Context, t *Tenant, f DLQFilter, cursor s
 // RetryDLQEntry publishes an entry's message anew, under a new id, and removes
 // the entry. What over says wins over the message's own settings; forwarded
 // headers are merged.
-func (e *Engine) RetryDLQEntry(ctx context.Context, t *Tenant, id string, over wire.Config) (Published, error) {
-	if err := e.checkLimits(&Publish{Config: over}); err != nil {
+func (e *Engine) RetryDLQEntry(ctx context.Context, who *Caller, id string, over wire.Config) (Published, error) {
+	if err := e.checkRetry(who, over); err != nil {
 		return Published{}, err
 	}
 	var out Published
 	err := e.update(ctx, func(c *change) error {
-		d, err := findDead(c.tx, t, id)
+		d, err := findDead(c.tx, who, id)
 		if err != nil {
 			return err
 		}
 		if d == nil {
 			return dlqNotFound(id)
 		}
-		out, err = c.retry(d, &over)
-		return err
+		if out, err = c.retry(d, &over); err != nil {
+			return err
+		}
+		return c.audit(who, "dlq.retry", id, nil, retriedAs{out.MessageID})
 	})
 	return out, err
 }
 
+// retriedAs is what the audit log says of a retried message.
+type retriedAs struct {
+	MessageID string `json:"messageId"`
+}
+
+// checkRetry checks what a retry changes, as it is when a message is published.
+func (e *Engine) checkRetry(who *Caller, over wire.Config) error {
+	if err := e.checkLimits(&Publish{Config: over}); err != nil {
+		return err
+	}
+	if err := who.checkReach("", &over); err != nil {
+		return err
+	}
+	return nil
+}
+
 // RetryDLQ does so for at most count entries a filter selects. Entries of
 // workflow runs are left: a run is resumed, not retried.
-func (e *Engine) RetryDLQ(ctx context.Context, t *Tenant, f DLQFilter, over wire.Config, cursor string, count int) (out []Published, next string, err error) {
-	if err := e.checkLimits(&Publish{Config: over}); err != nil {
+func (e *Engine) RetryDLQ(ctx context.Context, who *Caller, f DLQFilter, over wire.Config, cursor string, count int) (out []Published, next string, err error) {
+	if err := e.checkRetry(who, over); err != nil {
 		return nil, "", err
 	}
 	f.Workflow = new(bool)
 	err = e.update(ctx, func(c *change) error {
 		out = nil
-		page, cur, err := e.scanDLQ(c.tx, t, f, false, cursor, count)
+		page, cur, err := e.scanDLQ(c.tx, who, f, false, cursor, count)
 		if err != nil {
 			return err
 		}
@@ -240,7 +272,10 @@ func (e *Engine) RetryDLQ(ctx context.Context, t *Tenant, f DLQFilter, over wire
 			}
 			out = append(out, p)
 		}
-		return nil
+		if len(out) == 0 {
+			return nil
+		}
+		return c.audit(who, "dlq.retry", "", selected{f}, counted{len(out)})
 	})
 	return out, next, err
 }

@@ -15,6 +15,8 @@ type Options struct {
 	Deliverer Deliverer
 	Logger    *slog.Logger // default: slog.Default()
 	Limits    Limits
+	// KeyID names a signing key without telling it; default: keys have no names.
+	KeyID func(key string) string
 	// Concurrency is how many attempts may be under way at once; default 1000.
 	Concurrency int
 }
@@ -27,6 +29,7 @@ type Limits struct {
 	MaxTimeout     time.Duration // of one attempt, and the default timeout; default 15 minutes
 	DedupWindow    time.Duration // how long a deduplication id is held; default 10 minutes
 	Retention      time.Duration // how long what is finished is kept; default 7 days
+	AuditRetention time.Duration // how long the audit log is kept; default 365 days
 	LazyThreshold  int           // bytes of a run's log above which an endpoint fetches it; default 3 MiB
 	StoredResponse int           // bytes of a response body kept with each attempt; default 16 KiB
 }
@@ -38,6 +41,7 @@ func (l Limits) withDefaults() Limits {
 	def(&l.MaxTimeout, 15*time.Minute)
 	def(&l.DedupWindow, 10*time.Minute)
 	def(&l.Retention, 7*24*time.Hour)
+	def(&l.AuditRetention, 365*24*time.Hour)
 	def(&l.LazyThreshold, 3<<20)
 	def(&l.StoredResponse, 16<<10)
 	return l
@@ -59,8 +63,10 @@ type Engine struct {
 	deliver Deliverer
 	log     *slog.Logger
 	limits  Limits
+	keyID   func(string) string
 	seq     sequence
 	tenants tenantCache
+	callers callerCache
 	queue   dispatcher
 
 	slots    chan struct{} // one per attempt under way
@@ -72,14 +78,18 @@ type Engine struct {
 	dispatchDone chan struct{}
 	settleDone   chan struct{}
 	purgeDone    chan struct{}
+	usesDone     chan struct{}
 	flights      sync.WaitGroup
 }
 
 // New prepares an engine; nothing is dispatched before Start.
 func New(ctx context.Context, o Options) (*Engine, error) {
-	e := &Engine{store: o.Store, deliver: o.Deliverer, log: o.Logger, limits: o.Limits.withDefaults()}
+	e := &Engine{store: o.Store, deliver: o.Deliverer, log: o.Logger, keyID: o.KeyID, limits: o.Limits.withDefaults()}
 	if e.log == nil {
 		e.log = slog.Default()
+	}
+	if e.keyID == nil {
+		e.keyID = func(string) string { return "" }
 	}
 	if o.Concurrency == 0 {
 		o.Concurrency = 1000
@@ -87,6 +97,7 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 	e.slots = make(chan struct{}, o.Concurrency)
 	e.outcomes = make(chan *flight, o.Concurrency)
 	e.queue.init()
+	e.callers.init()
 	err := e.store.View(ctx, func(tx Tx) error {
 		last, err := tx.LastSeq()
 		if err != nil {
@@ -114,10 +125,12 @@ func (e *Engine) Start() {
 	dispatchCtx, stop := context.WithCancel(context.Background())
 	e.stop = stop
 	e.attemptCtx, e.abort = context.WithCancel(context.Background())
-	e.dispatchDone, e.settleDone, e.purgeDone = make(chan struct{}), make(chan struct{}), make(chan struct{})
+	e.dispatchDone, e.settleDone = make(chan struct{}), make(chan struct{})
+	e.purgeDone, e.usesDone = make(chan struct{}), make(chan struct{})
 	go e.dispatchLoop(dispatchCtx)
 	go e.settleLoop()
 	go e.purgeLoop(dispatchCtx)
+	go e.usesLoop(dispatchCtx)
 }
 
 // Close stops dispatching, lets the attempts under way end until ctx is done,
@@ -127,6 +140,7 @@ func (e *Engine) Close(ctx context.Context) error {
 	e.stop()
 	<-e.dispatchDone
 	<-e.purgeDone
+	<-e.usesDone
 	ended := make(chan struct{})
 	go func() { e.flights.Wait(); close(ended) }()
 	select {
@@ -139,6 +153,7 @@ func (e *Engine) Close(ctx context.Context) error {
 	e.abort()
 	close(e.outcomes)
 	<-e.settleDone
+	e.writeUses()
 	return nil
 }
 
@@ -229,15 +244,25 @@ func (e *Engine) purgeLoop(ctx context.Context) {
 			return
 		case <-time.After(purgeEvery):
 		}
-		for n := purgeStep; n >= purgeStep && ctx.Err() == nil; {
-			err := e.update(ctx, func(c *change) (err error) {
-				n, err = c.tx.Purge(c.now-e.limits.Retention.Milliseconds(), c.now, purgeStep)
-				return err
-			})
-			if err != nil {
-				e.log.Error("purge", "error", err)
-				break
-			}
+		e.purge(ctx, func(c *change) (int, error) {
+			return c.tx.Purge(c.now-e.limits.Retention.Milliseconds(), c.now, purgeStep)
+		})
+		e.purge(ctx, func(c *change) (int, error) {
+			return c.tx.PurgeAudit(c.now-e.limits.AuditRetention.Milliseconds(), purgeStep)
+		})
+	}
+}
+
+// purge takes steps until there is nothing left to delete.
+func (e *Engine) purge(ctx context.Context, step func(*change) (int, error)) {
+	for n := purgeStep; n >= purgeStep && ctx.Err() == nil; {
+		err := e.update(ctx, func(c *change) (err error) {
+			n, err = step(c)
+			return err
+		})
+		if err != nil {
+			e.log.Error("purge", "error", err)
+			return
 		}
 	}
 }

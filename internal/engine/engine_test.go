@@ -24,7 +24,7 @@ type world struct {
 	t      *testing.T
 	store  engine.Store
 	engine *engine.Engine
-	tenant *engine.Tenant
+	caller *engine.Caller
 
 	keep int // messages the dispatcher keeps in memory; 0: as many as always
 
@@ -108,7 +108,7 @@ func (w *world) start() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.tenant = caller.Tenant
+	w.caller = caller
 	if w.engine = e; w.keep > 0 {
 		e.KeepInMemory(w.keep)
 	}
@@ -130,7 +130,7 @@ func (w *world) publish(p engine.Publish) string {
 	if p.Destination == "" {
 		p.Destination = "https://example.com/"
 	}
-	out, err := w.engine.Publish(context.Background(), w.tenant, []engine.Publish{p})
+	out, err := w.engine.Publish(context.Background(), w.caller, []engine.Publish{p})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -139,7 +139,7 @@ func (w *world) publish(p engine.Publish) string {
 
 func (w *world) states(id string) []engine.EventState {
 	w.t.Helper()
-	events, _, err := w.engine.Events(context.Background(), w.tenant,
+	events, _, err := w.engine.Events(context.Background(), w.caller,
 		engine.EventFilter{Message: engine.MessageFilter{IDs: []string{id}}}, true, "", 1000)
 	if err != nil {
 		w.t.Fatal(err)
@@ -153,7 +153,7 @@ func (w *world) states(id string) []engine.EventState {
 
 func (w *world) dlq() []*engine.DeadMessage {
 	w.t.Helper()
-	page, _, err := w.engine.DLQ(context.Background(), w.tenant, engine.DLQFilter{}, false, "", 1000)
+	page, _, err := w.engine.DLQ(context.Background(), w.caller, engine.DLQFilter{}, false, "", 1000)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -282,7 +282,7 @@ func TestMoreThanFitInMemory(t *testing.T) {
 		}
 		start := time.Now()
 		for at := 0; at < n; at += 1000 {
-			if _, err := w.engine.Publish(context.Background(), w.tenant, items[at:at+1000]); err != nil {
+			if _, err := w.engine.Publish(context.Background(), w.caller, items[at:at+1000]); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -331,7 +331,7 @@ func TestCancel(t *testing.T) {
 	ctx := context.Background()
 	inBubble(t, func(w *world) {
 		id := w.publish(engine.Publish{Config: wire.Config{Delay: time.Hour}})
-		if err := w.engine.CancelMessage(ctx, w.tenant, id); err != nil {
+		if err := w.engine.CancelMessage(ctx, w.caller, id); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * time.Hour)
@@ -339,7 +339,7 @@ func TestCancel(t *testing.T) {
 			t.Fatalf("%d attempts of a cancelled message", n)
 		}
 		w.expectStates(id, created, engine.EventCancelRequested, engine.EventCanceled)
-		if err := w.engine.CancelMessage(ctx, w.tenant, id); engine.ErrorCode(err) != engine.NotFound {
+		if err := w.engine.CancelMessage(ctx, w.caller, id); engine.ErrorCode(err) != engine.NotFound {
 			t.Errorf("cancelled twice: %v", err)
 		}
 	})
@@ -359,7 +359,7 @@ func TestCancel(t *testing.T) {
 				id := w.publish(engine.Publish{})
 				time.Sleep(time.Second)
 				w.expectStates(id, created, active)
-				if err := w.engine.CancelMessage(ctx, w.tenant, id); err != nil {
+				if err := w.engine.CancelMessage(ctx, w.caller, id); err != nil {
 					t.Fatal(err)
 				}
 				time.Sleep(24 * time.Hour)
@@ -381,7 +381,7 @@ func TestRetriesAreSignedWithTheCurrentKey(t *testing.T) {
 		w.respond(status(500))
 		w.publish(engine.Publish{Config: wire.Config{Retries: new(1), RetryDelay: "60000"}})
 		time.Sleep(time.Second)
-		if _, err := w.engine.RotateKeys(context.Background(), w.tenant); err != nil {
+		if _, err := w.engine.RotateKeys(context.Background(), w.caller); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Hour)
@@ -418,11 +418,11 @@ func TestRetention(t *testing.T) {
 		dead := w.publish(engine.Publish{Config: wire.Config{Retries: new(0)}, Destination: "https://example.com/dead"})
 		waiting := w.publish(engine.Publish{Config: wire.Config{Delay: 300 * 24 * time.Hour}})
 		time.Sleep(8 * 24 * time.Hour)
-		if _, err := w.engine.Message(ctx, w.tenant, gone); engine.ErrorCode(err) != engine.NotFound {
+		if _, err := w.engine.Message(ctx, w.caller, gone); engine.ErrorCode(err) != engine.NotFound {
 			t.Errorf("finished message: %v, want not found", err)
 		}
 		for _, id := range []string{dead, waiting} {
-			if _, err := w.engine.Message(ctx, w.tenant, id); err != nil {
+			if _, err := w.engine.Message(ctx, w.caller, id); err != nil {
 				t.Errorf("kept message: %v", err)
 			}
 		}
@@ -486,7 +486,7 @@ func faultScenario(w *world) {
 	})
 	accepted := map[string]bool{}
 	for _, url := range []string{"https://example.com/works", "https://example.com/fails"} {
-		out, err := w.engine.Publish(context.Background(), w.tenant, []engine.Publish{{Destination: url, Config: wire.Config{
+		out, err := w.engine.Publish(context.Background(), w.caller, []engine.Publish{{Destination: url, Config: wire.Config{
 			Method: "POST", Retries: new(1), RetryDelay: "1000",
 			FailureCallback: &wire.Callback{URL: "https://example.com/failed"},
 			Callback:        &wire.Callback{URL: "https://example.com/called"},

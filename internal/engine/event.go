@@ -97,12 +97,13 @@ const scanMost = 20_000
 // oldest is set. Events are ordered by when they were written down: the ACTIVE
 // of an attempt stands beside its outcome. next is the cursor of the page
 // after; "" at the end.
-func (e *Engine) Events(ctx context.Context, t *Tenant, f EventFilter, oldest bool, cursor string, count int) (page []Event, next string, err error) {
+func (e *Engine) Events(ctx context.Context, who *Caller, f EventFilter, oldest bool, cursor string, count int) (page []Event, next string, err error) {
+	f.Message.within = who.Token.URLPrefix
 	err = e.store.View(ctx, func(tx Tx) error {
 		if len(f.Message.IDs) > 0 {
-			page, next, err = e.eventsOf(tx, t, f, oldest, cursor, count)
+			page, next, err = e.eventsOf(tx, who, f, oldest, cursor, count)
 		} else {
-			page, next, err = e.scanEvents(tx, t, f, oldest, cursor, count)
+			page, next, err = e.scanEvents(tx, who, f, oldest, cursor, count)
 		}
 		return err
 	})
@@ -110,7 +111,7 @@ func (e *Engine) Events(ctx context.Context, t *Tenant, f EventFilter, oldest bo
 }
 
 // eventsOf lists the events of named messages.
-func (e *Engine) eventsOf(tx Tx, t *Tenant, f EventFilter, oldest bool, cursor string, count int) (page []Event, next string, err error) {
+func (e *Engine) eventsOf(tx Tx, who *Caller, f EventFilter, oldest bool, cursor string, count int) (page []Event, next string, err error) {
 	skip := 0
 	if cursor != "" {
 		if skip, err = strconv.Atoi(cursor); err != nil || skip < 0 {
@@ -119,7 +120,7 @@ func (e *Engine) eventsOf(tx Tx, t *Tenant, f EventFilter, oldest bool, cursor s
 	}
 	var all []Event
 	for _, id := range f.Message.IDs {
-		m, err := findMessage(tx, t, id)
+		m, err := findMessage(tx, who, id)
 		if err != nil {
 			return nil, "", err
 		}
@@ -152,7 +153,7 @@ func (e *Engine) eventsOf(tx Tx, t *Tenant, f EventFilter, oldest bool, cursor s
 
 // scanEvents walks the messages and the settlements of a tenant together, in
 // the order of their keys.
-func (e *Engine) scanEvents(tx Tx, t *Tenant, f EventFilter, oldest bool, cursor string, count int) (page []Event, next string, err error) {
+func (e *Engine) scanEvents(tx Tx, who *Caller, f EventFilter, oldest bool, cursor string, count int) (page []Event, next string, err error) {
 	p := Page{To: maxSeq, Newest: !oldest, Limit: scanStep}
 	skip := 0
 	if cursor != "" {
@@ -171,12 +172,12 @@ func (e *Engine) scanEvents(tx Tx, t *Tenant, f EventFilter, oldest bool, cursor
 		p.To = min(p.To, FirstSeq(min(f.To, Millis(maxSeq))+e.limits.MaxTimeout.Milliseconds()+60_000))
 	}
 	if !oldest && cursor == "" {
-		page, err = e.activeEvents(tx, t, f, count)
+		page, err = e.activeEvents(tx, who, f, count)
 		if err != nil {
 			return nil, "", err
 		}
 	}
-	s := eventScan{tx: tx, tenant: t, messages: p, settlements: p}
+	s := eventScan{tx: tx, tenant: who.Tenant, messages: p, settlements: p}
 	for scanned := 0; ; scanned++ {
 		seq, events, err := s.next(!oldest)
 		if err != nil || seq == 0 {
@@ -198,7 +199,7 @@ func (e *Engine) scanEvents(tx Tx, t *Tenant, f EventFilter, oldest bool, cursor
 }
 
 // activeEvents are the attempts under way.
-func (e *Engine) activeEvents(tx Tx, t *Tenant, f EventFilter, count int) ([]Event, error) {
+func (e *Engine) activeEvents(tx Tx, who *Caller, f EventFilter, count int) ([]Event, error) {
 	started := map[int64]int64{}
 	var seqs []int64
 	e.queue.mu.Lock()
@@ -216,7 +217,7 @@ func (e *Engine) activeEvents(tx Tx, t *Tenant, f EventFilter, count int) ([]Eve
 	var out []Event
 	for _, m := range rows {
 		ev := Event{State: EventActive, At: started[m.Seq], Message: m}
-		if m.Tenant == t.ID && m.State <= Canceling && f.matches(&ev) {
+		if m.Tenant == who.ID && m.State <= Canceling && f.matches(&ev) {
 			out = append(out, ev)
 		}
 	}

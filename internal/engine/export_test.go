@@ -3,3 +3,10 @@ package engine
 // KeepInMemory makes the dispatcher hold fewer messages than it would, so that
 // a test needs fewer to overflow it. Call it before Start.
 func (e *Engine) KeepInMemory(n int) { e.queue.size = n }
+
+// KnownTokens says how many tokens are held in memory.
+func (e *Engine) KnownTokens() int {
+	e.callers.mu.RLock()
+	defer e.callers.mu.RUnlock()
+	return len(e.callers.known)
+}

@@ -64,7 +64,8 @@ type FailureHistory struct {
 
 // Runs lists the histories of at most count runs a filter selects, newest
 // first. next is the cursor of the page after; "" at the end.
-func (e *Engine) Runs(ctx context.Context, t *Tenant, f RunFilter, cursor string, count int) (page []*RunHistory, next string, err error) {
+func (e *Engine) Runs(ctx context.Context, who *Caller, f RunFilter, cursor string, count int) (page []*RunHistory, next string, err error) {
+	f.within = who.Token.URLPrefix
 	p := Page{To: maxSeq, Newest: true, Limit: scanStep}
 	if cursor != "" {
 		seq, ok := ParseDLQID(cursor)
@@ -77,13 +78,13 @@ func (e *Engine) Runs(ctx context.Context, t *Tenant, f RunFilter, cursor string
 		p.From = FirstSeq(f.From)
 	}
 	err = e.store.View(ctx, func(tx Tx) error {
-		page, next, err = e.scanRuns(tx, t, f, p, count)
+		page, next, err = e.scanRuns(tx, who, f, p, count)
 		return err
 	})
 	return page, next, err
 }
 
-func (e *Engine) scanRuns(tx Tx, t *Tenant, f RunFilter, p Page, count int) (page []*RunHistory, next string, err error) {
+func (e *Engine) scanRuns(tx Tx, who *Caller, f RunFilter, p Page, count int) (page []*RunHistory, next string, err error) {
 	if key, ok := ParseMessageID(f.MessageID); f.MessageID != "" {
 		if !ok {
 			return nil, "", nil
@@ -97,14 +98,14 @@ func (e *Engine) scanRuns(tx Tx, t *Tenant, f RunFilter, p Page, count int) (pag
 	if len(f.IDs) == 1 && f.CreatedAt == 0 {
 		// The usual question has an index of its own; earlier runs of the id
 		// are older than this one.
-		newest, err := tx.RunByID(t.ID, f.IDs[0])
+		newest, err := tx.RunByID(who.ID, f.IDs[0])
 		if err != nil || newest == nil {
 			return nil, "", err
 		}
 		p.To = min(p.To, newest.Seq+1)
 	}
 	for scanned := 0; ; scanned += p.Limit {
-		rows, err := tx.ListRuns(t.ID, p)
+		rows, err := tx.ListRuns(who.ID, p)
 		if err != nil {
 			return nil, "", err
 		}

@@ -8,10 +8,10 @@ import (
 
 // Message is the message of a public id. Finished ones are readable as long
 // as they are retained.
-func (e *Engine) Message(ctx context.Context, t *Tenant, id string) (*Message, error) {
+func (e *Engine) Message(ctx context.Context, who *Caller, id string) (*Message, error) {
 	var m *Message
 	err := e.store.View(ctx, func(tx Tx) (err error) {
-		m, err = findMessage(tx, t, id)
+		m, err = findMessage(tx, who, id)
 		return err
 	})
 	if err == nil && m == nil {
@@ -20,15 +20,19 @@ func (e *Engine) Message(ctx context.Context, t *Tenant, id string) (*Message, e
 	return m, err
 }
 
+// sees says whether a message is the caller's to see: one of its tenant, and of
+// a URL that its token is for.
+func (who *Caller) sees(m *Message) bool { return m.Tenant == who.ID && who.reaches(m.URL) }
+
 // findMessage reads a message with its body, wherever that is; nil if the
-// tenant has none of that id.
-func findMessage(tx Tx, t *Tenant, id string) (*Message, error) {
+// caller sees none of that id.
+func findMessage(tx Tx, who *Caller, id string) (*Message, error) {
 	key, ok := ParseMessageID(id)
 	if !ok {
 		return nil, nil
 	}
 	rows, err := tx.Messages([]int64{key.Seq})
-	if err != nil || len(rows) == 0 || rows[0].Tenant != t.ID || rows[0].Key != key {
+	if err != nil || len(rows) == 0 || rows[0].Key != key || !who.sees(rows[0]) {
 		return nil, err
 	}
 	return rows[0], fillBody(tx, rows[0])
@@ -53,7 +57,7 @@ func fillBody(tx Tx, m *Message) error {
 
 // CancelMessage stops a message from being delivered any more. An attempt
 // under way is not cut off; there will be no other.
-func (e *Engine) CancelMessage(ctx context.Context, t *Tenant, id string) error {
+func (e *Engine) CancelMessage(ctx context.Context, who *Caller, id string) error {
 	return e.update(ctx, func(c *change) error {
 		key, ok := ParseMessageID(id)
 		if !ok {
@@ -63,7 +67,7 @@ func (e *Engine) CancelMessage(ctx context.Context, t *Tenant, id string) error 
 		if err != nil {
 			return err
 		}
-		if m == nil || m.Tenant != t.ID || m.Key != key {
+		if m == nil || m.Key != key || !who.sees(m) {
 			return errorf(NotFound, "message %s not found", id)
 		}
 		if m.Run != 0 {
@@ -73,7 +77,10 @@ func (e *Engine) CancelMessage(ctx context.Context, t *Tenant, id string) error 
 		if err == nil && !canceled {
 			err = errorf(NotFound, "message %s is already finished", id)
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return c.audit(who, "message.cancel", id, nil, nil)
 	})
 }
 
@@ -97,21 +104,24 @@ func (c *change) cancel(m *Message) (bool, error) {
 
 // MessageFilter selects messages; a zero field selects all.
 type MessageFilter struct {
-	IDs       []string
-	URLs      []string
-	Hosts     []string // with or without the port
-	Paths     []string
-	Labels    []string
-	CallerIPs []string
-	From, To  int64 // creation, Unix ms, inclusive; 0: open
+	IDs       []string `json:"messageIds,omitempty"`
+	URLs      []string `json:"url,omitempty"`
+	Hosts     []string `json:"host,omitempty"` // with or without the port
+	Paths     []string `json:"path,omitempty"`
+	Labels    []string `json:"label,omitempty"`
+	CallerIPs []string `json:"callerIp,omitempty"`
+	From      int64    `json:"fromDate,omitempty"` // creation, Unix ms, inclusive; 0: open
+	To        int64    `json:"toDate,omitempty"`
 	// Elsewhere names attributes no message has yet (a queue, a schedule …):
 	// asked for one, nothing matches.
-	Elsewhere bool
+	Elsewhere bool `json:"-"`
+
+	within URLPrefix // the caller's
 }
 
 func (f *MessageFilter) matches(m *Message) bool {
 	at := Millis(m.Seq)
-	if f.Elsewhere || f.From != 0 && at < f.From || f.To != 0 && at > f.To ||
+	if f.Elsewhere || !f.within.Covers(m.URL) || f.From != 0 && at < f.From || f.To != 0 && at > f.To ||
 		!anyOf(f.URLs, m.URL) || !anyOf(f.CallerIPs, m.CallerIP) || !anyShared(f.Labels, m.Settings.Labels) ||
 		len(f.IDs) > 0 && !slices.Contains(f.IDs, m.String()) {
 		return false
@@ -127,39 +137,23 @@ func (f *MessageFilter) matches(m *Message) bool {
 // delivered, at most limit (0: all), soonest due first, and says how many.
 // Ids given leave no room for the other fields. Messages of workflow runs are
 // cancelled with their run.
-func (e *Engine) CancelMessages(ctx context.Context, t *Tenant, f MessageFilter, limit int) (int, error) {
+func (e *Engine) CancelMessages(ctx context.Context, who *Caller, f MessageFilter, limit int) (int, error) {
 	if len(f.IDs) > 0 {
-		return e.cancelByID(ctx, t, f.IDs)
+		return e.cancelByID(ctx, who, f.IDs)
 	}
+	f.within = who.Token.URLPrefix
 	total := 0
 	for after := (Due{}); ; {
 		n, next := 0, Due{}
-		err := e.update(ctx, func(c *change) error {
-			n, next = 0, Due{}
-			rows, err := c.tx.PendingMessages(t.ID, after, bulkStep)
-			if err != nil {
+		err := e.update(ctx, func(c *change) (err error) {
+			most := bulkStep
+			if limit > 0 {
+				most = limit - total
+			}
+			if n, next, err = c.cancelStep(who, &f, after, most); err != nil || n == 0 {
 				return err
 			}
-			for _, m := range rows {
-				if limit > 0 && total+n >= limit {
-					return nil
-				}
-				if m.Run != 0 || !f.matches(m) {
-					continue
-				}
-				canceled, err := c.cancel(m)
-				if err != nil {
-					return err
-				}
-				if canceled {
-					n++
-				}
-			}
-			if len(rows) == bulkStep {
-				last := rows[len(rows)-1]
-				next = Due{At: last.Due, Seq: last.Seq}
-			}
-			return nil
+			return c.audit(who, "message.cancel", "", selected{f}, counted{n})
 		})
 		total += n
 		if err != nil || next == (Due{}) || limit > 0 && total >= limit {
@@ -169,7 +163,36 @@ func (e *Engine) CancelMessages(ctx context.Context, t *Tenant, f MessageFilter,
 	}
 }
 
-func (e *Engine) cancelByID(ctx context.Context, t *Tenant, ids []string) (n int, err error) {
+// cancelStep cancels at most most of the messages after a point, and says how
+// many, and where to go on.
+func (c *change) cancelStep(who *Caller, f *MessageFilter, after Due, most int) (n int, next Due, err error) {
+	rows, err := c.tx.PendingMessages(who.ID, after, bulkStep)
+	if err != nil {
+		return 0, Due{}, err
+	}
+	for _, m := range rows {
+		if n >= most {
+			return n, Due{}, nil
+		}
+		if m.Run != 0 || !f.matches(m) {
+			continue
+		}
+		canceled, err := c.cancel(m)
+		if err != nil {
+			return 0, Due{}, err
+		}
+		if canceled {
+			n++
+		}
+	}
+	if len(rows) == bulkStep {
+		last := rows[len(rows)-1]
+		next = Due{At: last.Due, Seq: last.Seq}
+	}
+	return n, next, nil
+}
+
+func (e *Engine) cancelByID(ctx context.Context, who *Caller, ids []string) (n int, err error) {
 	err = e.update(ctx, func(c *change) error {
 		n = 0
 		for _, id := range ids {
@@ -181,7 +204,7 @@ func (e *Engine) cancelByID(ctx context.Context, t *Tenant, ids []string) (n int
 			if err != nil {
 				return err
 			}
-			if m == nil || m.Tenant != t.ID || m.Key != key || m.Run != 0 {
+			if m == nil || m.Key != key || m.Run != 0 || !who.sees(m) {
 				continue
 			}
 			canceled, err := c.cancel(m)
@@ -192,7 +215,10 @@ func (e *Engine) cancelByID(ctx context.Context, t *Tenant, ids []string) (n int
 				n++
 			}
 		}
-		return nil
+		if n == 0 {
+			return nil
+		}
+		return c.audit(who, "message.cancel", "", selected{MessageFilter{IDs: ids}}, counted{n})
 	})
 	return n, err
 }

@@ -32,9 +32,13 @@ type Published struct {
 
 // Publish accepts all items, in order, or none. When it returns nil they are
 // on disk.
-func (e *Engine) Publish(ctx context.Context, t *Tenant, items []Publish) ([]Published, error) {
+func (e *Engine) Publish(ctx context.Context, who *Caller, items []Publish) ([]Published, error) {
 	for i := range items {
-		if err := e.checkLimits(&items[i]); err != nil {
+		err := e.checkLimits(&items[i])
+		if err == nil {
+			err = who.checkReach(items[i].Destination, &items[i].Config)
+		}
+		if err != nil {
 			if len(items) > 1 {
 				err.Message = errorf(err.Code, "[%d]: %s", i, err.Message).Message
 			}
@@ -45,7 +49,7 @@ func (e *Engine) Publish(ctx context.Context, t *Tenant, items []Publish) ([]Pub
 	err := e.update(ctx, func(c *change) error {
 		out = make([]Published, 0, len(items))
 		for i := range items {
-			p, err := c.publish(t, &items[i])
+			p, err := c.publish(who, &items[i])
 			if err != nil {
 				return err
 			}
@@ -87,27 +91,27 @@ func (e *Engine) checkLimits(p *Publish) *Error {
 	return nil
 }
 
-func (c *change) publish(t *Tenant, p *Publish) (Published, error) {
+func (c *change) publish(who *Caller, p *Publish) (Published, error) {
 	switch w := &p.Config.Workflow; {
 	case w.Init || p.ViaTrigger:
-		return c.startRun(t, p)
+		return c.startRun(who, p)
 	case w.RunID != "":
-		return c.appendToRun(t, p)
+		return c.appendToRun(who, p)
 	}
 	if hash := deduplicationHash(p); hash != nil {
-		first, err := c.tx.Deduplication(t.ID, hash, c.now)
+		first, err := c.tx.Deduplication(who.ID, hash, c.now)
 		if err != nil {
 			return Published{}, err
 		}
 		if first != (Key{}) {
 			return Published{MessageID: first.String(), URL: p.Destination, Deduplicated: true}, nil
 		}
-		m := c.newMessage(t, p, KindPlain)
+		m := c.newMessage(who.Tenant, p, KindPlain)
 		c.insert(m)
 		expires := c.now + c.e.limits.DedupWindow.Milliseconds()
-		return Published{MessageID: m.String(), URL: m.URL}, c.tx.PutDeduplication(t.ID, hash, m.Key, c.now, expires)
+		return Published{MessageID: m.String(), URL: m.URL}, c.tx.PutDeduplication(who.ID, hash, m.Key, c.now, expires)
 	}
-	m := c.newMessage(t, p, KindPlain)
+	m := c.newMessage(who.Tenant, p, KindPlain)
 	c.insert(m)
 	return Published{MessageID: m.String(), URL: m.URL}, nil
 }

@@ -14,19 +14,22 @@ import (
 // startRun creates a run with its first log entry, the initial payload, and
 // the message that delivers it. One run of an id is active at a time: a second
 // start of it makes nothing and answers with the first.
-func (c *change) startRun(t *Tenant, p *Publish) (Published, error) {
+func (c *change) startRun(who *Caller, p *Publish) (Published, error) {
 	w := &p.Config.Workflow
 	id := w.RunID
 	if id == "" {
 		id = "wfr_" + randomID(21)
 	}
-	active, err := c.tx.LockActiveRun(t.ID, id)
+	active, err := c.tx.LockActiveRun(who.ID, id)
 	if err != nil {
 		return Published{}, err
 	}
 	if active != nil {
+		if !who.reaches(active.URL) {
+			return Published{}, errorf(Conflict, "workflow run %s is active at a URL that the token is not for", id)
+		}
 		if w.TriggerBySDK {
-			return c.restartRun(t, active, p)
+			return c.restartRun(who, active, p)
 		}
 		return Published{
 			MessageID: active.Init.String(), URL: active.URL, Deduplicated: true,
@@ -38,12 +41,12 @@ func (c *change) startRun(t *Tenant, p *Publish) (Published, error) {
 	if url == "" {
 		url = p.Destination
 	}
-	m := c.newMessage(t, p, KindInit)
+	m := c.newMessage(who.Tenant, p, KindInit)
 	m.Body, m.LogIndex = nil, 0
 	m.Settings.Callback, m.Settings.FailureCallback = nil, nil
 	// The run's key is that of its first message: one more key says nothing.
 	run := &Run{
-		Seq: m.Seq, Tenant: t.ID, ID: id, URL: url, State: RunStarted, Init: m.Key,
+		Seq: m.Seq, Tenant: who.ID, ID: id, URL: url, State: RunStarted, Init: m.Key,
 		LogLen: 1, CallerIP: p.CallerIP, Header: p.Config.Header, Settings: settings,
 	}
 	m.Run, m.Header = run.Seq, nil // the run's headers are on every delivery
@@ -85,11 +88,11 @@ func defaultFailureCallback(run *Run) *wire.Callback {
 
 // restartRun is the second half of the unknown-SDK handshake: the endpoint
 // says what it needs forwarded, and is called again.
-func (c *change) restartRun(t *Tenant, run *Run, p *Publish) (Published, error) {
+func (c *change) restartRun(who *Caller, run *Run, p *Publish) (Published, error) {
 	run.Header = p.Config.Header
 	run.Settings.Features = p.Config.Workflow.Features
 	run.Settings.UnknownSDK = false
-	m := c.newMessage(t, p, KindInit)
+	m := c.newMessage(who.Tenant, p, KindInit)
 	m.Run, m.LogIndex, m.Body, m.Header = run.Seq, 0, nil, nil
 	c.inherit(m, run, &p.Config)
 	c.insert(m)
@@ -115,41 +118,56 @@ func (c *change) inherit(m *Message, run *Run, cfg *wire.Config) {
 
 // FinishRun ends a run with its function's result. Ending an ended run again
 // is no error: the endpoint may not have heard the first answer.
-func (e *Engine) FinishRun(ctx context.Context, t *Tenant, id string, result []byte) error {
+func (e *Engine) FinishRun(ctx context.Context, who *Caller, id string, result []byte) error {
 	if int64(len(result)) > e.limits.MaxBody {
 		return errorf(TooLarge, "body: %d bytes, at most %d are accepted", len(result), e.limits.MaxBody)
 	}
 	return e.update(ctx, func(c *change) error {
-		run, err := c.tx.LockActiveRun(t.ID, id)
+		run, err := c.lockActiveRun(who, id)
 		if err != nil {
 			return err
 		}
 		if run == nil {
-			return c.knownRun(t, id)
+			return c.knownRun(who, id)
 		}
 		run.Response = result
 		return c.endRun(run, RunSuccess)
 	})
 }
 
-// CancelRun ends a run, and says whether it was active.
-func (e *Engine) CancelRun(ctx context.Context, t *Tenant, id string) (canceled bool, err error) {
+// lockActiveRun is the active run of an id, nil if the caller sees none.
+func (c *change) lockActiveRun(who *Caller, id string) (*Run, error) {
+	run, err := c.tx.LockActiveRun(who.ID, id)
+	if err != nil || run == nil || !who.reaches(run.URL) {
+		return nil, err
+	}
+	return run, nil
+}
+
+// CancelRun ends a run, and says whether it was active. It is in the audit log,
+// as a decision to end what would have gone on; that a run has finished is not.
+// An endpoint that cancels its own run makes the same request as an operator,
+// and is told apart by its token.
+func (e *Engine) CancelRun(ctx context.Context, who *Caller, id string) (canceled bool, err error) {
 	err = e.update(ctx, func(c *change) error {
-		run, err := c.tx.LockActiveRun(t.ID, id)
+		run, err := c.lockActiveRun(who, id)
 		if err != nil {
 			return err
 		}
 		if canceled = run != nil; !canceled {
-			return c.knownRun(t, id)
+			return c.knownRun(who, id)
 		}
-		return c.endRun(run, RunCanceled)
+		if err := c.endRun(run, RunCanceled); err != nil {
+			return err
+		}
+		return c.audit(who, "run.cancel", id, nil, nil)
 	})
 	return canceled, err
 }
 
-func (c *change) knownRun(t *Tenant, id string) error {
-	run, err := c.tx.RunByID(t.ID, id)
-	if err == nil && run == nil {
+func (c *change) knownRun(who *Caller, id string) error {
+	run, err := c.tx.RunByID(who.ID, id)
+	if err == nil && (run == nil || !who.reaches(run.URL)) {
 		err = errorf(NotFound, "workflow run %s not found", id)
 	}
 	return err
@@ -210,16 +228,19 @@ func (c *change) failRun(run *Run, f *flight) error {
 
 // RunFilter selects runs; a zero field selects all.
 type RunFilter struct {
-	IDs       []string
-	IDsAt     []RunRef
-	URLs      []string
-	URLPrefix string
-	Labels    []string
-	States    []RunState
-	CallerIPs []string
-	MessageID string
-	CreatedAt int64 // Unix ms; 0: any
-	From, To  int64 // creation, Unix ms, inclusive; 0: open
+	IDs       []string   `json:"workflowRunIds,omitempty"`
+	IDsAt     []RunRef   `json:"-"`
+	URLs      []string   `json:"workflowUrl,omitempty"`
+	URLPrefix string     `json:"workflowUrlPrefix,omitempty"`
+	Labels    []string   `json:"label,omitempty"`
+	States    []RunState `json:"-"`
+	CallerIPs []string   `json:"callerIp,omitempty"`
+	MessageID string     `json:"messageId,omitempty"`
+	CreatedAt int64      `json:"workflowCreatedAt,omitempty"` // Unix ms; 0: any
+	From      int64      `json:"fromDate,omitempty"`          // creation, Unix ms, inclusive; 0: open
+	To        int64      `json:"toDate,omitempty"`
+
+	within URLPrefix // the caller's
 }
 
 // RunRef names one run exactly: an id may be used again after its run ended.
@@ -230,7 +251,7 @@ type RunRef struct {
 
 func (f *RunFilter) matches(r *Run) bool {
 	at := Millis(r.Seq)
-	return anyOf(f.IDs, r.ID) && anyOf(f.IDsAt, RunRef{r.ID, at}) && anyOf(f.URLs, r.URL) &&
+	return f.within.Covers(r.URL) && anyOf(f.IDs, r.ID) && anyOf(f.IDsAt, RunRef{r.ID, at}) && anyOf(f.URLs, r.URL) &&
 		strings.HasPrefix(r.URL, f.URLPrefix) && anyShared(f.Labels, r.Settings.Labels) &&
 		anyOf(f.States, r.State) && anyOf(f.CallerIPs, r.CallerIP) &&
 		(f.CreatedAt == 0 || f.CreatedAt == at) && (f.From == 0 || at >= f.From) && (f.To == 0 || at <= f.To)
@@ -248,42 +269,23 @@ func anyShared(wanted, have []string) bool {
 // CancelRuns cancels the active runs a filter selects, at most limit of them
 // (0: all), oldest first, and says how many. Ids given leave no room for the
 // other fields.
-func (e *Engine) CancelRuns(ctx context.Context, t *Tenant, f RunFilter, limit int) (int, error) {
+func (e *Engine) CancelRuns(ctx context.Context, who *Caller, f RunFilter, limit int) (int, error) {
 	if len(f.IDs) > 0 {
 		f = RunFilter{IDs: f.IDs}
 	}
+	f.within = who.Token.URLPrefix
 	total, after := 0, int64(0)
 	for {
 		n, last := 0, int64(0)
-		err := e.update(ctx, func(c *change) error {
-			n, last = 0, 0
-			runs, err := c.tx.ListActiveRuns(t.ID, Page{From: after, To: maxSeq, Limit: bulkStep})
-			if err != nil {
+		err := e.update(ctx, func(c *change) (err error) {
+			most := bulkStep
+			if limit > 0 {
+				most = limit - total
+			}
+			if n, last, err = c.cancelRunsStep(who, &f, after, most); err != nil || n == 0 {
 				return err
 			}
-			for _, candidate := range runs {
-				if limit > 0 && total+n >= limit {
-					return nil
-				}
-				if last = candidate.Seq + 1; !f.matches(candidate) {
-					continue
-				}
-				run, err := c.tx.LockRun(candidate.Seq)
-				if err != nil {
-					return err
-				}
-				if run == nil || run.State != RunStarted {
-					continue
-				}
-				if err := c.endRun(run, RunCanceled); err != nil {
-					return err
-				}
-				n++
-			}
-			if len(runs) < bulkStep {
-				last = 0
-			}
-			return nil
+			return c.audit(who, "run.cancel", "", selected{f}, counted{n})
 		})
 		total += n
 		if err != nil || last == 0 || limit > 0 && total >= limit {
@@ -293,6 +295,38 @@ func (e *Engine) CancelRuns(ctx context.Context, t *Tenant, f RunFilter, limit i
 	}
 }
 
+// cancelRunsStep cancels at most most of the active runs from a point on, and
+// says how many, and where to go on; 0 at the end.
+func (c *change) cancelRunsStep(who *Caller, f *RunFilter, from int64, most int) (n int, next int64, err error) {
+	runs, err := c.tx.ListActiveRuns(who.ID, Page{From: from, To: maxSeq, Limit: bulkStep})
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, candidate := range runs {
+		if n >= most {
+			return n, next, nil
+		}
+		if next = candidate.Seq + 1; !f.matches(candidate) {
+			continue
+		}
+		run, err := c.tx.LockRun(candidate.Seq)
+		if err != nil {
+			return 0, 0, err
+		}
+		if run == nil || run.State != RunStarted {
+			continue
+		}
+		if err := c.endRun(run, RunCanceled); err != nil {
+			return 0, 0, err
+		}
+		n++
+	}
+	if len(runs) < bulkStep {
+		next = 0
+	}
+	return n, next, nil
+}
+
 const (
 	maxSeq   = int64(^uint64(0) >> 1)
 	bulkStep = 200 // rows a bulk operation changes in one transaction
@@ -300,14 +334,14 @@ const (
 
 // RunLog is an active run's whole log, for an endpoint that was sent an empty
 // body. A run that has ended has none to continue.
-func (e *Engine) RunLog(ctx context.Context, t *Tenant, id string) ([]*LogEntry, error) {
+func (e *Engine) RunLog(ctx context.Context, who *Caller, id string) ([]*LogEntry, error) {
 	var log []*LogEntry
 	err := e.store.View(ctx, func(tx Tx) error {
-		run, err := tx.RunByID(t.ID, id)
+		run, err := tx.RunByID(who.ID, id)
 		if err != nil {
 			return err
 		}
-		if run == nil || run.State != RunStarted {
+		if run == nil || run.State != RunStarted || !who.reaches(run.URL) {
 			return errorf(NotFound, "workflow run %s is not active", id)
 		}
 		log, err = tx.Log(run.Seq, 0, run.LogLen)

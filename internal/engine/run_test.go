@@ -106,7 +106,7 @@ func (ep *endpoint) invoke(runID string, log []wire.LogEntry) engine.Outcome {
 		}
 		steps, next = steps[2*n:], next+n
 	}
-	if err := ep.w.engine.FinishRun(context.Background(), ep.w.tenant, runID, []byte(strconv.Itoa(next-1))); err != nil {
+	if err := ep.w.engine.FinishRun(context.Background(), ep.w.caller, runID, []byte(strconv.Itoa(next-1))); err != nil {
 		return engine.Outcome{Status: 500}
 	}
 	return engine.Outcome{Status: 200}
@@ -135,7 +135,7 @@ func (ep *endpoint) append(runID string, steps ...wire.Step) engine.Outcome {
 			Method: "POST", Workflow: wire.Workflow{RunID: runID, URL: workflowURL, CallType: wire.CallStep},
 		}})
 	}
-	if _, err := ep.w.engine.Publish(context.Background(), ep.w.tenant, items); err != nil {
+	if _, err := ep.w.engine.Publish(context.Background(), ep.w.caller, items); err != nil {
 		if engine.ErrorCode(err) == engine.Invalid {
 			return engine.Outcome{Status: 200} // the run has ended
 		}
@@ -154,7 +154,7 @@ func (w *world) trigger(id string, retries int) {
 
 func (w *world) history(id string) *engine.RunHistory {
 	w.t.Helper()
-	runs, _, err := w.engine.Runs(context.Background(), w.tenant, engine.RunFilter{IDs: []string{id}}, "", 1)
+	runs, _, err := w.engine.Runs(context.Background(), w.caller, engine.RunFilter{IDs: []string{id}}, "", 1)
 	if err != nil || len(runs) != 1 {
 		w.t.Fatalf("history of %s: %v, %v", id, runs, err)
 	}
@@ -270,7 +270,7 @@ func TestCancelSleepingRun(t *testing.T) {
 		ep := &endpoint{w: w}
 		w.respond(func(a engine.Attempt) engine.Outcome {
 			body, _ := json.Marshal(wire.Step{StepID: 1, StepName: "z", StepType: wire.StepSleepFor, SleepFor: wire.SecondsOf(time.Hour), Concurrent: 1})
-			_, err := w.engine.Publish(ctx, w.tenant, []engine.Publish{{Destination: workflowURL, Body: body, Config: wire.Config{
+			_, err := w.engine.Publish(ctx, w.caller, []engine.Publish{{Destination: workflowURL, Body: body, Config: wire.Config{
 				Method: "POST", Delay: time.Hour, Workflow: wire.Workflow{RunID: "wfr_1", CallType: wire.CallStep},
 			}}})
 			if err != nil {
@@ -284,7 +284,7 @@ func TestCancelSleepingRun(t *testing.T) {
 		if last := h.Groups[len(h.Groups)-1].Steps[0]; last.State != engine.StepProgress || last.Step.SleepSeconds() != 3600 {
 			t.Errorf("a sleeping step is %+v", last)
 		}
-		if n, err := w.engine.CancelRuns(ctx, w.tenant, engine.RunFilter{IDs: []string{"wfr_1", "wfr_2"}}, 0); n != 1 || err != nil {
+		if n, err := w.engine.CancelRuns(ctx, w.caller, engine.RunFilter{IDs: []string{"wfr_1", "wfr_2"}}, 0); n != 1 || err != nil {
 			t.Errorf("cancelled %d, %v", n, err)
 		}
 		time.Sleep(2 * time.Hour)

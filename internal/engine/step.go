@@ -14,9 +14,9 @@ import (
 // The prefix rule is what correctness hangs on: a message's delivery carries
 // the log up to and including that message, never later entries, however late
 // it is made. So an entry's index is fixed here, under the run's lock.
-func (c *change) appendToRun(t *Tenant, p *Publish) (Published, error) {
+func (c *change) appendToRun(who *Caller, p *Publish) (Published, error) {
 	w := &p.Config.Workflow
-	run, err := c.tx.LockActiveRun(t.ID, w.RunID)
+	run, err := c.lockActiveRun(who, w.RunID)
 	if err != nil {
 		return Published{}, err
 	}
@@ -32,13 +32,13 @@ func (c *change) appendToRun(t *Tenant, p *Publish) (Published, error) {
 			return Published{}, errorf(Invalid, "body: %v", err)
 		}
 		entry.StepID, entry.TargetStep = step.StepID, step.TargetStep
-		m = c.newMessage(t, p, KindStep)
+		m = c.newMessage(who.Tenant, p, KindStep)
 		c.inherit(m, run, &p.Config)
 	case wire.CallTo:
 		if p.Config.Callback == nil {
 			return Published{}, errorf(Invalid, "%s: required with %s: toCallback", wire.HeaderCallback, wire.HeaderWorkflowCallType)
 		}
-		m = c.newMessage(t, p, KindToCallback)
+		m = c.newMessage(who.Tenant, p, KindToCallback)
 		callSettings(m)
 		entry.StepID = m.Settings.StepID
 	default:

@@ -29,8 +29,17 @@ type Tx interface {
 	Tenants() ([]*Tenant, error)
 	LockTenant(id int64) (*Tenant, error)
 	UpdateTenant(*Tenant) error
-	InsertToken(hash []byte, tenant, createdAt int64) error
-	TokenTenant(hash []byte) (*Tenant, error)
+
+	InsertToken(*Token) error
+	TokenByHash(hash []byte) (*Token, error)
+	Tokens(tenant int64) ([]*Token, error) // oldest first
+	DeleteToken(hash []byte) error
+	// TouchTokens notes when tokens were used, unless a later use is noted; those
+	// that are gone are left out.
+	TouchTokens([]TokenUse) error
+
+	InsertAudit(*AuditEntry) error
+	ListAudit(tenant int64, page Page) ([]*AuditEntry, error)
 
 	InsertMessages([]*Message) error
 	Messages(seqs []int64) ([]*Message, error)
@@ -81,6 +90,9 @@ type Tx interface {
 	// and their settlements older than before that are in no DLQ, ended runs
 	// older than before, deduplications past now. It reports how many.
 	Purge(before, now int64, limit int) (int, error)
+	// PurgeAudit deletes at most limit audit entries older than before, oldest
+	// first, and reports how many.
+	PurgeAudit(before int64, limit int) (int, error)
 }
 
 // Page is a range of sequence numbers to list, From inclusive, To exclusive.
@@ -115,6 +127,39 @@ type TenantSecrets struct {
 	RedactKey   []byte `json:"redactKey,omitempty"`   // keys the hashes that stand for what is redacted
 	CurrentSeed []byte `json:"currentSeed,omitempty"` // Ed25519: signs deliveries that ask for it
 	NextSeed    []byte `json:"nextSeed,omitempty"`    // Ed25519: becomes current on rotation
+}
+
+// Token lets its bearer act for a tenant. The secret itself is nowhere.
+type Token struct {
+	Hash       []byte // SHA-256 of the secret
+	Tenant     int64
+	Name       string // for people
+	Prefix     string // how the secret part begins, to recognise it by; may be ""
+	Scopes     []Scope
+	URLPrefix  URLPrefix // what it may reach; "": everything of the tenant
+	CreatedAt  int64     // Unix ms
+	ExpiresAt  int64     // Unix ms; 0: never
+	LastUsedAt int64     // Unix ms, written within a minute; 0: never
+}
+
+// TokenUse is when a token was last used, Unix ms.
+type TokenUse struct {
+	Hash []byte
+	At   int64
+}
+
+// AuditEntry is one management action: who changed what. Its time is
+// Millis(Seq).
+type AuditEntry struct {
+	Seq       int64
+	Tenant    int64
+	Actor     string // id of the token
+	ActorName string // its name then
+	Action    string
+	Object    string // id of what was changed; "": what the filter in Before selected
+	Before    string // JSON; "": nothing
+	After     string // JSON; "": nothing
+	CallerIP  string
 }
 
 // State is where a message is in its life (docs/state-machine.md). The values

@@ -3,23 +3,21 @@ package engine
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/base64"
-	"encoding/json"
+	"regexp"
+	"slices"
 	"sync"
 )
 
 // tenantCache spares every request and delivery a read. Tenants are few.
 type tenantCache struct {
-	mu      sync.RWMutex
-	byID    map[int64]*Tenant
-	byToken map[[sha256.Size]byte]int64
+	mu   sync.RWMutex
+	byID map[int64]*Tenant
 }
 
 func (tc *tenantCache) fill(tenants []*Tenant) {
 	tc.mu.Lock()
 	defer tc.mu.Unlock()
 	tc.byID = make(map[int64]*Tenant, len(tenants))
-	tc.byToken = map[[sha256.Size]byte]int64{}
 	for _, t := range tenants {
 		tc.byID[t.ID] = t
 	}
@@ -37,70 +35,17 @@ func (tc *tenantCache) get(id int64) *Tenant {
 	return tc.byID[id]
 }
 
-// Scope is something a token may be good for.
-type Scope string
-
-const (
-	ScopePublish  Scope = "publish"       // publish, and manage what was published
-	ScopeRead     Scope = "read"          // see messages, runs and their logs
-	ScopeReadMeta Scope = "read-metadata" // the same without bodies and header values
-	ScopeKeys     Scope = "keys"          // see and rotate the signing keys
-	ScopeAdmin    Scope = "admin"         // everything of the tenant: tokens, settings, audit
-)
-
-// Caller is who makes a request: a tenant, by one of its tokens.
-type Caller struct {
-	*Tenant
-}
-
-// Authenticate is the caller a bearer token stands for. Only its hash is ever
-// compared or stored.
-func (e *Engine) Authenticate(ctx context.Context, token string) (*Caller, error) {
-	if token == "" {
-		return nil, errorf(Unauthorized, "unauthorized: send the token as \"Authorization: Bearer <token>\"")
-	}
-	hash := sha256.Sum256([]byte(token))
-	tc := &e.tenants
-	tc.mu.RLock()
-	t := tc.byID[tc.byToken[hash]]
-	tc.mu.RUnlock()
-	if t != nil {
-		return &Caller{t}, nil
-	}
-	err := e.store.View(ctx, func(tx Tx) (err error) {
-		t, err = tx.TokenTenant(hash[:])
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	if t == nil {
-		return nil, errorf(Unauthorized, "unauthorized: invalid token")
-	}
-	tc.mu.Lock()
-	defer tc.mu.Unlock()
-	tc.byToken[hash] = t.ID
-	if known := tc.byID[t.ID]; known != nil {
-		return &Caller{known}, nil
-	}
-	tc.byID[t.ID] = t
-	return &Caller{t}, nil
-}
-
 // Credentials are what a new tenant is told, once.
 type Credentials struct {
 	UserID, Token, CurrentKey, NextKey string
 }
 
-// NewCredentials makes random ones. The token is base64 of a JSON object with
-// UserID, because the official workflow SDK reads that from it.
-func NewCredentials() Credentials {
-	user := randomID(16)
-	token, _ := json.Marshal(struct{ UserID, Password string }{user, randomID(32)})
-	return Credentials{
-		UserID: user, Token: base64.StdEncoding.EncodeToString(token),
-		CurrentKey: NewSigningKey(), NextKey: NewSigningKey(),
-	}
+// NewCredentials makes random ones.
+func NewCredentials() Credentials { return newCredentials(randomID(16)) }
+
+func newCredentials(user string) Credentials {
+	secret, _ := newSecret(user)
+	return Credentials{UserID: user, Token: secret, CurrentKey: NewSigningKey(), NextKey: NewSigningKey()}
 }
 
 func newTenantSecrets() TenantSecrets {
@@ -108,22 +53,26 @@ func newTenantSecrets() TenantSecrets {
 }
 
 // EnsureTenant creates the tenant of these credentials unless its token is
-// known already, and says whether it did. Keys rotated since are left alone.
+// known already, and says whether it did. Keys rotated since are left alone; a
+// tenant that has lost the token gets it back.
 func (e *Engine) EnsureTenant(ctx context.Context, cr Credentials) (created bool, err error) {
 	hash := sha256.Sum256([]byte(cr.Token))
 	var t *Tenant
 	err = e.update(ctx, func(c *change) error {
-		var err error
-		created = false
-		if t, err = c.tx.TokenTenant(hash[:]); err != nil || t != nil {
+		created, t = false, nil
+		known, err := c.tx.TokenByHash(hash[:])
+		if err != nil || known != nil {
 			return err
+		}
+		if t, err = c.tenantOf(cr.UserID); err != nil {
+			return err
+		}
+		if t != nil {
+			return c.tx.InsertToken(firstToken(t, cr.Token, c.now))
 		}
 		created = true
-		t = &Tenant{UserID: cr.UserID, CurrentKey: cr.CurrentKey, NextKey: cr.NextKey, Secrets: newTenantSecrets()}
-		if err := c.tx.InsertTenant(t); err != nil {
-			return err
-		}
-		return c.tx.InsertToken(hash[:], t.ID, c.now)
+		t, err = c.newTenant(cr)
+		return err
 	})
 	if err != nil {
 		return false, err
@@ -134,6 +83,97 @@ func (e *Engine) EnsureTenant(ctx context.Context, cr Credentials) (created bool
 	return created, nil
 }
 
+// tenantOf is the tenant of a user id, nil if there is none.
+func (c *change) tenantOf(userID string) (*Tenant, error) {
+	all, err := c.tx.Tenants()
+	if err != nil {
+		return nil, err
+	}
+	if i := slices.IndexFunc(all, func(t *Tenant) bool { return t.UserID == userID }); i >= 0 {
+		return all[i], nil
+	}
+	return nil, nil
+}
+
+// newTenant inserts a tenant with its first token.
+func (c *change) newTenant(cr Credentials) (*Tenant, error) {
+	t := &Tenant{UserID: cr.UserID, CurrentKey: cr.CurrentKey, NextKey: cr.NextKey, Secrets: newTenantSecrets()}
+	if err := c.tx.InsertTenant(t); err != nil {
+		return nil, err
+	}
+	return t, c.tx.InsertToken(firstToken(t, cr.Token, c.now))
+}
+
+// firstToken is the token a tenant begins with: it is good for everything.
+func firstToken(t *Tenant, secret string, now int64) *Token {
+	hash := sha256.Sum256([]byte(secret))
+	return &Token{
+		Hash: hash[:], Tenant: t.ID, Name: "first", Prefix: secretPrefix(secret), Scopes: fullScopes, CreatedAt: now,
+	}
+}
+
+// userIDs are the names a tenant may have.
+var userIDs = regexp.MustCompile(`^[0-9A-Za-z_-]{1,64}$`)
+
+// CreateTenant makes a tenant with a token and signing keys of its own, for the
+// operator. An empty user id stands for a random one.
+func (e *Engine) CreateTenant(ctx context.Context, who *Caller, userID string) (Credentials, error) {
+	if err := who.mustOperate(); err != nil {
+		return Credentials{}, err
+	}
+	if userID == "" {
+		userID = randomID(16)
+	}
+	if !userIDs.MatchString(userID) {
+		return Credentials{}, errorf(Invalid, "userId: expected 1 to 64 letters, digits, _ or -, got %.100q", userID)
+	}
+	cr := newCredentials(userID)
+	var t *Tenant
+	err := e.update(ctx, func(c *change) error {
+		// Locked, so that two callers don't both find the name free.
+		if _, err := c.tx.LockTenant(who.ID); err != nil {
+			return err
+		}
+		taken, err := c.tenantOf(userID)
+		if err != nil {
+			return err
+		}
+		if taken != nil {
+			return errorf(Conflict, "userId: there is a tenant %s already", userID)
+		}
+		if t, err = c.newTenant(cr); err != nil {
+			return err
+		}
+		return c.audit(who, "tenant.create", userID, nil, struct {
+			ID int64 `json:"id"`
+		}{t.ID})
+	})
+	if err != nil {
+		return Credentials{}, err
+	}
+	e.tenants.put(t)
+	return cr, nil
+}
+
+// ListTenants are all tenants, oldest first, for the operator.
+func (e *Engine) ListTenants(ctx context.Context, who *Caller) (all []*Tenant, err error) {
+	if err := who.mustOperate(); err != nil {
+		return nil, err
+	}
+	err = e.store.View(ctx, func(tx Tx) error {
+		all, err = tx.Tenants()
+		return err
+	})
+	return all, err
+}
+
+func (who *Caller) mustOperate() error {
+	if !who.Operator() {
+		return errorf(Forbidden, "forbidden: only an admin token of the server's first tenant may do this")
+	}
+	return nil
+}
+
 // Tenants says how many tenants there are.
 func (e *Engine) Tenants() int {
 	e.tenants.mu.RLock()
@@ -141,32 +181,46 @@ func (e *Engine) Tenants() int {
 	return len(e.tenants.byID)
 }
 
-// HasToken says whether a token is known.
-func (e *Engine) HasToken(ctx context.Context, token string) (bool, error) {
-	_, err := e.Authenticate(ctx, token)
-	if ErrorCode(err) == Unauthorized {
-		return false, nil
-	}
-	return err == nil, err
+// HasToken says whether there is a token, expired or not.
+func (e *Engine) HasToken(ctx context.Context, secret string) (known bool, err error) {
+	hash := sha256.Sum256([]byte(secret))
+	err = e.store.View(ctx, func(tx Tx) error {
+		t, err := tx.TokenByHash(hash[:])
+		known = t != nil
+		return err
+	})
+	return known, err
 }
+
+// keyIDs is what the audit log says of a tenant's signing keys.
+type keyIDs struct {
+	Current string `json:"current"`
+	Next    string `json:"next"`
+}
+
+func (e *Engine) keyIDs(t *Tenant) keyIDs { return keyIDs{e.keyID(t.CurrentKey), e.keyID(t.NextKey)} }
 
 // RotateKeys makes the next key current and a new random key next. Deliveries
 // are signed when they are sent, so the change holds from the next attempt on,
 // retries included.
-func (e *Engine) RotateKeys(ctx context.Context, t *Tenant) (*Tenant, error) {
+func (e *Engine) RotateKeys(ctx context.Context, who *Caller) (*Tenant, error) {
 	fresh := NewSigningKey()
 	var rotated *Tenant
 	err := e.update(ctx, func(c *change) error {
-		row, err := c.tx.LockTenant(t.ID)
+		row, err := c.tx.LockTenant(who.ID)
 		if err != nil {
 			return err
 		}
 		if row == nil {
 			return errorf(NotFound, "tenant not found")
 		}
+		before := e.keyIDs(row)
 		row.CurrentKey, row.NextKey = row.NextKey, fresh
 		rotated = row
-		return c.tx.UpdateTenant(row)
+		if err := c.tx.UpdateTenant(row); err != nil {
+			return err
+		}
+		return c.audit(who, "keys.rotate", row.UserID, before, e.keyIDs(row))
 	})
 	if err != nil {
 		return nil, err

@@ -105,8 +105,21 @@ var plans = []struct {
 		"SEARCH tenants USING INTEGER PRIMARY KEY (rowid=?)"},
 	{"UpdateTenant", func(tx engine.Tx) error { return tx.UpdateTenant(&engine.Tenant{ID: 1}) },
 		"SEARCH tenants USING INTEGER PRIMARY KEY (rowid=?)"},
-	{"TokenTenant", func(tx engine.Tx) error { _, err := tx.TokenTenant([]byte("h")); return err },
-		"SEARCH tokens USING PRIMARY KEY (hash=?); SEARCH tenants USING INTEGER PRIMARY KEY (rowid=?)"},
+
+	{"TokenByHash", func(tx engine.Tx) error { _, err := tx.TokenByHash([]byte("h")); return err },
+		"SEARCH tokens USING PRIMARY KEY (hash=?)"},
+	{"Tokens", func(tx engine.Tx) error { _, err := tx.Tokens(1); return err },
+		"SEARCH tokens USING INDEX tokens_tenant (tenant=?)"},
+	{"TouchTokens", func(tx engine.Tx) error { return tx.TouchTokens([]engine.TokenUse{{Hash: []byte("h")}}) },
+		"SEARCH tokens USING PRIMARY KEY (hash=?)"},
+	{"DeleteToken", func(tx engine.Tx) error { return tx.DeleteToken([]byte("t")) }, "SEARCH tokens USING PRIMARY KEY (hash=?)"},
+
+	{"ListAudit", func(tx engine.Tx) error { _, err := tx.ListAudit(1, anyPage); return err },
+		"SEARCH audit USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"},
+	{"ListAudit, newest", func(tx engine.Tx) error { _, err := tx.ListAudit(1, newestPage); return err },
+		"SEARCH audit USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"},
+	{"PurgeAudit", func(tx engine.Tx) error { _, err := tx.PurgeAudit(1, 10); return err },
+		"SEARCH audit USING INTEGER PRIMARY KEY (rowid=?); LIST SUBQUERY; SEARCH audit USING INTEGER PRIMARY KEY (rowid<?)"},
 
 	{"Messages, one", func(tx engine.Tx) error { _, err := tx.Messages([]int64{1}); return err },
 		"SEARCH messages USING INTEGER PRIMARY KEY (rowid=?)"},
@@ -187,6 +200,7 @@ func prepared(t *testing.T, s engine.Store, err error) engine.Store {
 	err = s.Update(context.Background(), func(tx engine.Tx) error {
 		for _, insert := range []func() error{
 			func() error { return tx.InsertTenant(&engine.Tenant{}) },
+			func() error { return tx.InsertToken(&engine.Token{Hash: []byte("t"), Tenant: 1}) },
 			func() error {
 				return tx.InsertRun(&engine.Run{Seq: 1, Tenant: 1, ID: "wfr_1", State: engine.RunStarted})
 			},
@@ -213,7 +227,7 @@ func prepared(t *testing.T, s engine.Store, err error) engine.Store {
 var (
 	spaces = regexp.MustCompile(` \d+:?`) // numbers of subqueries and virtual indexes
 	// What grows without bound must not be read from end to end, nor sorted.
-	wholeTable = regexp.MustCompile(`SCAN (messages|settlements|run_log|runs|dlq|deduplications|tokens)\b|TEMP B-TREE`)
+	wholeTable = regexp.MustCompile(`SCAN (messages|settlements|run_log|runs|dlq|deduplications|tokens|audit)\b|TEMP B-TREE`)
 )
 
 // Every statement finds its rows by the key or index that is meant for it.

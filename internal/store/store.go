@@ -155,6 +155,7 @@ func (t *tx) LastSeq() (seq int64, err error) {
 			select max(seq) as seq from messages
 			union all select max(seq) from settlements
 			union all select max(seq) from dlq
-			union all select max(seq) from runs) as every_table`)
+			union all select max(seq) from runs
+			union all select max(seq) from audit) as every_table`)
 	return seq, err
 }

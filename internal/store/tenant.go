@@ -60,13 +60,3 @@ func (t *tx) UpdateTenant(n *engine.Tenant) error {
 	return must(t.exec(`update tenants set current_key = $1, next_key = $2, settings = $3, secrets = $4 where id = $5`,
 		n.CurrentKey, n.NextKey, settings, secrets, n.ID))
 }
-
-func (t *tx) InsertToken(hash []byte, tenant, createdAt int64) error {
-	_, err := t.exec(`insert into tokens (hash, tenant, created_at) values ($1, $2, $3)`, hash, tenant, createdAt)
-	return err
-}
-
-func (t *tx) TokenTenant(hash []byte) (*engine.Tenant, error) {
-	return one(t, scanTenant, `
-		select `+tenantColumns+` from tokens join tenants on tenants.id = tokens.tenant where tokens.hash = $1`, hash)
-}

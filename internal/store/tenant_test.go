@@ -2,7 +2,6 @@ package store_test
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"sync"
 	"testing"
@@ -64,43 +63,6 @@ func TestUpdateTenant(t *testing.T) {
 		err := s.Update(context.Background(), func(tx engine.Tx) error { return tx.UpdateTenant(&engine.Tenant{ID: 99}) })
 		if err == nil {
 			t.Error("no error for a tenant that is not there")
-		}
-	})
-}
-
-// A token belongs to one tenant, and is found by its whole hash alone.
-func TestTokens(t *testing.T) {
-	forEachStore(t, func(t *testing.T, s engine.Store) {
-		a, b := tenant("a"), tenant("b")
-		insertTenants(t, s, a, b)
-		first, second, other := sha256.Sum256([]byte("1")), sha256.Sum256([]byte("2")), sha256.Sum256([]byte("3"))
-		update(t, s, func(tx engine.Tx) error {
-			if err := tx.InsertToken(first[:], a.ID, 1); err != nil {
-				return err
-			}
-			if err := tx.InsertToken(second[:], a.ID, 2); err != nil {
-				return err
-			}
-			return tx.InsertToken(other[:], b.ID, 3)
-		})
-		for _, test := range []struct {
-			name string
-			hash []byte
-			want *engine.Tenant
-		}{
-			{"first", first[:], a},
-			{"second", second[:], a},
-			{"other", other[:], b},
-			{"prefix", first[:31], nil},
-			{"empty", []byte{}, nil},
-			{"nil", nil, nil},
-		} {
-			got := read(t, s, func(tx engine.Tx) (*engine.Tenant, error) { return tx.TokenTenant(test.hash) })
-			equal(t, test.name, got, test.want)
-		}
-		err := s.Update(context.Background(), func(tx engine.Tx) error { return tx.InsertToken(first[:], b.ID, 4) })
-		if err == nil {
-			t.Error("a token was given to a second tenant")
 		}
 	})
 }

@@ -204,7 +204,10 @@ func TestViewCannotWrite(t *testing.T) {
 		"insert message":    func(tx engine.Tx) error { return tx.InsertMessages([]*engine.Message{message(2)}) },
 		"insert settlement": func(tx engine.Tx) error { return tx.InsertSettlements([]*engine.Settlement{{Seq: 2}}) },
 		"insert tenant":     func(tx engine.Tx) error { return tx.InsertTenant(tenant("t")) },
-		"insert token":      func(tx engine.Tx) error { return tx.InsertToken([]byte("h"), 1, 1) },
+		"insert token":      func(tx engine.Tx) error { return tx.InsertToken(token(1, "t")) },
+		"touch token":       func(tx engine.Tx) error { return tx.TouchTokens([]engine.TokenUse{{Hash: []byte("h"), At: 1}}) },
+		"insert audit":      func(tx engine.Tx) error { return tx.InsertAudit(auditEntry(2)) },
+		"purge audit":       func(tx engine.Tx) error { _, err := tx.PurgeAudit(engine.Millis(maxInt), 9); return err },
 		"insert run":        func(tx engine.Tx) error { return tx.InsertRun(run(2, "wfr_2")) },
 		"insert log":        func(tx engine.Tx) error { return tx.InsertLog(&engine.LogEntry{Run: 1, Index: 9}) },
 		"insert DLQ entry":  func(tx engine.Tx) error { return tx.InsertDLQ(&engine.DLQEntry{Seq: 2}) },
@@ -522,11 +525,11 @@ func TestReopenedStoreHasEverything(t *testing.T) {
 		s := open(t, o)
 		m, r, e := fullMessage(), fullRun(2), fullLogEntry(2, 0)
 		a, d, n := fullSettlement(3, m.Seq), fullDLQEntry(4), tenant("t")
-		hash := []byte("hash")
+		hash, tok, au := []byte("hash"), token(1, "t"), auditEntry(5)
 		update(t, s, func(tx engine.Tx) error {
 			return errors.Join(
 				tx.InsertMessages([]*engine.Message{m}), tx.InsertRun(r), tx.InsertLog(e), tx.InsertSettlements([]*engine.Settlement{a}),
-				tx.InsertDLQ(d), tx.InsertTenant(n), tx.InsertToken(hash, n.ID, 1), tx.PutDeduplication(1, hash, m.Key, 1, 2),
+				tx.InsertDLQ(d), tx.InsertTenant(n), tx.InsertToken(tok), tx.InsertAudit(au), tx.PutDeduplication(1, hash, m.Key, 1, 2),
 			)
 		})
 		for range 2 {
@@ -540,7 +543,8 @@ func TestReopenedStoreHasEverything(t *testing.T) {
 			equal(t, "settlement", settlementsOf(t, s, m.Seq), []*engine.Settlement{a})
 			equal(t, "DLQ entry", read(t, s, lockDLQEntry(1, 4)), d)
 			equal(t, "tenants", read(t, s, engine.Tx.Tenants), []*engine.Tenant{n})
-			equal(t, "token", read(t, s, func(tx engine.Tx) (*engine.Tenant, error) { return tx.TokenTenant(hash) }), n)
+			equal(t, "token", tokenByHash(t, s, tok.Hash), tok)
+			equal(t, "audit", audit(t, s), []*engine.AuditEntry{au})
 			equal(t, "deduplication", deduplication(t, s, 1, hash, 1), m.Key)
 		}
 	})
