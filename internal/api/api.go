@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -89,6 +90,13 @@ var routes = []route{
 	{"GET", "/v2/workflows/runs/{id}", engine.ScopePublish, getRunLog},
 	{"DELETE", "/v2/workflows/runs/{id}", engine.ScopePublish, endRun},
 
+	{"GET", "/v2/tokens", engine.ScopeAdmin, listTokens},
+	{"POST", "/v2/tokens", engine.ScopeAdmin, createToken},
+	{"DELETE", "/v2/tokens/{id}", engine.ScopeAdmin, revokeToken},
+	{"GET", "/v2/tenants", engine.ScopeAdmin, listTenants},
+	{"POST", "/v2/tenants", engine.ScopeAdmin, createTenant},
+	{"GET", "/v2/audit", engine.ScopeAdmin, listAudit},
+
 	{"GET", "/v2/liveness", noToken, alive},
 	{"GET", "/v2/readiness", noToken, ready},
 }
@@ -168,20 +176,40 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	r.URL.RawQuery = rawQuery
 	req := &request{Request: r, handler: h, writer: w, params: params, query: query}
-	if found.scope != noToken {
-		req.caller, err = h.engine.Authenticate(r.Context(), token(r, query))
-		if err != nil {
-			h.fail(req, err)
-			return
-		}
-		query.Del("qstash_token")
+	if err := req.admit(found); err != nil {
+		h.fail(req, err)
+		return
 	}
 	answer, err := found.handle(req)
+	if err == nil && found.scope == engine.ScopeRead && !req.caller.May(engine.ScopeRead) {
+		answer, err = withoutContent(answer)
+	}
 	if err != nil {
 		h.fail(req, err)
 		return
 	}
 	writeJSON(w, answer)
+}
+
+// admit finds out who asks, and whether their token is good for the route.
+func (r *request) admit(to *route) (err error) {
+	if to.scope == noToken {
+		return nil
+	}
+	if r.caller, err = r.handler.engine.Authenticate(r.Context(), token(r.Request, r.query)); err != nil {
+		return err
+	}
+	r.query.Del("qstash_token")
+	r.caller.IP = r.callerIP()
+	least := to.scope
+	if least == engine.ScopeRead {
+		least = engine.ScopeReadMeta // answered with less: see withoutContent
+	}
+	if !r.caller.May(least) {
+		return &engine.Error{Code: engine.Forbidden, Message: fmt.Sprintf(
+			"forbidden: the token has the scopes %s; this needs %s", r.caller.Scopes(), to.scope)}
+	}
+	return nil
 }
 
 // splitURI takes path and query as they came: net/http's own parsing is right,

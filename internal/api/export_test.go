@@ -1,16 +1,19 @@
 package api
 
+import "github.com/signposthq/signpost/client"
+
 // Route is a line of the route table, for tests that go through all of it.
 type Route struct {
 	Method, Pattern string
 	Open            bool // no token needed
+	Scope           client.Scope
 }
 
 // Routes is the route table.
 func Routes() []Route {
 	out := make([]Route, len(routes))
 	for i, r := range routes {
-		out[i] = Route{Method: r.method, Pattern: r.pattern, Open: r.scope == noToken}
+		out[i] = Route{Method: r.method, Pattern: r.pattern, Open: r.scope == noToken, Scope: client.Scope(r.scope)}
 	}
 	return out
 }

@@ -29,12 +29,13 @@ var update = flag.Bool("update", false, "write what the server answers into test
 
 // Each file of testdata is a conversation with a server of its own. A request
 // is sent as it is written, byte for byte, with Host, Content-Length and a
-// token added; "Authorization: none" leaves the token out. "await" waits until
-// a message, or a run, is in a state.
+// token added, unless it has one; "Authorization: none" leaves the token out.
+// "await" waits until a message, or a run, is in a state.
 //
 // {endpoint} is a destination that answers by its path. Ids and times differ
-// from run to run: they are written msg_1, wfr_1, dlq_1, sig_1, cursor_1 in the
-// order they appear, and TIME. In a request, such a name stands for the value
+// from run to run: they are written msg_1, wfr_1, dlq_1, sig_1, tok_1, cursor_1,
+// secret_1 (a token), key_1 (the id of a key) in the order they appear, TIME and
+// PREFIX. In a request, such a name stands for the value
 // it was given to.
 func TestGolden(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
@@ -132,7 +133,7 @@ func (w *world) raw(text string) string {
 	lines = append(lines, "Host: "+host, "Connection: close", fmt.Sprint("Content-Length: ", len(body)))
 	if i := slices.Index(lines, "Authorization: none"); i >= 0 {
 		lines = slices.Delete(lines, i, i+1)
-	} else {
+	} else if !strings.Contains(head, "\nAuthorization: ") {
 		lines = append(lines, "Authorization: Bearer "+w.token)
 	}
 	status, header, answer := w.exchange(strings.Join(lines, "\r\n") + "\r\n\r\n" + body)
@@ -181,12 +182,14 @@ type names struct {
 }
 
 var (
-	given    = regexp.MustCompile(`msg_[0-9A-Za-z]{22}|wfr_[0-9A-Za-z]{21}|sig_[0-9A-Za-z]{28}|\b1\d{12}-\d+|\b\d{16,19}-\d+|\b1\d{12}\b`)
-	nickname = regexp.MustCompile(`\b(msg|wfr|sig|dlq|cursor)_\d+\b`)
+	given    = regexp.MustCompile(`msg_[0-9A-Za-z]{22}|wfr_[0-9A-Za-z]{21}|sig_[0-9A-Za-z]{28}|tok_[0-9a-f]{24}|eyJVc2VySUQi[0-9A-Za-z+/=]+|\b[0-9a-f]{12}\b|\b1\d{12}-\d+|\b\d{16,19}-\d+|\b1\d{12}\b`)
+	nickname = regexp.MustCompile(`\b(msg|wfr|sig|tok|dlq|cursor|secret|key)_\d+\b`)
+	prefix   = regexp.MustCompile(`"prefix": "[0-9A-Za-z]{6}"`)
 )
 
 func (n *names) replace(text string) string {
 	text = strings.ReplaceAll(text, n.endpoint.URL, "{endpoint}")
+	text = prefix.ReplaceAllString(text, `"prefix": "PREFIX"`)
 	return given.ReplaceAllStringFunc(text, n.name)
 }
 
@@ -200,6 +203,10 @@ func (n *names) name(value string) string {
 	switch {
 	case len(value) == 13:
 		return "TIME"
+	case len(value) == 12:
+		prefix = "key"
+	case strings.HasPrefix(value, "eyJ"):
+		prefix = "secret"
 	case value[3] == '_':
 		prefix = value[:3]
 		for _, u := range signpost.DevUsers {

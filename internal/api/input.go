@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -117,6 +118,36 @@ func (f *filters) addBody(r *request) error {
 	}
 	return nil
 }
+
+const objectBody = 64 << 10
+
+// object reads the body into v, a struct: a JSON object with no other fields
+// than v's, so that a mistyped one is not as good as none. No body is an empty
+// object.
+func (r *request) object(v any) error {
+	body, err := r.body(objectBody)
+	if err != nil || len(bytes.TrimSpace(body)) == 0 {
+		return err
+	}
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.DisallowUnknownFields()
+	err = decoder.Decode(v)
+	if mistyped, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && mistyped.Field != "" {
+		return invalid("%s: expected a %s, got a %s", mistyped.Field, jsonKinds[mistyped.Type.Kind()], mistyped.Value)
+	}
+	switch {
+	case err == nil && !decoder.More():
+		return nil
+	case err != nil && strings.HasPrefix(err.Error(), unknownField):
+		return invalid("%s: not a field of this request", strings.Trim(err.Error()[len(unknownField):], `"`))
+	}
+	return invalid("body: expected a JSON object")
+}
+
+// unknownField is how the error begins that encoding/json has no type for.
+const unknownField = "json: unknown field "
+
+var jsonKinds = map[reflect.Kind]string{reflect.String: "string", reflect.Slice: "list", reflect.Int64: "number", reflect.Bool: "boolean"}
 
 func invalid(format string, args ...any) error {
 	return &engine.Error{Code: engine.Invalid, Message: fmt.Sprintf(format, args...)}

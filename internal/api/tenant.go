@@ -1,0 +1,36 @@
+package api
+
+import (
+	"net/http"
+
+	"github.com/signposthq/signpost/client"
+)
+
+func listTenants(r *request) (any, error) {
+	all, err := r.handler.engine.ListTenants(r.Context(), r.caller)
+	if err != nil {
+		return nil, err
+	}
+	out := client.TenantsPage{}
+	for _, t := range all {
+		out.Tenants = append(out.Tenants, client.Tenant{ID: t.ID, UserID: t.UserID})
+	}
+	return out, nil
+}
+
+// createTenant answers with credentials, which nobody is told again.
+func createTenant(r *request) (any, error) {
+	var asked struct {
+		UserID string `json:"userId"`
+	}
+	if err := r.object(&asked); err != nil {
+		return nil, err
+	}
+	cr, err := r.handler.engine.CreateTenant(r.Context(), r.caller, asked.UserID)
+	if err != nil {
+		return nil, err
+	}
+	return reply{http.StatusCreated, client.NewTenant{
+		UserID: cr.UserID, Token: cr.Token, CurrentSigningKey: cr.CurrentKey, NextSigningKey: cr.NextKey,
+	}}, nil
+}
