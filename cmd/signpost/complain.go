@@ -88,6 +88,7 @@ var hints = []struct {
 	{syscall.EADDRNOTAVAIL, "this machine does not have that address: see --listen"},
 	{syscall.ECONNREFUSED, `no server is there: start one with "signpost dev", or name yours with --server or QSTASH_URL`},
 	{client.ErrUnauthorized, "this is not a token of that server: check QSTASH_TOKEN, or pass --token"},
+	{client.ErrForbidden, `use another token: "signpost tokens list" shows what each is good for`},
 	{client.ErrNotFound, "check the id, and whether QSTASH_URL is the server that gave it: what is finished is deleted after a while"},
 	{client.ErrPrecondition, "that is beyond a limit of the server"},
 	{client.ErrTooLarge, "send less, or start the server with a larger --max-message-bytes"},

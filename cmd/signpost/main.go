@@ -42,6 +42,9 @@ type commands struct {
 	Publish     publishCmd     `cmd:"" help:"Publish a message."`
 	Logs        logsCmd        `cmd:"" help:"Show what happened to messages."`
 	Keys        keysCmd        `cmd:"" help:"Show or rotate the signing keys."`
+	Tokens      tokensCmd      `cmd:"" help:"Create, list or revoke tokens."`
+	Tenants     tenantsCmd     `cmd:"" help:"Create or list tenants."`
+	Audit       auditCmd       `cmd:"" help:"Show who changed what."`
 	Verify      verifyCmd      `cmd:"" help:"Explain why a signed request is refused."`
 	Bench       benchCmd       `cmd:"" help:"Measure a server on this machine."`
 	Healthcheck healthcheckCmd `cmd:"" help:"Ask whether a server takes messages."`

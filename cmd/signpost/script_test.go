@@ -36,8 +36,9 @@ func TestMain(m *testing.M) {
 //	see NAME PATTERN          wait until its output matches
 //	signal NAME TERM|INT|KILL send it a signal
 //	gone NAME STATUS          wait until it has ended: 0, 1, 2 or killed; its output is in NAME.out
-//	paste NAME                put the "export" lines of its output into the environment
+//	paste NAME                put the "export" lines of its output into the environment; of -: of the last output
 //	capture VARIABLE          put the last output into the environment
+//	find VARIABLE PATTERN     put what the pattern's group matches in it into the environment
 //	port VARIABLE             find a free port
 //	endpoint                  start $ENDPOINT: /ok answers 200, /fail 500, /hold when told to
 //	received N PATTERN        wait until it has got N requests whose "METHOD /path body" match; all must be signed
@@ -59,7 +60,7 @@ func TestScript(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"start": scripted(2, (*world).start), "see": scripted(2, (*world).see), "signal": scripted(2, (*world).signal),
-			"gone": scripted(2, (*world).gone), "paste": scripted(1, (*world).paste), "capture": scripted(1, (*world).capture), "port": scripted(1, (*world).port),
+			"gone": scripted(2, (*world).gone), "paste": scripted(1, (*world).paste), "capture": scripted(1, (*world).capture), "find": scripted(2, (*world).find), "port": scripted(1, (*world).port),
 			"endpoint": scripted(0, (*world).startEndpoint), "received": scripted(2, (*world).received), "release": scripted(0, (*world).release),
 			"eventually": scripted(2, (*world).eventually), "sign": scripted(4, (*world).sign),
 		},
@@ -185,9 +186,15 @@ func (w *world) gone(ts *testscript.TestScript, args []string) {
 var exportLine = regexp.MustCompile(`(?m)^export (\w+)='(.*)'$`)
 
 func (w *world) paste(ts *testscript.TestScript, args []string) {
-	lines := exportLine.FindAllStringSubmatch(w.process(ts, args[0]).output(), -1)
+	var text string
+	if args[0] == "-" {
+		text = ts.ReadFile("stdout")
+	} else {
+		text = w.process(ts, args[0]).output()
+	}
+	lines := exportLine.FindAllStringSubmatch(text, -1)
 	if lines == nil {
-		ts.Fatalf("%s printed no export lines:\n%s", args[0], w.process(ts, args[0]).output())
+		ts.Fatalf("%s printed no export lines:\n%s", args[0], text)
 	}
 	for _, l := range lines {
 		ts.Setenv(l[1], l[2])
@@ -196,6 +203,14 @@ func (w *world) paste(ts *testscript.TestScript, args []string) {
 
 func (*world) capture(ts *testscript.TestScript, args []string) {
 	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
+}
+
+func (*world) find(ts *testscript.TestScript, args []string) {
+	found := compile(ts, args[1]).FindStringSubmatch(ts.ReadFile("stdout"))
+	if len(found) < 2 {
+		ts.Fatalf("no %s in:\n%s", args[1], ts.ReadFile("stdout"))
+	}
+	ts.Setenv(args[0], found[1])
 }
 
 func (*world) port(ts *testscript.TestScript, args []string) {
