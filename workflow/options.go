@@ -25,7 +25,7 @@ type Options struct {
 	Client *client.Client
 
 	// Receiver verifies requests; of its options the endpoint applies keys, URL
-	// mode and clock tolerance, and its own BaseURL, TrustedProxies and
+	// mode, clock tolerance and Replay, and its own BaseURL, TrustedProxies and
 	// MaxBodyBytes. Default: receiver.FromEnv, that is
 	// QSTASH_CURRENT_SIGNING_KEY and QSTASH_NEXT_SIGNING_KEY. From there the
 	// well-known keys of development servers are accepted, too, but then only
