@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// TestCanonicalForm has at least one case for each row of the package comment's table.
-func TestCanonicalForm(t *testing.T) {
+// TestT07CanonicalForm has at least one case for each row of the package comment's table.
+func TestT07CanonicalForm(t *testing.T) {
 	tests := []struct{ row, raw, want string }{ // want "" means refused
 		{"scheme", "HTTPS://a/", "https://a/"},
 		{"scheme", "hTTp://a/", "http://a/"},
@@ -245,7 +245,7 @@ func TestURLDifference(t *testing.T) {
 	}
 }
 
-func TestRequestURL(t *testing.T) {
+func TestT07RequestURL(t *testing.T) {
 	proxies := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}
 	forwardedAs := func(proto, host string) http.Header {
 		h := http.Header{}
