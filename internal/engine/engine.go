@@ -244,25 +244,25 @@ func (e *Engine) purgeLoop(ctx context.Context) {
 			return
 		case <-time.After(purgeEvery):
 		}
-		e.purge(ctx, func(c *change) (int, error) {
-			return c.tx.Purge(c.now-e.limits.Retention.Milliseconds(), c.now, purgeStep)
-		})
-		e.purge(ctx, func(c *change) (int, error) {
-			return c.tx.PurgeAudit(c.now-e.limits.AuditRetention.Milliseconds(), purgeStep)
-		})
+		for n := purgeStep; n >= purgeStep && ctx.Err() == nil; {
+			err := e.update(ctx, func(c *change) (err error) {
+				n, err = c.purge(purgeStep)
+				return err
+			})
+			if err != nil {
+				e.log.Error("purge", "error", err)
+				break
+			}
+		}
 	}
 }
 
-// purge takes steps until there is nothing left to delete.
-func (e *Engine) purge(ctx context.Context, step func(*change) (int, error)) {
-	for n := purgeStep; n >= purgeStep && ctx.Err() == nil; {
-		err := e.update(ctx, func(c *change) (err error) {
-			n, err = step(c)
-			return err
-		})
-		if err != nil {
-			e.log.Error("purge", "error", err)
-			return
-		}
+// purge deletes at most limit rows, and says how many.
+func (c *change) purge(limit int) (int, error) {
+	n, err := c.tx.Purge(c.now-c.e.limits.Retention.Milliseconds(), c.now, limit)
+	if err != nil || n >= limit {
+		return n, err
 	}
+	entries, err := c.tx.PurgeAudit(c.now-c.e.limits.AuditRetention.Milliseconds(), limit-n)
+	return n + entries, err
 }
