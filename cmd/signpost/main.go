@@ -42,6 +42,7 @@ type commands struct {
 	Publish     publishCmd     `cmd:"" help:"Publish a message."`
 	Logs        logsCmd        `cmd:"" help:"Show what happened to messages."`
 	Keys        keysCmd        `cmd:"" help:"Show or rotate the signing keys."`
+	Guard       guardCmd       `cmd:"" help:"Verify requests in front of an endpoint that does not."`
 	Verify      verifyCmd      `cmd:"" help:"Explain why a signed request is refused."`
 	Bench       benchCmd       `cmd:"" help:"Measure a server on this machine."`
 	Healthcheck healthcheckCmd `cmd:"" help:"Ask whether a server takes messages."`

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/signposthq/signpost"
+	"github.com/signposthq/signpost/receiver"
+)
+
+// guardKeys are the keys a guard verifies with; next may be "".
+type guardKeys struct{ current, next string }
+
+func (k guardKeys) nextID() string {
+	if k.next == "" {
+		return ""
+	}
+	return receiver.KeyID(k.next)
+}
+
+const (
+	currentKeyVariable = "QSTASH_CURRENT_SIGNING_KEY"
+	nextKeyVariable    = "QSTASH_NEXT_SIGNING_KEY"
+)
+
+// keys reads the keys from where c says, and refuses those that everybody knows
+// where strangers could use them.
+func (c *guardCmd) keys() (guardKeys, error) {
+	keys := guardKeys{c.CurrentKey, c.NextKey}
+	if c.KeysFile != "" {
+		if keys != (guardKeys{}) {
+			return guardKeys{}, withHint(errors.New("keys are given twice: by --keys-file, and by flags or the environment"),
+				"leave one out: unset "+currentKeyVariable+" and "+nextKeyVariable+", or drop --keys-file")
+		}
+		content, err := os.ReadFile(c.KeysFile)
+		if err != nil {
+			return guardKeys{}, fmt.Errorf("read keys: %w", err)
+		}
+		if keys, err = parseKeysFile(string(content)); err != nil {
+			return guardKeys{}, withHint(fmt.Errorf("read keys: %s: %w", c.KeysFile, err), `"signpost keys show" prints such lines`)
+		}
+	}
+	if keys.current == "" {
+		return guardKeys{}, withHint(errors.New("no key to verify with"),
+			"set "+currentKeyVariable+" and "+nextKeyVariable+`, or pass --keys-file; "signpost keys show" prints the server's`)
+	}
+	if !isDevKey(keys.current) && !isDevKey(keys.next) {
+		return keys, nil
+	}
+	switch {
+	case !c.Dev:
+		return guardKeys{}, withHint(errors.New("these are the keys of a development server, with which anyone can sign"),
+			"set the keys of your server, or pass --dev to try things on this machine")
+	case !isLocal("http://" + c.Listen):
+		return guardKeys{}, withHint(fmt.Errorf("refusing to accept the keys of a development server on %s", c.Listen),
+			"let it --listen on 127.0.0.1 only")
+	}
+	return keys, nil
+}
+
+func isDevKey(key string) bool {
+	for _, user := range signpost.DevUsers {
+		if key != "" && (key == user.CurrentSigningKey || key == user.NextSigningKey) {
+			return true
+		}
+	}
+	return false
+}
+
+// parseKeysFile finds the two keys among NAME=value lines as shells and .env
+// files have them: with or without "export", quotes and #-comments. Other names
+// are passed over.
+func parseKeysFile(content string) (keys guardKeys, err error) {
+	for i, line := range strings.Split(content, "\n") {
+		name, value, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "export "), "=")
+		if !ok || strings.HasPrefix(name, "#") {
+			continue
+		}
+		into := map[string]*string{currentKeyVariable: &keys.current, nextKeyVariable: &keys.next}[strings.TrimSpace(name)]
+		switch {
+		case into == nil:
+		case *into != "":
+			return guardKeys{}, fmt.Errorf("line %d: %s is there twice", i+1, strings.TrimSpace(name))
+		default:
+			*into = unquote(strings.TrimSpace(value))
+		}
+	}
+	if keys.current == "" {
+		return guardKeys{}, fmt.Errorf("expected a line %s=sig_…, found none", currentKeyVariable)
+	}
+	return keys, nil
+}
+
+func unquote(s string) string {
+	if len(s) >= 2 && (s[0] == '\'' || s[0] == '"') && s[len(s)-1] == s[0] {
+		return s[1 : len(s)-1]
+	}
+	return s
+}
