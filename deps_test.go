@@ -36,6 +36,7 @@ var rooms = map[string][]string{
 	"examples/demo":       {"client", "receiver"},
 
 	"internal/pgtest": {},
+	"examples/guard":  {},
 	"e2e":             {},
 }
 

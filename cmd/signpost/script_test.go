@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 //
 //	start NAME args…          start "signpost args…" and go on
 //	see NAME PATTERN          wait until its output matches
-//	signal NAME TERM|INT|KILL send it a signal
+//	signal NAME TERM|INT|HUP|KILL  send it a signal
 //	gone NAME STATUS          wait until it has ended: 0, 1, 2 or killed; its output is in NAME.out
 //	paste NAME                put the "export" lines of its output into the environment
 //	capture VARIABLE          put the last output into the environment
@@ -131,7 +131,7 @@ func (w *world) start(ts *testscript.TestScript, args []string) {
 	p.cmd.Dir = ts.MkAbs(".")
 	for _, name := range []string{
 		"WORK", "HOME", "PATH", "TZ", "TMPDIR", "GOCOVERDIR", "GORACE",
-		"QSTASH_URL", "QSTASH_TOKEN", "SIGNPOST_PORT", "SIGNPOST_DATA",
+		"QSTASH_URL", "QSTASH_TOKEN", "QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY", "SIGNPOST_PORT", "SIGNPOST_DATA",
 	} {
 		if value := ts.Getenv(name); value != "" {
 			p.cmd.Env = append(p.cmd.Env, name+"="+value)
@@ -161,7 +161,7 @@ func (w *world) see(ts *testscript.TestScript, args []string) {
 }
 
 func (w *world) signal(ts *testscript.TestScript, args []string) {
-	how := map[string]os.Signal{"TERM": syscall.SIGTERM, "INT": os.Interrupt, "KILL": os.Kill}[args[1]]
+	how := map[string]os.Signal{"TERM": syscall.SIGTERM, "INT": os.Interrupt, "KILL": os.Kill, "HUP": syscall.SIGHUP}[args[1]]
 	ts.Check(w.process(ts, args[0]).cmd.Process.Signal(how))
 }
 
