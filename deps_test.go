@@ -29,7 +29,7 @@ var rooms = map[string][]string{
 	"internal/guard":   {"receiver"},
 
 	"":             {"internal/engine", "internal/store", "internal/deliver", "internal/api"},
-	"signposttest": {"", "client"},
+	"signposttest": {"", "client", "receiver"},
 	"cmd/signpost": {"", "internal/wire", "internal/guard", "client", "receiver", "workflow"},
 
 	"examples/onboarding": {"client", "receiver", "workflow"},

@@ -33,7 +33,7 @@ type guardCmd struct {
 	UpstreamHost      string         `from:"SIGNPOST_GUARD_UPSTREAM_HOST" placeholder:"HOST" help:"Host header for the upstream (default that of the public URL)."`
 	UpstreamTimeout   duration       `default:"15m" from:"SIGNPOST_GUARD_UPSTREAM_TIMEOUT" placeholder:"TIME" help:"How long the upstream may take to begin its answer (default 15m)."`
 	Grace             duration       `default:"30s" from:"SIGNPOST_GRACE" placeholder:"TIME" help:"How long requests under way may take after SIGTERM (default 30s)."`
-	Dev               bool           `help:"Accept the public keys of development servers; on loopback only."`
+	Dev               bool           `from:"SIGNPOST_DEV" help:"Accept the public keys of development servers, from this machine only."`
 	LogFormat         string         `default:"text" enum:"text,json" from:"SIGNPOST_LOG_FORMAT" placeholder:"FORMAT" help:"Format of the log on stderr: text or json (default text)."`
 }
 
@@ -84,6 +84,9 @@ func (c *guardCmd) guard(log *slog.Logger) (*guard.Guard, error) {
 	if c.Upstream == "" && !c.Auth {
 		return nil, &usageError{errors.New("nothing to guard"), "pass --upstream URL to forward verified requests, or --auth to answer a web server"}
 	}
+	if c.Dev && !isLocal("http://"+c.Listen) {
+		return nil, withHint(fmt.Errorf("refusing to accept the keys of development servers on %s", c.Listen), "let it --listen on 127.0.0.1 only, or drop --dev")
+	}
 	keys, err := c.keys()
 	if err != nil {
 		return nil, err
@@ -93,7 +96,7 @@ func (c *guardCmd) guard(log *slog.Logger) (*guard.Guard, error) {
 		UpstreamHost: c.UpstreamHost, UpstreamTimeout: time.Duration(c.UpstreamTimeout),
 		Receiver: receiver.Options{
 			CurrentSigningKey: keys.current, NextSigningKey: keys.next, BaseURL: c.PublicURL, TrustedProxies: c.TrustedProxies,
-			MaxBodyBytes: int64(c.MaxBody), RequireBinding: c.RequireBinding,
+			MaxBodyBytes: int64(c.MaxBody), RequireBinding: c.RequireBinding, Development: c.Dev,
 		},
 	}
 	if c.Upstream != "" {
@@ -102,7 +105,10 @@ func (c *guardCmd) guard(log *slog.Logger) (*guard.Guard, error) {
 		}
 	}
 	g, err := guard.New(options)
-	if err != nil {
+	switch {
+	case errors.Is(err, receiver.ErrDevelopmentKey):
+		return nil, withHint(err, "set the keys of the server that sends, or pass --dev to try things on this machine")
+	case err != nil:
 		return nil, withHint(err, `see "signpost guard --help"`)
 	}
 	return g, nil

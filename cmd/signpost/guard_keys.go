@@ -6,7 +6,6 @@ import (
 	"os"
 	"strings"
 
-	"github.com/signposthq/signpost"
 	"github.com/signposthq/signpost/receiver"
 )
 
@@ -25,8 +24,7 @@ const (
 	nextKeyVariable    = "QSTASH_NEXT_SIGNING_KEY"
 )
 
-// keys reads the keys from where c says, and refuses those that everybody knows
-// where strangers could use them.
+// keys reads the keys from where c says.
 func (c *guardCmd) keys() (guardKeys, error) {
 	keys := guardKeys{c.CurrentKey, c.NextKey}
 	if c.KeysFile != "" {
@@ -46,27 +44,7 @@ func (c *guardCmd) keys() (guardKeys, error) {
 		return guardKeys{}, withHint(errors.New("no key to verify with"),
 			"set "+currentKeyVariable+" and "+nextKeyVariable+`, or pass --keys-file; "signpost keys show" prints the server's`)
 	}
-	if !isDevKey(keys.current) && !isDevKey(keys.next) {
-		return keys, nil
-	}
-	switch {
-	case !c.Dev:
-		return guardKeys{}, withHint(errors.New("these are the keys of a development server, with which anyone can sign"),
-			"set the keys of your server, or pass --dev to try things on this machine")
-	case !isLocal("http://" + c.Listen):
-		return guardKeys{}, withHint(fmt.Errorf("refusing to accept the keys of a development server on %s", c.Listen),
-			"let it --listen on 127.0.0.1 only")
-	}
 	return keys, nil
-}
-
-func isDevKey(key string) bool {
-	for _, user := range signpost.DevUsers {
-		if key != "" && (key == user.CurrentSigningKey || key == user.NextSigningKey) {
-			return true
-		}
-	}
-	return false
 }
 
 // parseKeysFile finds the two keys among NAME=value lines as shells and .env
