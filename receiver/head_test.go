@@ -59,3 +59,17 @@ func TestVerifyHead(t *testing.T) {
 		})
 	}
 }
+
+func TestT02VerifyHeadCountsAsSeen(t *testing.T) {
+	rc, err := New(Options{CurrentSigningKey: currentKey, Replay: NewMemoryReplayCache(0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := signedRequest(t, currentKey, SignOptions{Body: hookBody, Time: time.Now()}, unreadable{t})
+	if _, err := rc.VerifyHead(r); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := rc.VerifyHead(r); !errors.Is(err, ErrReplayed) {
+		t.Errorf("the second time: %v", err)
+	}
+}

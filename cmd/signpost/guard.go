@@ -27,7 +27,9 @@ type guardCmd struct {
 	CurrentKey        string         `from:"QSTASH_CURRENT_SIGNING_KEY" placeholder:"KEY" help:"Current signing key."`
 	NextKey           string         `from:"QSTASH_NEXT_SIGNING_KEY" placeholder:"KEY" help:"Next signing key."`
 	KeysFile          string         `from:"SIGNPOST_GUARD_KEYS_FILE" placeholder:"FILE" help:"File with lines such as QSTASH_CURRENT_SIGNING_KEY=sig_…, read again on SIGHUP."`
+	JWKS              string         `name:"jwks" from:"SIGNPOST_GUARD_JWKS" placeholder:"URL" help:"Verify Ed25519 signatures by the public keys at this URL, the server's /.well-known/jwks.json, instead of shared keys."`
 	RequireBinding    bool           `from:"SIGNPOST_GUARD_REQUIRE_BINDING" help:"Refuse signatures that do not cover the Upstash-* headers; for senders that are Signpost servers."`
+	ReplayGuard       bool           `from:"SIGNPOST_GUARD_REPLAY_GUARD" help:"Let each signature pass once; remembered in memory, so by one guard and until it stops."`
 	AllowUnsignedPath []string       `from:"SIGNPOST_GUARD_ALLOW_UNSIGNED_PATH" placeholder:"PATH" help:"Path that GET and HEAD may ask for without a signature, such as /healthz; may be repeated."`
 	MaxBody           size           `default:"10MiB" from:"SIGNPOST_GUARD_MAX_BODY" placeholder:"SIZE" help:"Largest body of a request (default 10MiB)."`
 	UpstreamHost      string         `from:"SIGNPOST_GUARD_UPSTREAM_HOST" placeholder:"HOST" help:"Host header for the upstream (default that of the public URL)."`
@@ -98,6 +100,14 @@ func (c *guardCmd) guard(log *slog.Logger) (*guard.Guard, error) {
 			CurrentSigningKey: keys.current, NextSigningKey: keys.next, BaseURL: c.PublicURL, TrustedProxies: c.TrustedProxies,
 			MaxBodyBytes: int64(c.MaxBody), RequireBinding: c.RequireBinding, Development: c.Dev,
 		},
+	}
+	if c.JWKS != "" {
+		if options.Receiver.KeySet, err = receiver.NewKeySet(c.JWKS, nil); err != nil {
+			return nil, withHint(fmt.Errorf("--jwks: %w", err), "write it like https://signpost.example.com/.well-known/jwks.json")
+		}
+	}
+	if c.ReplayGuard {
+		options.Receiver.Replay = receiver.NewMemoryReplayCache(0)
 	}
 	if c.Upstream != "" {
 		if options.Upstream, err = url.Parse(c.Upstream); err != nil {

@@ -24,25 +24,33 @@ const (
 	nextKeyVariable    = "QSTASH_NEXT_SIGNING_KEY"
 )
 
-// keys reads the keys from where c says.
+// keys reads the shared keys from where c says; there are none with --jwks.
 func (c *guardCmd) keys() (guardKeys, error) {
-	keys := guardKeys{c.CurrentKey, c.NextKey}
-	if c.KeysFile != "" {
-		if keys != (guardKeys{}) {
-			return guardKeys{}, withHint(errors.New("keys are given twice: by --keys-file, and by flags or the environment"),
-				"leave one out: unset "+currentKeyVariable+" and "+nextKeyVariable+", or drop --keys-file")
-		}
-		content, err := os.ReadFile(c.KeysFile)
-		if err != nil {
-			return guardKeys{}, fmt.Errorf("read keys: %w", err)
-		}
-		if keys, err = parseKeysFile(string(content)); err != nil {
-			return guardKeys{}, withHint(fmt.Errorf("read keys: %s: %w", c.KeysFile, err), `"signpost keys show" prints such lines`)
-		}
-	}
-	if keys.current == "" {
+	given := guardKeys{c.CurrentKey, c.NextKey}
+	file, public, set := c.KeysFile != "", c.JWKS != "", given != (guardKeys{})
+	switch {
+	case file && public, file && set, public && set:
+		return guardKeys{}, withHint(errors.New("keys are given twice: by --keys-file, by --jwks, or by flags and the environment"),
+			"keep one of them; the environment's are "+currentKeyVariable+" and "+nextKeyVariable)
+	case public:
+		return guardKeys{}, nil
+	case file:
+		return readKeysFile(c.KeysFile)
+	case given.current == "":
 		return guardKeys{}, withHint(errors.New("no key to verify with"),
 			"set "+currentKeyVariable+" and "+nextKeyVariable+`, or pass --keys-file; "signpost keys show" prints the server's`)
+	}
+	return given, nil
+}
+
+func readKeysFile(path string) (guardKeys, error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return guardKeys{}, fmt.Errorf("read keys: %w", err)
+	}
+	keys, err := parseKeysFile(string(content))
+	if err != nil {
+		return guardKeys{}, withHint(fmt.Errorf("read keys: %s: %w", path, err), `"signpost keys show" prints such lines`)
 	}
 	return keys, nil
 }

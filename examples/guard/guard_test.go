@@ -38,12 +38,13 @@ var body = []byte(`{"hello":"world"}`)
 var setups = []struct {
 	file string
 	auth bool // the guard is asked, and does not forward
+	echo bool // the sender is told the keys that are held
 	run  func(t *testing.T, config, addr string) *server
 }{
-	{"nginx-proxy.conf", false, runNginx},
-	{"nginx-auth.conf", true, runNginx},
-	{"proxy.Caddyfile", false, runCaddy},
-	{"auth.Caddyfile", true, runCaddy},
+	{"nginx-proxy.conf", false, true, runNginx},
+	{"nginx-auth.conf", true, true, runNginx},
+	{"proxy.Caddyfile", false, true, runCaddy},
+	{"auth.Caddyfile", true, false, runCaddy},
 }
 
 // endpoint knows nothing of signatures, and records what reaches it.
@@ -172,7 +173,7 @@ func TestSites(t *testing.T) {
 			s.guard = httptest.NewServer(g)
 			defer s.guard.Close()
 			s.web = runSite(t, setup.file, s, setup.run)
-			t.Run("passes", s.passes)
+			t.Run("passes", func(t *testing.T) { s.passes(t, setup.echo) })
 			t.Run("refuses", func(t *testing.T) { s.refuses(t, setup.auth) })
 			t.Run("guard is down", func(t *testing.T) {
 				s.guard.Close()
@@ -186,7 +187,7 @@ func TestSites(t *testing.T) {
 
 // passes checks that what is signed reaches the endpoint as it came, and that
 // what others add has no effect.
-func (s *site) passes(t *testing.T) {
+func (s *site) passes(t *testing.T, echo bool) {
 	targets := []string{
 		"/", "/hook", "/hook?", "/hook?a=1&b=2", "/hook?b=2&a=1", "/hook?a=%zz;x", "/a//b", "//a", "/a%2Fb", "/a%2fb%20c", "/a;b/?x=/?",
 		"/long?" + strings.Repeat("x", 5830), // its signature has nearly 8 KiB
@@ -195,6 +196,8 @@ func (s *site) passes(t *testing.T) {
 		"X-Original-Uri": {"/other"}, "X-Original-Method": {"GET"}, "X-Original-Url": {"/other"}, "X-Rewrite-Url": {"/other"},
 		"X-Forwarded-Host": {"evil.example"}, "X-Forwarded-Proto": {"http"}, "X-Forwarded-Uri": {"/other"},
 		"Signpost-Verified": {"failure"}, "Signpost-Token-Id": {"x"}, "Signpost-Body-Sha256": {"x"},
+		// Many frameworks read these as if they had hyphens.
+		"Signpost_Verified": {"failure"}, "Signpost-Token_Id": {"x"}, "Upstash_Workflow_Is_Failure": {"true"},
 	}
 	for _, target := range targets {
 		for _, more := range []http.Header{nil, spoofs} {
@@ -202,8 +205,11 @@ func (s *site) passes(t *testing.T) {
 			for name, values := range more {
 				h[name] = values
 			}
-			status, _ := s.ask(t, target, h, body)
+			status, answer := s.ask(t, target, h, body)
 			calls := s.take()
+			if got := answer.Get(receiver.KeysHeader); echo != strings.HasPrefix(got, "verified="+receiver.KeyID(key)) {
+				t.Errorf("%.60s: answered with %s: %q", target, receiver.KeysHeader, got)
+			}
 			if status != 200 || len(calls) != 1 {
 				t.Errorf("%.60s: status %d, %d calls, with %v", target, status, len(calls), more)
 				continue
@@ -227,6 +233,11 @@ func (s *site) trustworthy(t *testing.T, h http.Header) {
 	for name, value := range want {
 		if got := strings.Join(h.Values(name), "|"); got != value {
 			t.Errorf("the endpoint saw %s: %q, want %q", name, got, value)
+		}
+	}
+	for name := range h {
+		if strings.Contains(name, "_") {
+			t.Errorf("the endpoint saw %s: %q", name, h[name])
 		}
 	}
 	sum := sha256.Sum256(body)

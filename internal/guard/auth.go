@@ -16,7 +16,7 @@ import (
 // headers may pass: 200, or 401 with the reason. The body is compared only if
 // the query says body=1, for servers that send it along; otherwise the answer
 // tells its hash.
-func (g *Guard) serveAuth(v *verifier, w http.ResponseWriter, r *http.Request) {
+func (g *Guard) serveAuth(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	if !g.trusts(r.RemoteAddr) {
 		g.refuse(w, r, urlError("the peer is not a trusted proxy: what it says about a request is not believed"))
@@ -36,19 +36,28 @@ func (g *Guard) serveAuth(v *verifier, w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusOK)
 		return
 	}
-	if slices.Contains(r.URL.Query()["body"], "1") {
-		v.auth.ServeHTTP(w, asked)
-		return
-	}
-	claims, err := v.receiver.VerifyHead(asked)
-	if err == nil && bodySum(claims) == "" {
-		err = &receiver.VerifyError{Err: receiver.ErrMalformed, Field: "body", Reason: "the token's body claim is no SHA-256"}
-	}
+	claims, err := g.verify(asked, slices.Contains(r.URL.Query()["body"], "1"))
 	if err != nil {
 		g.refuse(w, asked, err)
 		return
 	}
-	vouch(w, claims)
+	tell(w.Header(), claims)
+	w.Header().Set(BodyHashHeader, bodySum(claims))
+	w.Header().Set(receiver.KeysHeader, g.receiver.Echo(claims))
+	w.WriteHeader(http.StatusOK)
+}
+
+// verify is all of the verification, or all but the body.
+func (g *Guard) verify(r *http.Request, body bool) (claims receiver.Claims, err error) {
+	if body {
+		_, claims, err = g.receiver.VerifyRequest(r)
+		return claims, err
+	}
+	claims, err = g.receiver.VerifyHead(r)
+	if err == nil && bodySum(claims) == "" {
+		err = &receiver.VerifyError{Err: receiver.ErrMalformed, Field: "body", Reason: "the token's body claim is no SHA-256"}
+	}
+	return claims, err
 }
 
 // original is the request that a web server asks about. nginx is told to name it
@@ -82,27 +91,18 @@ func urlError(reason string) error {
 	return &receiver.VerifyError{Err: receiver.ErrURLMismatch, Field: "sub", Reason: reason}
 }
 
-// refuse answers 401, which all web servers take for a refusal.
+// refuse answers 401, which all web servers take for a refusal; but 503 to what
+// could not be verified for now, so that the sender tries again.
 func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	g.logRefusal(r, err)
-	text := "refused"
+	status, text := http.StatusUnauthorized, "body cannot be read"
 	if refusal := (*receiver.VerifyError)(nil); errors.As(err, &refusal) {
 		text = refusal.Err.Error()
 	}
-	answer(w, http.StatusUnauthorized, text)
-}
-
-// vouchForBody is vouch behind a verification that has seen the body.
-func vouchForBody(w http.ResponseWriter, r *http.Request) {
-	claims, _ := receiver.ClaimsFromContext(r.Context())
-	vouch(w, claims)
-}
-
-// vouch answers that a request may pass.
-func vouch(w http.ResponseWriter, c receiver.Claims) {
-	tell(w.Header(), c)
-	w.Header().Set(BodyHashHeader, bodySum(c))
-	w.WriteHeader(http.StatusOK)
+	if errors.Is(err, receiver.ErrUnavailable) {
+		status = http.StatusServiceUnavailable
+	}
+	answer(w, status, text)
 }
 
 // bodySum is what the body must hash to, in hexadecimal; "" if no body can.

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/signposthq/signpost/receiver"
@@ -91,7 +92,8 @@ func TestForwardAuth(t *testing.T) {
 			if tt.sign.Kind != "" {
 				kind = string(tt.sign.Kind)
 			}
-			if resp.StatusCode != 200 || h.Get(VerifiedHeader) != kind || h.Get(BodyHashHeader) != hex.EncodeToString(sum[:]) || h.Get(TokenIDHeader) == "" {
+			if resp.StatusCode != 200 || h.Get(VerifiedHeader) != kind || h.Get(BodyHashHeader) != hex.EncodeToString(sum[:]) || h.Get(TokenIDHeader) == "" ||
+				!strings.HasPrefix(h.Get(receiver.KeysHeader), "verified="+receiver.KeyID(currentKey)) {
 				t.Errorf("status %d: %s, header %v; log:\n%s", resp.StatusCode, body, h, g.log)
 			}
 		})
@@ -128,5 +130,37 @@ func TestForwardAuthOfUnsignedPaths(t *testing.T) {
 	r := g.request(t, "/hook", receiver.SignOptions{}, hookBody)
 	if resp, _ := do(t, r); resp.StatusCode != 404 {
 		t.Errorf("without an upstream: status %d", resp.StatusCode)
+	}
+}
+
+// A captured request can't be used again, whichever way it comes.
+func TestT02ReplayGuard(t *testing.T) {
+	g := start(t, func(o *Options) { o.Auth, o.Receiver.Replay = true, receiver.NewMemoryReplayCache(0) })
+	r := g.request(t, "/hook", receiver.SignOptions{}, hookBody)
+	r.Header.Set("X-Original-URI", "/hook")
+	ask := func(target string) int {
+		r.URL.Path, r.Body = target, http.NoBody
+		if target != "/auth" {
+			r.Body, _ = r.GetBody()
+		}
+		resp, _ := do(t, r)
+		return resp.StatusCode
+	}
+	for i, step := range []struct {
+		target string
+		status int
+	}{{"/hook", 200}, {"/hook", 401}, {"/auth", 401}} {
+		if status := ask(step.target); status != step.status {
+			t.Errorf("%d: %s: status %d, want %d", i, step.target, status, step.status)
+		}
+	}
+	r.Header.Set(receiver.Header, sign(t, currentKey, receiver.SignOptions{URL: publicURL + "/hook", Body: hookBody}))
+	for i, status := range []int{200, 401} {
+		if got := ask("/auth"); got != status {
+			t.Errorf("asked %d times: status %d, want %d", i+1, got, status)
+		}
+	}
+	if calls := g.take(); len(calls) != 1 {
+		t.Errorf("the upstream was called %d times", len(calls))
 	}
 }

@@ -15,7 +15,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/signposthq/signpost/receiver"
@@ -69,15 +68,9 @@ type Options struct {
 type Guard struct {
 	opts     Options
 	log      *slog.Logger
-	proxy    http.Handler // to the upstream, for what is verified; nil if there is none
-	verifier atomic.Pointer[verifier]
-}
-
-// A verifier is what depends on the keys.
-type verifier struct {
 	receiver *receiver.Receiver
-	proxy    http.Handler // Guard.proxy behind the verification
-	auth     http.Handler // forward auth that has the body
+	proxy    http.Handler // to the upstream, for what is verified; nil if there is none
+	verified http.Handler // proxy behind the verification
 }
 
 // New returns a guard, or an error that names the option at fault; it is
@@ -102,48 +95,39 @@ func New(o Options) (*Guard, error) {
 		o.UpstreamTimeout = 15 * time.Minute
 	}
 	g := &Guard{opts: o, log: o.Logger}
-	g.opts.Receiver.OnRefusal = g.logRefusal
 	if o.Upstream != nil {
 		if err := checkUpstream(o.Upstream); err != nil {
 			return nil, err
 		}
 		g.proxy = g.newProxy()
 	}
-	return g, g.SetKeys(o.Receiver.CurrentSigningKey, o.Receiver.NextSigningKey)
+	o.Receiver.OnRefusal = g.logRefusal
+	var err error
+	if g.receiver, err = receiver.New(o.Receiver); err != nil {
+		return nil, err
+	}
+	g.verified = g.receiver.Middleware(g.proxy)
+	return g, nil
 }
 
-// SetKeys changes the keys for all requests from now on. After an error the keys
-// are those of before.
-func (g *Guard) SetKeys(current, next string) error {
-	o := g.opts.Receiver
-	o.CurrentSigningKey, o.NextSigningKey = current, next
-	rc, err := receiver.New(o)
-	if err != nil {
-		return err
-	}
-	g.verifier.Store(&verifier{
-		receiver: rc,
-		proxy:    rc.Middleware(g.proxy),
-		auth:     rc.Middleware(http.HandlerFunc(vouchForBody)),
-	})
-	return nil
-}
+// SetKeys changes the shared keys for all requests from now on. After an error
+// they are those of before.
+func (g *Guard) SetKeys(current, next string) error { return g.receiver.SetKeys(current, next) }
 
 // ServeHTTP answers 400 to request targets that are no path, since what would be
 // verified and what would be forwarded could differ.
 func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	v := g.verifier.Load()
 	switch {
 	case !strings.HasPrefix(r.RequestURI, "/"):
 		answer(w, http.StatusBadRequest, "request target is not a path")
 	case g.opts.Auth && rawPath(r) == AuthPath:
-		g.serveAuth(v, w, r)
+		g.serveAuth(w, r)
 	case g.proxy == nil:
 		answer(w, http.StatusNotFound, "this guard serves "+AuthPath+" only")
 	case g.unsigned(r):
 		g.proxy.ServeHTTP(w, r)
 	default:
-		v.proxy.ServeHTTP(w, r)
+		g.verified.ServeHTTP(w, r)
 	}
 }
 
@@ -151,7 +135,8 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // is held to it.
 func (g *Guard) unsigned(r *http.Request) bool {
 	return (r.Method == http.MethodGet || r.Method == http.MethodHead) &&
-		slices.Contains(g.opts.AllowUnsigned, rawPath(r)) && len(r.Header.Values(receiver.Header)) == 0
+		slices.Contains(g.opts.AllowUnsigned, rawPath(r)) &&
+		len(r.Header.Values(receiver.Header)) == 0 && len(r.Header.Values(receiver.Ed25519Header)) == 0
 }
 
 // rawPath is the path as it stands in the request line.

@@ -3,6 +3,7 @@ package guard
 import (
 	"bufio"
 	"bytes"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io"
@@ -236,14 +237,51 @@ func TestSetKeys(t *testing.T) {
 		}
 	}
 	check(map[string]int{currentKey: 200, nextKey: 200, otherKey: 401})
-	if err := g.guard.SetKeys("short", otherKey); err == nil {
-		t.Error("a short key was taken")
+	for _, bad := range []string{"", "short", "sig_7kYjw48mhY7kAjqNGcy6cr29RJ6r"} {
+		if err := g.guard.SetKeys(bad, otherKey); err == nil {
+			t.Errorf("%q was taken", bad)
+		}
 	}
 	check(map[string]int{currentKey: 200, nextKey: 200, otherKey: 401})
 	if err := g.guard.SetKeys(nextKey, otherKey); err != nil {
 		t.Fatal(err)
 	}
 	check(map[string]int{currentKey: 401, nextKey: 200, otherKey: 200})
+}
+
+// With public keys a shared one opens nothing.
+func TestPublicKeys(t *testing.T) {
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := receiver.NewEd25519Signer(private.Seed())
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := start(t, func(o *Options) {
+		o.Receiver.CurrentSigningKey, o.Receiver.NextSigningKey, o.Receiver.PublicKeys = "", "", []ed25519.PublicKey{public}
+		o.AllowUnsigned = []string{"/healthz"}
+	})
+	r := g.request(t, "/hook", receiver.SignOptions{}, hookBody)
+	if resp, _ := do(t, r); resp.StatusCode != 401 {
+		t.Errorf("a shared key: status %d", resp.StatusCode)
+	}
+	token, err := signer.Sign(receiver.SignOptions{URL: publicURL + "/hook", Body: hookBody})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for target, status := range map[string]int{"/hook": 200, "/other": 401, "/healthz": 401} {
+		r := g.request(t, target, receiver.SignOptions{}, hookBody)
+		if target == "/healthz" {
+			r.Method, r.Body, r.ContentLength = "GET", nil, 0
+		}
+		r.Header.Del(receiver.Header)
+		r.Header.Set(receiver.Ed25519Header, token)
+		if resp, _ := do(t, r); resp.StatusCode != status {
+			t.Errorf("%s: status %d, want %d", target, resp.StatusCode, status)
+		}
+	}
 }
 
 // Refusals are logged with a reason; what a query or a signature holds is not.

@@ -348,3 +348,17 @@ func TestSlowAnswerOutlivesReadTimeout(t *testing.T) {
 		t.Errorf("status %d: %s", resp.StatusCode, body)
 	}
 }
+
+// A probe asks for the keys; the guard answers it, the upstream hears nothing.
+func TestProbe(t *testing.T) {
+	g := start(t, nil)
+	resp, _ := do(t, g.request(t, "/hook", receiver.SignOptions{Kind: receiver.KindProbe}, nil))
+	want := "verified=" + receiver.KeyID(currentKey) + "; current=" + receiver.KeyID(currentKey) + "; next=" + receiver.KeyID(nextKey)
+	if got := resp.Header.Get(receiver.KeysHeader); resp.StatusCode != 204 || got != want || len(g.take()) != 0 {
+		t.Errorf("status %d, %s: %q, want %q", resp.StatusCode, receiver.KeysHeader, got, want)
+	}
+	resp, _ = do(t, g.request(t, "/hook", receiver.SignOptions{}, hookBody))
+	if got := resp.Header.Get(receiver.KeysHeader); resp.StatusCode != 200 || got != want {
+		t.Errorf("status %d, %s: %q, want %q", resp.StatusCode, receiver.KeysHeader, got, want)
+	}
+}
