@@ -330,6 +330,7 @@ func (e *Engine) fly(q *queued) {
 	}
 	if f.skip == "" {
 		f.outcome = e.deliver.Deliver(e.attemptCtx, attempt)
+		e.endpoints.answered(e.tenants.get(f.message.Tenant), &attempt, &f.outcome)
 	}
 	<-e.slots
 	if e.attemptCtx.Err() != nil && f.skip == "" && f.outcome.Error != "" {
@@ -393,7 +394,7 @@ func (e *Engine) attempt(m *Message, run *Run, log []*LogEntry) Attempt {
 		MaxResponse: e.limits.MaxBody, Kind: m.Kind, Retried: m.Retried,
 	}
 	if t := e.tenants.get(m.Tenant); t != nil {
-		a.SigningKey = t.CurrentKey
+		a.signAs(t, m, run)
 	}
 	if m.Settings.Timeout > 0 {
 		a.Timeout = min(m.Settings.Timeout, e.limits.MaxTimeout)
@@ -440,6 +441,21 @@ func (e *Engine) attempt(m *Message, run *Run, log []*LogEntry) Attempt {
 		set(wire.HeaderWorkflowSDKVersion, "1")
 	}
 	return a
+}
+
+// signAs says how an attempt is signed: with the keys of now, by what the
+// tenant, the message or its run asks for.
+func (a *Attempt) signAs(t *Tenant, m *Message, run *Run) {
+	a.SigningKey, a.NextKey, a.Seed = t.CurrentKey, t.NextKey, t.Secrets.CurrentSeed
+	a.SignWith = wire.MergeSignWith(t.Settings.SignWith, m.Settings.SignWith)
+	if run == nil {
+		return
+	}
+	if m.Kind == KindToCallback {
+		a.Unsigned = !t.Settings.signsCall(m.URL, run.URL)
+		return
+	}
+	a.SignWith = wire.MergeSignWith(a.SignWith, run.Settings.SignWith)
 }
 
 func cloneHeader(h http.Header) http.Header {
