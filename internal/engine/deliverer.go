@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http"
 	"time"
+
+	"github.com/signposthq/signpost/internal/wire"
 )
 
 // Deliverer makes one attempt. It always returns an Outcome: a connection
@@ -37,6 +39,21 @@ type Attempt struct {
 	RunID       string   // the run it belongs to, "" if none or if a third party is not to know
 	Retried     int      // retries made before
 	MaxResponse int64    // bytes of the response body to keep
+}
+
+// signAs says how an attempt is signed: with the keys of now, by what the
+// tenant, the message or its run asks for.
+func (a *Attempt) signAs(t *Tenant, m *Message, run *Run) {
+	a.SigningKey, a.NextKey, a.Seed = t.CurrentKey, t.NextKey, t.Secrets.CurrentSeed
+	a.SignWith = wire.MergeSignWith(t.Settings.SignWith, m.Settings.SignWith)
+	if run == nil {
+		return
+	}
+	if m.Kind == KindToCallback {
+		a.Unsigned = !t.Settings.signsCall(m.URL, run.URL)
+		return
+	}
+	a.SignWith = wire.MergeSignWith(a.SignWith, run.Settings.SignWith)
 }
 
 // Outcome is what came back.

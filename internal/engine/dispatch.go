@@ -443,21 +443,6 @@ func (e *Engine) attempt(m *Message, run *Run, log []*LogEntry) Attempt {
 	return a
 }
 
-// signAs says how an attempt is signed: with the keys of now, by what the
-// tenant, the message or its run asks for.
-func (a *Attempt) signAs(t *Tenant, m *Message, run *Run) {
-	a.SigningKey, a.NextKey, a.Seed = t.CurrentKey, t.NextKey, t.Secrets.CurrentSeed
-	a.SignWith = wire.MergeSignWith(t.Settings.SignWith, m.Settings.SignWith)
-	if run == nil {
-		return
-	}
-	if m.Kind == KindToCallback {
-		a.Unsigned = !t.Settings.signsCall(m.URL, run.URL)
-		return
-	}
-	a.SignWith = wire.MergeSignWith(a.SignWith, run.Settings.SignWith)
-}
-
 func cloneHeader(h http.Header) http.Header {
 	out := make(http.Header, len(h)+8)
 	maps.Copy(out, h)

@@ -22,7 +22,7 @@ const (
 //	verified=3f0c61a2b7d4; current=3f0c61a2b7d4; next=91ab00ff13c2
 //
 // Receivers with public keys list them as "held", once each. Other names are
-// skipped, for receivers may come to say more. It says no to what is not of that
+// skipped, for receivers may come to say more, but have to look alike. It says no to what is not of that
 // form, to one that says not which key verified, or says it of two, and to more
 // than one header: some of that would be a guess. It allocates nothing; ids are
 // parts of the value.
@@ -33,7 +33,7 @@ func ParseKeyEcho(values []string) (KeyEcho, bool) {
 	e := KeyEcho{text: values[0]}
 	for part := range strings.SplitSeq(e.text, ";") {
 		name, id := keyEchoPart(part)
-		if name == "" || !isKeyID(id) || name == "verified" && e.Verified != "" {
+		if !isName(name) || !isKeyID(id) || name == "verified" && e.Verified != "" {
 			return KeyEcho{}, false
 		}
 		if name == "verified" {

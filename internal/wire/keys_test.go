@@ -34,6 +34,7 @@ func TestParseKeyEcho(t *testing.T) {
 		"id too long":       {[]string{"verified=" + strings.Repeat("a", maxKeyID+1)}, "", nil},
 		"no value":          {[]string{"verified=; current=" + idA}, "", nil},
 		"no name":           {[]string{"verified=" + idA + "; =x"}, "", nil},
+		"name of odd bytes": {[]string{"verified=" + idA + "; \xff\x00=x"}, "", nil},
 		"no equals sign":    {[]string{"verified=" + idA + "; next"}, "", nil},
 		"stray semicolon":   {[]string{"verified=" + idA + ";"}, "", nil},
 		"too long":          {[]string{"verified=" + idA + strings.Repeat("; held="+idB, 120)}, "", nil},
@@ -84,6 +85,9 @@ func FuzzParseKeyEcho(f *testing.F) {
 		e, ok := ParseKeyEcho([]string{value})
 		if !ok {
 			return
+		}
+		if checkText(e.String()) != nil {
+			t.Errorf("%q cannot be stored", value)
 		}
 		held := e.Held()
 		for _, id := range held {
