@@ -30,7 +30,7 @@ var rooms = map[string][]string{
 	"internal/api":     {"internal/engine", "internal/wire", "client"},
 
 	"":             {"internal/engine", "internal/store", "internal/deliver", "internal/api"},
-	"signposttest": {"", "client"},
+	"signposttest": {"", "client", "receiver"},
 	"cmd/signpost": {"", "internal/wire", "client", "receiver", "workflow"},
 
 	"examples/onboarding": {"client", "receiver", "workflow"},

@@ -48,6 +48,10 @@
 // ([KeysHeader]), so that a Signpost server knows before a rotation whether it
 // would break this receiver.
 //
+// The keys that every development server has are an error, unless SIGNPOST_DEV=1
+// (for [FromEnv]) or Options.Development asks for them; a receiver that has one
+// takes requests from this machine only (see [IsLocal]).
+//
 // With public keys a receiver holds no secret. The token is then that of the header
 // Upstash-Signature-Ed25519, which a Signpost server sends when it is told to: it
 // says the same, signed with Ed25519 (RFC 8037), and its kid chooses among the keys

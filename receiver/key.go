@@ -69,9 +69,13 @@ type keyPair struct {
 	current, next     *key // next is nil if there is none
 	currentID, nextID string
 	held              string // both ids, as KeysHeader lists them
+	development       bool   // one of them is well known
 }
 
-func newKeyPair(current, next string) (*keyPair, error) {
+func newKeyPair(current, next string, development bool) (*keyPair, error) {
+	if current == "" {
+		return nil, ErrNoKey
+	}
 	var p keyPair
 	var err error
 	if p.current, err = newKey(current); err != nil {
@@ -79,14 +83,17 @@ func newKeyPair(current, next string) (*keyPair, error) {
 	}
 	p.currentID = KeyID(current)
 	p.held = "; current=" + p.currentID
-	if next == "" {
-		return &p, nil
+	if next != "" {
+		if p.next, err = newKey(next); err != nil {
+			return nil, fmt.Errorf("read next signing key: %w", err)
+		}
+		p.nextID = KeyID(next)
+		p.held += "; next=" + p.nextID
 	}
-	if p.next, err = newKey(next); err != nil {
-		return nil, fmt.Errorf("read next signing key: %w", err)
+	p.development = developmentKeys.owner(current) != "" || developmentKeys.owner(next) != ""
+	if p.development && !development {
+		return nil, ErrDevelopmentKey
 	}
-	p.nextID = KeyID(next)
-	p.held += "; next=" + p.nextID
 	return &p, nil
 }
 
@@ -106,10 +113,7 @@ func (p *keyPair) signer(t token) (name, id string) {
 // new one. next may be empty, for none. On an error, which names the key at
 // fault, the old pair stays. It has no effect on public keys.
 func (rc *Receiver) SetKeys(current, next string) error {
-	if current == "" {
-		return ErrNoKey
-	}
-	p, err := newKeyPair(current, next)
+	p, err := newKeyPair(current, next, rc.opts.Development)
 	if err != nil {
 		return err
 	}

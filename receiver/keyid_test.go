@@ -107,11 +107,33 @@ func TestSetKeys(t *testing.T) {
 	if err := rc.SetKeys("", ""); !errors.Is(err, ErrNoKey) {
 		t.Errorf("no keys: %v", err)
 	}
+	if err := rc.SetKeys(developmentKeys[0].secret, third); !errors.Is(err, ErrDevelopmentKey) {
+		t.Errorf("a development key: %v", err)
+	}
 	if accepts(currentKey) || !accepts(nextKey) || !accepts(third) {
 		t.Error("keys that were refused have replaced others")
 	}
 	if err := rc.SetKeys(currentKey, ""); err != nil || !accepts(currentKey) || accepts(nextKey) {
 		t.Errorf("without a next key: %v", err)
+	}
+}
+
+// A receiver that has got a development key serves this machine only from then on.
+func TestSetKeysOfDevelopment(t *testing.T) {
+	rc := newReceiver(t, Options{Development: true})
+	request := func(key string) error {
+		r := signedRequest(t, key, SignOptions{}, bytes.NewReader(hookBody))
+		_, _, err := rc.VerifyRequest(r)
+		return err
+	}
+	if err := request(currentKey); err != nil || rc.Development() {
+		t.Errorf("with a key of its own: %v", err)
+	}
+	if err := rc.SetKeys(currentKey, developmentKeys[0].secret); err != nil {
+		t.Fatal(err)
+	}
+	if err := request(currentKey); !errors.Is(err, ErrNotLocal) || !rc.Development() {
+		t.Errorf("with a development key: %v", err)
 	}
 }
 

@@ -68,6 +68,12 @@ type Options struct {
 	// since other servers of the protocol cover URL and body only.
 	RequireBinding bool
 
+	// Development accepts the well-known keys of development servers, and then
+	// only requests that are local (see [IsLocal]): anybody can sign with them.
+	// It has no effect on other keys. Default: false, and such a key is an
+	// error; for FromEnv, what SIGNPOST_DEV or QSTASH_DEV says ("1", "true").
+	Development bool
+
 	// BaseURL is where senders reach this server: scheme, host, and the path
 	// that a proxy cuts off, if any; no query. With it no header can influence
 	// the comparison. Default: taken from each request.
@@ -100,8 +106,8 @@ type Receiver struct {
 }
 
 // New returns a receiver, or an error that names the option at fault;
-// it is [ErrNoKey] when there is no key. There is no receiver that accepts
-// unsigned requests.
+// it is [ErrNoKey] when there is no key, and [ErrDevelopmentKey] when a key is well
+// known. There is no receiver that accepts unsigned requests.
 func New(o Options) (*Receiver, error) {
 	rc := &Receiver{now: time.Now}
 	var err error
@@ -109,9 +115,11 @@ func New(o Options) (*Receiver, error) {
 		return nil, err
 	}
 	if o.CurrentSigningKey != "" || o.NextSigningKey != "" || rc.public == nil {
-		if err := rc.SetKeys(o.CurrentSigningKey, o.NextSigningKey); err != nil {
+		p, err := newKeyPair(o.CurrentSigningKey, o.NextSigningKey, o.Development)
+		if err != nil {
 			return nil, err
 		}
+		rc.shared.Store(p)
 	}
 	if rc.opts, err = o.normal(); err != nil {
 		return nil, err
@@ -128,6 +136,7 @@ func FromEnv(o Options) (*Receiver, error) {
 	}
 	o.CurrentSigningKey = os.Getenv("QSTASH_CURRENT_SIGNING_KEY")
 	o.NextSigningKey = os.Getenv("QSTASH_NEXT_SIGNING_KEY")
+	o.Development = o.Development || developmentAsked()
 	rc, err := New(o)
 	if errors.Is(err, ErrNoKey) {
 		return nil, fmt.Errorf("read QSTASH_CURRENT_SIGNING_KEY: %w", err)
@@ -190,7 +199,8 @@ type Request struct {
 }
 
 // Verify checks a request that does not come from net/http; for one that does
-// see [Receiver.VerifyRequest]. The error is a *[VerifyError] around one of
+// see [Receiver.VerifyRequest]. It cannot know who sent it: see
+// [Receiver.Development]. The error is a *[VerifyError] around one of
 // ErrNoSignature, ErrMalformed, ErrBadSignature, ErrExpired, ErrNotYetValid,
 // ErrURLMismatch, ErrHeaderMismatch, ErrBodyMismatch, ErrReplayed and
 // ErrUnavailable.

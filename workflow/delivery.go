@@ -69,8 +69,14 @@ func (e *Endpoint) receive(w http.ResponseWriter, r *http.Request) (*delivery, e
 	if e.opts.Receiver != nil {
 		w.Header().Set(receiver.KeysHeader, e.opts.Receiver.Echo(claims)) // whatever the answer will be
 	}
+	if claims.Kind == receiver.KindProbe {
+		return &delivery{kind: kindProbe}, nil
+	}
 	d := &delivery{messageID: r.Header.Get(wire.HeaderMessageID), header: r.Header, body: body}
 	if err := d.classify(); err != nil {
+		return nil, err
+	}
+	if err := d.bind(claims, e.opts.RequireBinding); err != nil {
 		return nil, err
 	}
 	d.run, err = readRun(d.kind == KindStart && !d.unknownSDK, r.Header)
@@ -90,7 +96,7 @@ func (e *Endpoint) read(w http.ResponseWriter, r *http.Request) ([]byte, error) 
 }
 
 func (e *Endpoint) verify(r *http.Request, url string, body []byte) (receiver.Claims, error) {
-	if e.opts.loopbackOnly && !isLocal(r) {
+	if e.opts.loopbackOnly() && !receiver.IsLocal(r) {
 		return receiver.Claims{}, &refusal{errors.New("without signing keys of its own the endpoint serves this machine only")}
 	}
 	if e.opts.Receiver == nil {

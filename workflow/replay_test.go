@@ -1,166 +1,213 @@
 package workflow_test
 
 import (
+	"bytes"
 	"context"
-	"crypto/ed25519"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/signposthq/signpost/client"
 	"github.com/signposthq/signpost/internal/wire"
 	"github.com/signposthq/signpost/receiver"
+	"github.com/signposthq/signpost/signposttest"
 	"github.com/signposthq/signpost/workflow"
 )
 
-func withReceiver(t *testing.T, o receiver.Options) func(*workflow.Options) {
-	t.Helper()
-	if len(o.PublicKeys) == 0 {
-		o.CurrentSigningKey = testKey
-	}
-	rc, err := receiver.New(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return func(opts *workflow.Options) { opts.Receiver = rc }
+// tap is a proxy that keeps what passes.
+type tap struct {
+	mu       sync.Mutex
+	captured []capture
 }
 
-// again is a request with the signature of another: the same token once more.
-func again(r *http.Request, of *http.Request) *http.Request {
-	r.Header.Set(receiver.Header, of.Header.Get(receiver.Header))
-	return r
+type capture struct {
+	header http.Header
+	path   string
+	body   []byte
 }
 
-// TestT02ReplayedCalls sends each kind of call twice. The answer to a replay does not
-// forbid retries, for those have ids of their own.
-func TestT02ReplayedCalls(t *testing.T) {
-	for _, kind := range kinds {
-		t.Run(string(kind), func(t *testing.T) {
-			g := newGuarded(t, allow, withReceiver(t, receiver.Options{Replay: receiver.NewMemoryReplayCache(0)}))
-			first := calling[kind]()
-			replay := again(calling[kind](), first)
-			if w := g.do(first); w.Code == http.StatusUnauthorized {
-				t.Fatalf("answer %d %s", w.Code, w.Body)
-			}
-			done, sent := len(g.executed), len(g.stub.sent)
-			w := g.do(replay)
-			if w.Code != http.StatusUnauthorized || said(t, w) != "request replayed" || w.Header().Get(wire.HeaderNonRetryable) != "" {
-				t.Errorf("answer %d %v %s to the replay", w.Code, w.Header(), w.Body)
-			}
-			if len(g.executed) != done || len(g.stub.sent) != sent {
-				t.Errorf("the replay executed %q and sent %v", g.executed[done:], g.stub.sent[sent:])
-			}
-			if w := g.do(calling[kind]()); w.Code == http.StatusUnauthorized {
-				t.Errorf("answer %d %s to a retry", w.Code, w.Body)
-			}
-		})
-	}
-}
-
-// TestT02ConcurrentReplays replays one call many times at once: one goes through.
-func TestT02ConcurrentReplays(t *testing.T) {
-	var runs atomic.Int32
-	stub := newStub(t, nil)
-	o := &workflow.Options{Client: stub.client, BaseURL: "https://app.example", Logger: quiet}
-	withReceiver(t, receiver.Options{Replay: receiver.NewMemoryReplayCache(0)})(o)
-	o.Authorize = func(context.Context, *workflow.AuthRequest) error {
-		runs.Add(1)
-		return errors.New("enough")
-	}
-	e := workflow.MustServe(func(*workflow.Context, any) (int, error) { return 0, nil }, o)
-	first := calling[workflow.KindStep]()
-	var wg sync.WaitGroup
-	for range 32 {
-		r := again(calling[workflow.KindStep](), first)
-		wg.Go(func() { e.ServeHTTP(httptest.NewRecorder(), r) })
-	}
-	wg.Wait()
-	if n := runs.Load(); n != 1 {
-		t.Errorf("%d went through", n)
-	}
-}
-
-type brokenCache struct{}
-
-func (brokenCache) Use(context.Context, string, time.Time) (bool, error) {
-	return false, errors.New("no connection")
-}
-
-// TestT02CacheFailure refuses calls until the cache answers again.
-func TestT02CacheFailure(t *testing.T) {
-	for _, kind := range kinds {
-		g := newGuarded(t, allow, withReceiver(t, receiver.Options{Replay: brokenCache{}}))
-		w := g.do(calling[kind]())
-		if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") != "10" || w.Header().Get(wire.HeaderNonRetryable) != "" ||
-			said(t, w) != "verification unavailable" {
-			t.Errorf("%s: answer %d %v %s", kind, w.Code, w.Header(), w.Body)
-		}
-		g.wantIdle(t)
-	}
-}
-
-// Every answer to a verified call says which keys are held, and no other does.
-func TestAnswersEchoKeys(t *testing.T) {
-	id := receiver.KeyID(testKey)
-	want := "verified=" + id + "; current=" + id
-	outcomes := map[string]func(*workflow.Context) (bool, error){
-		"allowed": allow,
-		"error":   func(*workflow.Context) (bool, error) { return false, errors.New("no luck") },
-		"final":   func(*workflow.Context) (bool, error) { return false, workflow.NonRetryable(errors.New("never")) },
-		"later": func(*workflow.Context) (bool, error) {
-			return false, workflow.RetryAfter(errors.New("busy"), time.Second)
-		},
-		"panic":     func(*workflow.Context) (bool, error) { panic("bug") },
-		"no effect": func(*workflow.Context) (bool, error) { return true, nil },
-	}
-	for name, check := range outcomes {
-		for _, kind := range kinds {
-			g := newGuarded(t, check, nil)
-			w := g.do(calling[kind]())
-			if got := w.Header().Get(receiver.KeysHeader); got != want {
-				t.Errorf("%s, %s: answer %d has %q, want %q", kind, name, w.Code, got, want)
-			}
-		}
-	}
-	g := newGuarded(t, allow, nil)
-	garbled := signed("/onboard", "no log", map[string]string{wire.HeaderWorkflowSDKVersion: "1", wire.HeaderWorkflowRunID: "wfr_1"})
-	if w := g.do(garbled); w.Code < 400 || w.Header().Get(receiver.KeysHeader) != want {
-		t.Errorf("a garbled call: answer %d %v", w.Code, w.Header())
-	}
-	for name, r := range map[string]*http.Request{
-		"unsigned": unsigned("/onboard", "{}", nil),
-		"forged":   signedFor(unsigned("/onboard", "{}", nil), "sig_another-key-of-enough-bytes", receiver.SignOptions{URL: appURL, Body: []byte("{}")}),
-		"GET":      httptest.NewRequest(http.MethodGet, "/onboard", nil),
-	} {
-		if w := g.do(r); w.Header().Get(receiver.KeysHeader) != "" {
-			t.Errorf("%s: answer %d %v", name, w.Code, w.Header())
-		}
-	}
-}
-
-// An endpoint may hold public keys alone.
-func TestPublicKeys(t *testing.T) {
-	signer, err := receiver.NewEd25519Signer([]byte("thirty-two bytes of this test..."))
-	if err != nil {
-		t.Fatal(err)
-	}
-	g := newGuarded(t, allow, withReceiver(t, receiver.Options{PublicKeys: []ed25519.PublicKey{signer.PublicKey()}}))
-	call := func(header string) *http.Request {
-		r := unsigned("/onboard", "{}", nil)
-		token, err := signer.Sign(receiver.SignOptions{URL: appURL, Body: []byte("{}")})
+func (p *tap) around(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
 		if err != nil {
-			t.Fatal(err)
+			return
 		}
-		r.Header.Set(header, token)
-		return r
+		p.mu.Lock()
+		p.captured = append(p.captured, capture{r.Header.Clone(), r.RequestURI, body})
+		p.mu.Unlock()
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		next.ServeHTTP(w, r)
+	})
+}
+
+// attacked is an application behind a tap, on a real server.
+type attacked struct {
+	*signposttest.Server
+	tap
+	client   *client.Client
+	app      *httptest.Server
+	steps    atomic.Int64
+	failures atomic.Int64
+}
+
+func attack(t *testing.T) *attacked {
+	a := &attacked{Server: signposttest.NewServer(t)}
+	a.client = a.Client()
+	mux := http.NewServeMux()
+	a.app = httptest.NewServer(a.around(mux))
+	t.Cleanup(func() { a.client.CloseIdleConnections(); a.app.Close() })
+	step := func(context.Context) (int, error) { a.steps.Add(1); return 1, nil }
+	o := &workflow.Options{
+		Client: a.client, Receiver: a.Receiver(t), Logger: quiet,
+		OnFailure: func(*workflow.FailureContext) (string, error) { a.failures.Add(1); return "", nil },
 	}
-	if w := g.do(call(receiver.Ed25519Header)); w.Code != http.StatusOK {
-		t.Errorf("answer %d %s", w.Code, w.Body)
+	mux.Handle("/whole", workflow.MustServe(func(ctx *workflow.Context, _ any) (int, error) {
+		if _, err := workflow.Run(ctx, "one", step); err != nil {
+			return 0, err
+		}
+		if _, err := workflow.Call(ctx, "other", workflow.CallRequest{URL: a.app.URL + "/called", Method: "POST"}); err != nil {
+			return 0, err
+		}
+		return 1, ctx.Sleep("pause", 0)
+	}, o))
+	mux.Handle("/called", workflow.MustServe(func(ctx *workflow.Context, _ any) (int, error) {
+		return workflow.Run(ctx, "one", step)
+	}, o))
+	mux.Handle("/fails", workflow.MustServe(func(ctx *workflow.Context, _ any) (int, error) {
+		return workflow.Run(ctx, "breaks", fails(workflow.NonRetryable(errors.New("no luck"))))
+	}, o))
+	return a
+}
+
+func (a *attacked) run(t *testing.T, path string, want client.RunState) string {
+	t.Helper()
+	run, err := a.client.Trigger(t.Context(), client.TriggerRequest{URL: a.app.URL + path, Body: []byte("{}")})
+	if err != nil {
+		t.Fatal(err)
 	}
-	g.stub.sent = nil
-	g.wantRefused(t, g.do(signed("/onboard", "{}", nil)), "no signature")
-	g.wantRefused(t, g.do(call(receiver.Header)), "no signature")
+	a.WaitRun(t, run.WorkflowRunID, want)
+	return run.WorkflowRunID
+}
+
+// kinds are the captured requests to workflow endpoints by what they say in
+// their tokens. Each is looked for until it has come.
+func (a *attacked) kinds(t *testing.T, rc *receiver.Receiver, want ...receiver.Kind) map[receiver.Kind]capture {
+	t.Helper()
+	found := map[receiver.Kind]capture{}
+	for deadline := time.Now().Add(30 * time.Second); len(found) < len(want); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("captured %v, want %v", found, want)
+		}
+		a.mu.Lock()
+		for _, c := range a.captured {
+			claims, err := rc.Verify(receiver.Request{
+				Signature: c.header.Get(receiver.Header), URL: a.app.URL + c.path, Body: c.body, Header: c.header,
+			})
+			if err != nil {
+				t.Errorf("captured request to %s: %v", c.path, err)
+			}
+			if _, known := found[claims.Kind]; !known {
+				found[claims.Kind] = c
+			}
+		}
+		a.mu.Unlock()
+	}
+	return found
+}
+
+// replay sends a captured request again, with a change to its headers.
+func (a *attacked) replay(t *testing.T, c capture, change func(http.Header)) (status int, body string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, a.app.URL+c.path, bytes.NewReader(c.body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header = c.header.Clone()
+	change(r.Header)
+	resp, err := a.app.Client().Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(answer)
+}
+
+// TestT22Replay captures what a real server sends in whole runs, with steps, a
+// call, a sleep and a failure, and sends each again as what it is not.
+func TestT22Replay(t *testing.T) {
+	a := attack(t)
+	succeeded := a.run(t, "/whole", client.RunSuccess)
+	failed := a.run(t, "/fails", client.RunFailed)
+	captured := a.kinds(t, a.Receiver(t), receiver.KindStep, receiver.KindCallback, receiver.KindFailure, receiver.KindCall)
+	for deadline := time.Now().Add(30 * time.Second); a.failures.Load() == 0 || a.steps.Load() < 2; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d steps and %d failures", a.steps.Load(), a.failures.Load())
+		}
+	}
+	steps, failures := a.steps.Load(), a.failures.Load()
+
+	disguises := map[string]func(http.Header){
+		"failure": func(h http.Header) { h.Set(wire.HeaderWorkflowIsFailure, "true") },
+		"failure of a run": func(h http.Header) {
+			h.Set(wire.HeaderWorkflowFailureCB, "true")
+			h.Set(wire.HeaderWorkflowRunID, failed)
+		},
+		"callback": func(h http.Header) { h.Set(wire.HeaderWorkflowCallback, "1") },
+		"step of another run": func(h http.Header) {
+			for _, name := range []string{wire.HeaderWorkflowIsFailure, wire.HeaderWorkflowFailureCB, wire.HeaderWorkflowCallback} {
+				h.Del(name)
+			}
+			h.Set(wire.HeaderWorkflowSDKVersion, "1")
+			h.Set(wire.HeaderWorkflowRunID, succeeded+"x")
+		},
+		"unknown SDK":     func(h http.Header) { h.Set(wire.HeaderWorkflowUnknownSDK, "true") },
+		"another attempt": func(h http.Header) { h.Set(wire.HeaderRetried, "7") },
+		"second run id":   func(h http.Header) { h.Add(wire.HeaderWorkflowRunID, failed+"x") },
+		"second signature": func(h http.Header) {
+			h.Add(receiver.Header, h.Get(receiver.Header))
+		},
+	}
+	for kind, c := range captured {
+		for name, disguise := range disguises {
+			if kind == receiver.KindFailure && strings.HasPrefix(name, "failure") {
+				continue // which it is
+			}
+			status, body := a.replay(t, c, disguise)
+			if status != 401 || !strings.Contains(body, "header mismatch") && !strings.Contains(body, "malformed signature") {
+				t.Errorf("a %s sent again as %s was answered %d %s", kind, name, status, body)
+			}
+		}
+	}
+	if a.steps.Load() != steps || a.failures.Load() != failures || failures != 1 {
+		t.Errorf("%d steps and %d failures, before: %d and %d", a.steps.Load(), a.failures.Load(), steps, failures)
+	}
+}
+
+// TestT22PublishedForgery: whoever may publish cannot have the server sign a
+// failure callback, whatever headers and body the message has.
+func TestT22PublishedForgery(t *testing.T) {
+	a := attack(t)
+	p, err := a.client.Publish(t.Context(), client.PublishRequest{
+		URL: a.app.URL + "/fails", Body: []byte(failureReport("wfr_1")), Retries: new(0),
+		Header: http.Header{
+			wire.HeaderWorkflowIsFailure: {"true"}, wire.HeaderWorkflowFailureCB: {"true"}, wire.HeaderWorkflowRunID: {"wfr_1"},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	events := a.WaitMessage(t, p.MessageID, client.EventFailed, client.EventDelivered)
+	if events[0].State != client.EventFailed || events[0].ResponseStatus != 401 || a.failures.Load() != 0 {
+		t.Errorf("%d failures; the message: %+v", a.failures.Load(), events[0])
+	}
 }
