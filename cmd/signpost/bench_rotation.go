@@ -172,7 +172,7 @@ func (c *benchRotationCmd) newRotationLoad(ctx context.Context) (*rotationLoad, 
 // give makes a receiver verify with a pair of keys from now on.
 func (l *rotationLoad) give(r *rotatedReceiver, keys client.SigningKeys) error {
 	rc, err := receiver.New(receiver.Options{
-		CurrentSigningKey: keys.Current, NextSigningKey: keys.Next, RequireBinding: true,
+		CurrentSigningKey: keys.Current, NextSigningKey: keys.Next, RequireBinding: true, Development: true,
 		OnRefusal: func(_ *http.Request, err error) {
 			l.mu.Lock()
 			defer l.mu.Unlock()

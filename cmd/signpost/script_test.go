@@ -299,6 +299,7 @@ func guard(ts *testscript.TestScript) http.Handler {
 	}
 	rc, err := receiver.New(receiver.Options{
 		CurrentSigningKey: ts.Getenv("QSTASH_CURRENT_SIGNING_KEY"), NextSigningKey: ts.Getenv("QSTASH_NEXT_SIGNING_KEY"),
+		Development: true,
 	})
 	ts.Check(err)
 	return rc.Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))

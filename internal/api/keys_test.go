@@ -22,6 +22,7 @@ type guarded struct {
 
 func newGuarded(t *testing.T, o receiver.Options) *guarded {
 	t.Helper()
+	o.Development = true
 	g := &guarded{}
 	o.OnRefusal = func(_ *http.Request, err error) {
 		g.mu.Lock()
