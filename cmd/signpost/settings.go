@@ -41,8 +41,8 @@ type settingsSetCmd struct {
 }
 
 func (*settingsSetCmd) Help() string {
-	return `A call of a run goes to a third party, which learns nothing from its signature that it could use against your endpoints.
-With same-origin or never, strangers get none.`
+	return `A call of a run goes to a third party. Its signature is for that URL, and says that it is a call, but receivers of other
+projects may check neither. With same-origin or never, strangers get none.`
 }
 
 func (c *settingsSetCmd) Run(ctx context.Context, o *outside) error {
