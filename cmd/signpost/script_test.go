@@ -40,7 +40,8 @@ func TestMain(m *testing.M) {
 //	paste NAME                put the "export" lines of its output into the environment
 //	capture VARIABLE          put the last output into the environment
 //	port VARIABLE             find a free port
-//	endpoint                  start $ENDPOINT: /ok answers 200, /fail 500, /hold when told to
+//	endpoint                  start $ENDPOINT: /ok answers 200, /fail 500, /hold when told to, /guarded what verifies with
+//	                          the keys that the environment has now
 //	received N PATTERN        wait until it has got N requests whose "METHOD /path body" match; all must be signed
 //	release                   let /hold answer
 //	eventually PATTERN args…  run "signpost args…" until its output matches
@@ -267,7 +268,12 @@ type recorded struct {
 func (w *world) startEndpoint(ts *testscript.TestScript, _ []string) {
 	held, letGo := context.WithCancel(context.Background())
 	e := &endpoint{letGo: letGo}
+	guarded := verified(ts)
 	e.Server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/guarded" {
+			guarded.ServeHTTP(rw, r)
+			return
+		}
 		content, err := io.ReadAll(r.Body)
 		if err != nil {
 			return
@@ -284,6 +290,19 @@ func (w *world) startEndpoint(ts *testscript.TestScript, _ []string) {
 	}))
 	w.endpoint, w.closers = e, append(w.closers, func() { letGo(); e.Close() })
 	ts.Setenv("ENDPOINT", e.URL)
+}
+
+// verified accepts what the keys in the environment have signed.
+func verified(ts *testscript.TestScript) http.Handler {
+	if ts.Getenv("QSTASH_CURRENT_SIGNING_KEY") == "" {
+		return http.NotFoundHandler()
+	}
+	rc, err := receiver.New(receiver.Options{
+		CurrentSigningKey: ts.Getenv("QSTASH_CURRENT_SIGNING_KEY"), NextSigningKey: ts.Getenv("QSTASH_NEXT_SIGNING_KEY"),
+		Development: true,
+	})
+	ts.Check(err)
+	return rc.Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 }
 
 func (w *world) release(*testscript.TestScript, []string) { w.endpoint.letGo() }
