@@ -22,7 +22,6 @@ import (
 	"github.com/signposthq/signpost/internal/deliver"
 	"github.com/signposthq/signpost/internal/engine"
 	"github.com/signposthq/signpost/internal/store"
-	"github.com/signposthq/signpost/receiver"
 )
 
 // Memory as Server.Data keeps everything in memory: it is gone after Close.
@@ -142,7 +141,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 	}
 	s.deliver = deliver.New(deliver.Options{AllowLocal: s.Dev, Allow: s.AllowDestinations})
 	s.engine, err = engine.New(ctx, engine.Options{
-		Store: s.store, Deliverer: s.deliver, Logger: s.Logger, Concurrency: s.Concurrency, KeyID: receiver.KeyID,
+		Store: s.store, Deliverer: s.deliver, Logger: s.Logger, Concurrency: s.Concurrency, Keys: s.deliver,
 		Limits: engine.Limits{MaxBody: s.MaxMessageBytes, Retention: s.Retention},
 	})
 	if err != nil {

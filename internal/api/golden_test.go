@@ -34,8 +34,8 @@ var update = flag.Bool("update", false, "write what the server answers into test
 //
 // {endpoint} is a destination that answers by its path. Ids and times differ
 // from run to run: they are written msg_1, wfr_1, dlq_1, sig_1, tok_1, cursor_1,
-// secret_1 (a token), key_1 (the id of a key) in the order they appear, TIME and
-// PREFIX. In a request, such a name stands for the value
+// secret_1 (a token), and the ids of keys key_1 and kid_1, in the order they
+// appear, TIME and PREFIX. In a request, such a name stands for the value
 // it was given to.
 func TestGolden(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
@@ -182,8 +182,8 @@ type names struct {
 }
 
 var (
-	given    = regexp.MustCompile(`msg_[0-9A-Za-z]{22}|wfr_[0-9A-Za-z]{21}|sig_[0-9A-Za-z]{28}|tok_[0-9a-f]{24}|eyJVc2VySUQi[0-9A-Za-z+/=]+|\b[0-9a-f]{12}\b|\b1\d{12}-\d+|\b\d{16,19}-\d+|\b1\d{12}\b`)
-	nickname = regexp.MustCompile(`\b(msg|wfr|sig|tok|dlq|cursor|secret|key)_\d+\b`)
+	given    = regexp.MustCompile(`msg_[0-9A-Za-z]{22}|wfr_[0-9A-Za-z]{21}|sig_[0-9A-Za-z]{28}|tok_[0-9a-f]{24}|eyJVc2VySUQi[0-9A-Za-z+/=]+|\b1\d{12}-\d+|\b\d{16,19}-\d+|\b1\d{12}\b|"[0-9a-f]{12}"|"[\w-]{43}"`)
+	nickname = regexp.MustCompile(`\b(msg|wfr|sig|tok|dlq|cursor|secret)_\d+\b`)
 	prefix   = regexp.MustCompile(`"prefix": "[0-9A-Za-z]{6}"`)
 )
 
@@ -201,6 +201,12 @@ func (n *names) name(value string) string {
 	}
 	prefix := "cursor"
 	switch {
+	case value[0] == '"':
+		return `"` + n.name(strings.Trim(value, `"`)) + `"`
+	case len(value) == 12:
+		prefix = "key"
+	case len(value) == 43:
+		prefix = "kid"
 	case len(value) == 13:
 		return "TIME"
 	case len(value) == 12:

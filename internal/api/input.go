@@ -42,6 +42,56 @@ func (r *request) body(limit int64) ([]byte, error) {
 	return body, nil
 }
 
+// json reads the body, a JSON object without fields that v does not have, into
+// v: a mistyped one must not pass for one that was left out.
+func (r *request) json(limit int64, v any) error {
+	body, err := r.body(limit)
+	if err != nil {
+		return err
+	}
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.DisallowUnknownFields()
+	err = decoder.Decode(v)
+	if err == nil && decoder.More() {
+		err = errors.New("more than one value")
+	}
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && wrong.Field != "" {
+		return invalid("%s: expected a %s, got a %s", wrong.Field, jsonKind(wrong.Type), wrong.Value)
+	}
+	if name, unknown := strings.CutPrefix(fmt.Sprint(err), "json: unknown field "); unknown {
+		return invalid("body: %s is not a field of this request", name)
+	}
+	if err != nil {
+		return invalid("body: expected a JSON object")
+	}
+	return nil
+}
+
+// jsonKind is what JSON calls a type.
+func jsonKind(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Slice:
+		return "list"
+	case reflect.Struct, reflect.Map:
+		return "object"
+	case reflect.String, reflect.Bool:
+		return t.Kind().String()
+	}
+	return "number"
+}
+
+// flag is a parameter that is true or false; false if it is not there.
+func (r *request) flag(name string) (bool, error) {
+	if !r.query.Has(name) {
+		return false, nil
+	}
+	value, err := strconv.ParseBool(r.query.Get(name))
+	if err != nil {
+		return false, invalid("%s: expected true or false", name)
+	}
+	return value, nil
+}
+
 // filters are the query parameters of a list or bulk operation. For those that
 // older clients send in a JSON body, the body's fields are added.
 type filters struct {
@@ -118,36 +168,6 @@ func (f *filters) addBody(r *request) error {
 	}
 	return nil
 }
-
-const objectBody = 64 << 10
-
-// object reads the body into v, a struct: a JSON object with no other fields
-// than v's, so that a mistyped one is not as good as none. No body is an empty
-// object.
-func (r *request) object(v any) error {
-	body, err := r.body(objectBody)
-	if err != nil || len(bytes.TrimSpace(body)) == 0 {
-		return err
-	}
-	decoder := json.NewDecoder(bytes.NewReader(body))
-	decoder.DisallowUnknownFields()
-	err = decoder.Decode(v)
-	if mistyped, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && mistyped.Field != "" {
-		return invalid("%s: expected a %s, got a %s", mistyped.Field, jsonKinds[mistyped.Type.Kind()], mistyped.Value)
-	}
-	switch {
-	case err == nil && !decoder.More():
-		return nil
-	case err != nil && strings.HasPrefix(err.Error(), unknownField):
-		return invalid("%s: not a field of this request", strings.Trim(err.Error()[len(unknownField):], `"`))
-	}
-	return invalid("body: expected a JSON object")
-}
-
-// unknownField is how the error begins that encoding/json has no type for.
-const unknownField = "json: unknown field "
-
-var jsonKinds = map[reflect.Kind]string{reflect.String: "string", reflect.Slice: "list", reflect.Int64: "number", reflect.Bool: "boolean"}
 
 func invalid(format string, args ...any) error {
 	return &engine.Error{Code: engine.Invalid, Message: fmt.Sprintf(format, args...)}

@@ -18,12 +18,14 @@ func listTenants(r *request) (any, error) {
 	return out, nil
 }
 
+const tenantBody = 64 << 10
+
 // createTenant answers with credentials, which nobody is told again.
 func createTenant(r *request) (any, error) {
 	var asked struct {
 		UserID string `json:"userId"`
 	}
-	if err := r.object(&asked); err != nil {
+	if err := r.json(tenantBody, &asked); err != nil {
 		return nil, err
 	}
 	cr, err := r.handler.engine.CreateTenant(r.Context(), r.caller, asked.UserID)

@@ -32,6 +32,8 @@ func tokenJSON(t *engine.Token) client.Token {
 	return out
 }
 
+const tokenBody = 64 << 10
+
 // createToken answers with the secret, which nobody is told again.
 func createToken(r *request) (any, error) {
 	var asked struct {
@@ -41,7 +43,7 @@ func createToken(r *request) (any, error) {
 		ExpiresAt *int64         `json:"expiresAt"` // Unix milliseconds
 		ExpiresIn string         `json:"expiresIn"`
 	}
-	if err := r.object(&asked); err != nil {
+	if err := r.json(tokenBody, &asked); err != nil {
 		return nil, err
 	}
 	n := engine.NewToken{Name: asked.Name, Scopes: asked.Scopes, URLPrefix: asked.URLPrefix}

@@ -52,9 +52,22 @@ var managed = map[string]func(w *world) (do func(who *engine.Caller) error, done
 	},
 	"keys.rotate": func(w *world) (func(*engine.Caller) error, func() bool) {
 		return func(who *engine.Caller) error {
-			_, err := w.engine.RotateKeys(context.Background(), who)
+			_, _, err := w.engine.RotateKeys(context.Background(), who, false)
 			return err
 		}, func() bool { return w.authenticate("token").CurrentKey != "sig_current_current" }
+	},
+	"keys.probe": func(w *world) (func(*engine.Caller) error, func() bool) {
+		return func(who *engine.Caller) error {
+			_, err := w.engine.ProbeKeys(context.Background(), who, engine.ProbeRequest{URL: "https://a.example/x"})
+			return err
+		}, func() bool { return len(w.made()) > 0 }
+	},
+	"settings.change": func(w *world) (func(*engine.Caller) error, func() bool) {
+		never := engine.SignNever
+		return func(who *engine.Caller) error {
+			_, err := w.engine.ChangeSettings(context.Background(), who, engine.SettingsChange{SignCalls: &never})
+			return err
+		}, func() bool { return w.authenticate("token").Settings.SignCalls == never }
 	},
 	"message.cancel": func(w *world) (func(*engine.Caller) error, func() bool) {
 		id := w.publish(engine.Publish{Config: wire.Config{Delay: time.Hour}})
@@ -279,7 +292,7 @@ func TestAuditList(t *testing.T) {
 			t.Fatal(err)
 		}
 		other := w.authenticate(cr.Token)
-		if _, err := w.engine.RotateKeys(ctx, other); err != nil {
+		if _, _, err := w.engine.RotateKeys(ctx, other, false); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := w.engine.CreateTenant(ctx, other, ""); engine.ErrorCode(err) != engine.Forbidden {

@@ -15,10 +15,11 @@ type Options struct {
 	Deliverer Deliverer
 	Logger    *slog.Logger // default: slog.Default()
 	Limits    Limits
-	// KeyID names a signing key without telling it; default: keys have no names.
-	KeyID func(key string) string
 	// Concurrency is how many attempts may be under way at once; default 1000.
 	Concurrency int
+	// Keys names signing keys as receivers do. Default: what endpoints tell of
+	// their keys is ignored, no rotation is refused, and there are no public keys.
+	Keys KeyNamer
 }
 
 // Limits bound what one request may ask for. A zero field means its default.
@@ -63,33 +64,32 @@ type Engine struct {
 	deliver Deliverer
 	log     *slog.Logger
 	limits  Limits
-	keyID   func(string) string
 	seq     sequence
 	tenants tenantCache
 	callers callerCache
 	queue   dispatcher
 
+	endpoints endpointBook
+
 	slots    chan struct{} // one per attempt under way
 	outcomes chan *flight
 
-	stop         context.CancelFunc // ends dispatch
-	abort        context.CancelFunc // ends attempts
-	attemptCtx   context.Context
-	dispatchDone chan struct{}
-	settleDone   chan struct{}
-	purgeDone    chan struct{}
-	usesDone     chan struct{}
-	flights      sync.WaitGroup
+	stop          context.CancelFunc // ends dispatch
+	abort         context.CancelFunc // ends attempts
+	attemptCtx    context.Context
+	dispatchDone  chan struct{}
+	settleDone    chan struct{}
+	purgeDone     chan struct{}
+	endpointsDone chan struct{}
+	usesDone      chan struct{}
+	flights       sync.WaitGroup
 }
 
 // New prepares an engine; nothing is dispatched before Start.
 func New(ctx context.Context, o Options) (*Engine, error) {
-	e := &Engine{store: o.Store, deliver: o.Deliverer, log: o.Logger, keyID: o.KeyID, limits: o.Limits.withDefaults()}
+	e := &Engine{store: o.Store, deliver: o.Deliverer, log: o.Logger, limits: o.Limits.withDefaults()}
 	if e.log == nil {
 		e.log = slog.Default()
-	}
-	if e.keyID == nil {
-		e.keyID = func(string) string { return "" }
 	}
 	if o.Concurrency == 0 {
 		o.Concurrency = 1000
@@ -109,12 +109,17 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 			return err
 		}
 		e.tenants.fill(tenants)
+		endpoints, err := tx.Endpoints()
+		if err != nil {
+			return err
+		}
+		e.endpoints.init(o.Keys, endpoints)
 		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read the store: %w", err)
 	}
-	return e, nil
+	return e, e.completeSecrets(ctx)
 }
 
 // Limits are the limits in force, defaults filled in.
@@ -125,11 +130,12 @@ func (e *Engine) Start() {
 	dispatchCtx, stop := context.WithCancel(context.Background())
 	e.stop = stop
 	e.attemptCtx, e.abort = context.WithCancel(context.Background())
-	e.dispatchDone, e.settleDone = make(chan struct{}), make(chan struct{})
-	e.purgeDone, e.usesDone = make(chan struct{}), make(chan struct{})
+	e.dispatchDone, e.settleDone, e.purgeDone = make(chan struct{}), make(chan struct{}), make(chan struct{})
+	e.endpointsDone, e.usesDone = make(chan struct{}), make(chan struct{})
 	go e.dispatchLoop(dispatchCtx)
 	go e.settleLoop()
 	go e.purgeLoop(dispatchCtx)
+	go e.endpointLoop(dispatchCtx)
 	go e.usesLoop(dispatchCtx)
 }
 
@@ -140,6 +146,7 @@ func (e *Engine) Close(ctx context.Context) error {
 	e.stop()
 	<-e.dispatchDone
 	<-e.purgeDone
+	<-e.endpointsDone
 	<-e.usesDone
 	ended := make(chan struct{})
 	go func() { e.flights.Wait(); close(ended) }()
@@ -153,6 +160,7 @@ func (e *Engine) Close(ctx context.Context) error {
 	e.abort()
 	close(e.outcomes)
 	<-e.settleDone
+	e.writeAllEndpoints()
 	e.writeUses()
 	return nil
 }
@@ -244,6 +252,7 @@ func (e *Engine) purgeLoop(ctx context.Context) {
 			return
 		case <-time.After(purgeEvery):
 		}
+		e.endpoints.forget(unixMillis(time.Now()) - endpointKept)
 		for n := purgeStep; n >= purgeStep && ctx.Err() == nil; {
 			err := e.update(ctx, func(c *change) (err error) {
 				n, err = c.purge(purgeStep)
