@@ -17,17 +17,18 @@ const module = "github.com/signposthq/signpost"
 // rooms are the packages of the module, each with those of ours that it may
 // import. A new package needs a line here.
 var rooms = map[string][]string{
-	"internal/wire": {},
-	"receiver":      {},
-	"client":        {"internal/wire"},
-	"workflow":      {"internal/wire", "client", "receiver"},
+	"internal/wire":   {},
+	"internal/intake": {},
+	"receiver":        {},
+	"client":          {"internal/wire"},
+	"workflow":        {"internal/wire", "client", "receiver"},
 
 	"internal/engine":  {"internal/wire"},
 	"internal/store":   {"internal/engine", "internal/wire"},
 	"internal/deliver": {"internal/engine", "internal/wire", "receiver"},
 	"internal/api":     {"internal/engine", "internal/wire", "client"},
 
-	"":             {"internal/engine", "internal/store", "internal/deliver", "internal/api"},
+	"":             {"internal/engine", "internal/store", "internal/deliver", "internal/api", "internal/intake"},
 	"signposttest": {"", "client"},
 	"cmd/signpost": {"", "internal/wire", "client", "receiver", "workflow"},
 
