@@ -83,6 +83,19 @@ func (t *connections) longest() *conn {
 	return nil
 }
 
+// closeFresh closes what has not sent a request.
+func (t *connections) closeFresh() {
+	t.mu.Lock()
+	var silent []*conn
+	for e := t.fresh.Front(); e != nil; e = e.Next() {
+		silent = append(silent, e.Value.(*conn))
+	}
+	t.mu.Unlock()
+	for _, c := range silent {
+		c.Close()
+	}
+}
+
 func (t *connections) warn() {
 	if now := time.Now(); now.Sub(t.warned) > time.Minute {
 		t.warned = now

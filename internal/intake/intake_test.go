@@ -317,8 +317,27 @@ func TestShutdown(t *testing.T) {
 		}
 		s.Close()
 		lasts(c)
+		time.Sleep(time.Second)
 		if n := s.conns.open; n != 0 {
 			t.Errorf("%d connections are counted", n)
 		}
+	})
+}
+
+// Connections that say nothing do not hold a shutdown up.
+func TestT16ShutdownOfSilentConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &pipes{dialed: make(chan net.Conn), closed: make(chan struct{})}
+		s := New(http.HandlerFunc(echo), Options{})
+		served := make(chan error, 1)
+		go func() { served <- s.Serve(p) }()
+		p.dial()
+		p.dial("POST / HTTP/1.1\r\nHost:")
+		synctest.Wait()
+		began := time.Now()
+		if err := s.Shutdown(t.Context()); err != nil || time.Since(began) > 2*time.Second {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+		<-served
 	})
 }

@@ -13,8 +13,9 @@ const (
 	headerTimeout = 5 * time.Second // from the connection, or a request's first bytes, to the end of its header
 	idleTimeout   = 2 * time.Minute // between two requests
 	grace         = 10 * time.Second
-	bodyRate      = 1 << 10  // bytes/s of a body that have to come, after grace
-	answerRate    = 16 << 10 // bytes/s of an answer that have to be taken, after grace
+	bodyRate      = 1 << 10                // bytes/s of a body that have to come, after grace
+	answerRate    = 16 << 10               // bytes/s of an answer that have to be taken, after grace
+	lastChance    = 500 * time.Millisecond // to send a request, at a shutdown
 )
 
 // MaxHeaderBytes bounds a request's line and header.
@@ -72,8 +73,11 @@ func defaultConnections() int {
 func (s *Server) Serve(l net.Listener) error { return s.http.Serve(&listener{l, s.conns}) }
 
 // Shutdown stops accepting, and waits until the requests under way are answered
-// or ctx is done.
-func (s *Server) Shutdown(ctx context.Context) error { return s.http.Shutdown(ctx) }
+// or ctx is done. It is not held up by connections that are silent.
+func (s *Server) Shutdown(ctx context.Context) error {
+	defer time.AfterFunc(lastChance, s.conns.closeFresh).Stop()
+	return s.http.Shutdown(ctx)
+}
 
 // Close cuts all connections.
 func (s *Server) Close() error { return s.http.Close() }
