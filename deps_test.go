@@ -29,7 +29,7 @@ var rooms = map[string][]string{
 	"internal/api":     {"internal/engine", "internal/wire", "client"},
 
 	"":             {"internal/engine", "internal/store", "internal/deliver", "internal/api", "internal/intake"},
-	"signposttest": {"", "client"},
+	"signposttest": {"", "client", "receiver"},
 	"cmd/signpost": {"", "internal/wire", "client", "receiver", "workflow"},
 
 	"examples/onboarding": {"client", "receiver", "workflow"},

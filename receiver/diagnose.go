@@ -11,7 +11,7 @@ import (
 
 // DiagnoseInput is a request that was refused, or might be, and the receiver it met.
 type DiagnoseInput struct {
-	Options           // as the receiver has them; BaseURL and TrustedProxies are not used
+	Options           // as the receiver has them; BaseURL, TrustedProxies and Development are not used
 	Request           // as it came
 	Time    time.Time // when it came. Default: now, by which a captured token has mostly expired
 	OldKeys []string  // signing keys of former times, to recognise their signatures
@@ -47,6 +47,7 @@ func Diagnose(in DiagnoseInput) Diagnosis {
 	if in.Time.IsZero() {
 		in.Time = time.Now()
 	}
+	in.Development = true // whether a signature is good does not depend on who asks
 	var d Diagnosis
 	rc, err := New(in.Options)
 	if err != nil {
@@ -182,10 +183,8 @@ func configuredCause(in DiagnoseInput, t token) (cause, got string) {
 			return "key-decorated", "a signature by the configured key without its quotes or white space"
 		}
 	}
-	for _, k := range developmentKeys {
-		if k.secret == in.CurrentSigningKey {
-			return "key-receiver-development", "a signature by another key, while the receiver has the " + k.owner
-		}
+	if owner := developmentKeys.owner(in.CurrentSigningKey); owner != "" {
+		return "key-receiver-development", "a signature by another key, while the receiver has the " + owner
 	}
 	return "key-unknown", "a signature by none of them, or over another text"
 }
@@ -276,29 +275,4 @@ func printable(r rune) rune {
 		return '·'
 	}
 	return r
-}
-
-type developmentKey struct{ secret, owner string }
-
-type keyRing []developmentKey
-
-// developmentKeys are public: development servers sign with them, and so can anyone.
-var developmentKeys = keyRing{
-	{"sig_7kYjw48mhY7kAjqNGcy6cr29RJ6r", "current development key of defaultUser"},
-	{"sig_5ZB6DVzB1wjE8S6rZ7eenA8Pdnhs", "next development key of defaultUser"},
-	{"sig_7GVPjvuwsfqF65iC8fSrs1dfYruM", "current development key of testUser1"},
-	{"sig_5NoELc3EFnZn4DVS5bDs2Nk4b7Ua", "next development key of testUser1"},
-	{"sig_6jWGaWRxHsw4vMSPJprXadyvrybF", "current development key of testUser2"},
-	{"sig_7qHbvhmahe5GwfePDiS5Lg3pi6Qx", "next development key of testUser2"},
-	{"sig_5T8FcSsynBjn9mMLBsXhpacRovJf", "current development key of testUser3"},
-	{"sig_7GFR4YaDshFcqsxWRZpRB161jguD", "next development key of testUser3"},
-}
-
-func (ring keyRing) signer(t token) string {
-	for _, k := range ring {
-		if rawKey(k.secret).made(t) {
-			return k.owner
-		}
-	}
-	return ""
 }

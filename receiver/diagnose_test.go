@@ -201,6 +201,7 @@ func TestDiagnose(t *testing.T) {
 
 // verdict is what a receiver with the input's options says.
 func verdict(in DiagnoseInput) error {
+	in.Development = true
 	rc, err := New(in.Options)
 	if err != nil {
 		return err

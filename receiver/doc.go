@@ -38,6 +38,10 @@
 // objects without a repeated key at any depth, times are whole seconds since
 // 1970. Anything else is [ErrMalformed]. Claims that are not listed are ignored.
 //
+// The keys that every development server has are an error, unless SIGNPOST_DEV=1
+// (for [FromEnv]) or Options.Development asks for them; a receiver that has one
+// takes requests from this machine only (see [IsLocal]).
+//
 // # Which URL is compared
 //
 // The request's URL is Options.BaseURL followed by the request target, byte for

@@ -10,6 +10,7 @@ import (
 // so that a signature made with a right key is never called bad because it is old;
 // but claims are looked at only when the signature is good.
 var (
+	ErrNotLocal       = errors.New("not from this machine")   // the keys are those of development servers
 	ErrNoSignature    = errors.New("no signature")            // the header is missing or empty
 	ErrMalformed      = errors.New("malformed signature")     // not a token of this protocol: encoding, algorithm, claims
 	ErrBadSignature   = errors.New("bad signature")           // made with neither the current nor the next key

@@ -24,7 +24,7 @@ var explanations = map[string]struct{ what, fix string }{
 	"key-decorated":            {"a signing key of the receiver is wrapped in quotes", "remove them: not every loader of .env files does"},
 	"key-old":                  {"the token is signed with a key that has been rotated away", "let the sender make a new signature; if it still signs with this key, it has another tenant's keys"},
 	"key-development":          {"the token comes from a development server, whose keys are public", "send through the production server; never accept these keys there, since anyone can sign with them"},
-	"key-receiver-development": {"the receiver has a public development key, the sender has not", "set the keys of the server that sends, and look for QSTASH_DEV in the environment"},
+	"key-receiver-development": {"the receiver has a public development key, the sender has not", "set the keys of the server that sends, and look for SIGNPOST_DEV and QSTASH_DEV in the environment"},
 	"key-unknown":              {"the token is signed with a key that is not known here, or was altered", "compare the configured keys with GET /v2/keys: they may be rotated, or belong to another tenant or region"},
 
 	"claims-unreadable": {"the token's payload is not a JSON object with distinct keys", "have the sender write plain JSON claims"},

@@ -17,8 +17,8 @@ import (
 // good, so that a stranger cannot make the server hold bytes for him; it is not
 // put back into r.
 //
-// The error is a *[VerifyError] as for [Receiver.Verify] or around
-// ErrBodyTooLarge; any other error comes from reading the body.
+// The error is a *[VerifyError] as for [Receiver.Verify] or around ErrNotLocal
+// or ErrBodyTooLarge; any other error comes from reading the body.
 func (rc *Receiver) VerifyRequest(r *http.Request) ([]byte, Claims, error) {
 	c, err := rc.verifyHead(r)
 	if err != nil {
@@ -35,6 +35,9 @@ func (rc *Receiver) VerifyRequest(r *http.Request) ([]byte, Claims, error) {
 }
 
 func (rc *Receiver) verifyHead(r *http.Request) (Claims, error) {
+	if rc.development && !IsLocal(r) {
+		return Claims{}, &VerifyError{Err: ErrNotLocal, Reason: "development keys serve this machine only"}
+	}
 	values := r.Header.Values(Header)
 	if len(values) > 1 {
 		return Claims{}, malformed("", fmt.Sprintf("%d %s headers", len(values), Header))

@@ -44,6 +44,12 @@ type Options struct {
 	// since other servers of the protocol cover URL and body only.
 	RequireBinding bool
 
+	// Development accepts the well-known keys of development servers, and then
+	// only requests that are local (see [IsLocal]): anybody can sign with them.
+	// It has no effect on other keys. Default: false, and such a key is an
+	// error; for FromEnv, what SIGNPOST_DEV or QSTASH_DEV says ("1", "true").
+	Development bool
+
 	// BaseURL is where senders reach this server: scheme, host, and the path
 	// that a proxy cuts off, if any; no query. With it no header can influence
 	// the comparison. Default: taken from each request.
@@ -70,13 +76,14 @@ type Options struct {
 // A Receiver verifies requests. It is safe for concurrent use.
 type Receiver struct {
 	current, next *key // next is nil if there is none
+	development   bool // one of them is well known
 	opts          Options
 	now           func() time.Time
 }
 
 // New returns a receiver, or an error that names the option at fault;
-// it is [ErrNoKey] when there is no current key. There is no receiver that
-// accepts unsigned requests.
+// it is [ErrNoKey] when there is no current key, and [ErrDevelopmentKey] when a
+// key is well known. There is no receiver that accepts unsigned requests.
 func New(o Options) (*Receiver, error) {
 	if o.CurrentSigningKey == "" {
 		return nil, ErrNoKey
@@ -90,6 +97,10 @@ func New(o Options) (*Receiver, error) {
 		if rc.next, err = newKey(o.NextSigningKey); err != nil {
 			return nil, fmt.Errorf("read next signing key: %w", err)
 		}
+	}
+	rc.development = developmentKeys.owner(o.CurrentSigningKey) != "" || developmentKeys.owner(o.NextSigningKey) != ""
+	if rc.development && !o.Development {
+		return nil, ErrDevelopmentKey
 	}
 	if rc.opts, err = o.normal(); err != nil {
 		return nil, err
@@ -106,6 +117,7 @@ func FromEnv(o Options) (*Receiver, error) {
 	}
 	o.CurrentSigningKey = os.Getenv("QSTASH_CURRENT_SIGNING_KEY")
 	o.NextSigningKey = os.Getenv("QSTASH_NEXT_SIGNING_KEY")
+	o.Development = o.Development || developmentAsked()
 	rc, err := New(o)
 	if errors.Is(err, ErrNoKey) {
 		return nil, fmt.Errorf("read QSTASH_CURRENT_SIGNING_KEY: %w", err)
@@ -164,7 +176,8 @@ type Request struct {
 }
 
 // Verify checks a request that does not come from net/http; for one that does
-// see [Receiver.VerifyRequest]. The error is a *[VerifyError] around one of
+// see [Receiver.VerifyRequest]. It cannot know who sent it: see
+// [Receiver.Development]. The error is a *[VerifyError] around one of
 // ErrNoSignature, ErrMalformed, ErrBadSignature, ErrExpired, ErrNotYetValid,
 // ErrURLMismatch, ErrHeaderMismatch and ErrBodyMismatch.
 func (rc *Receiver) Verify(r Request) (Claims, error) {

@@ -84,6 +84,10 @@ func (e *Endpoint) answer(w http.ResponseWriter, r *http.Request) (answer, error
 	}
 	ctx := r.Context()
 	switch d.kind {
+	case kindProbe:
+		return answer{status: http.StatusOK, body: struct {
+			Kind Kind `json:"kind"`
+		}{d.kind}}, nil
 	case KindStart:
 		return e.start(ctx, d)
 	case KindCallback:

@@ -272,6 +272,7 @@ func (w *world) received(ts *testscript.TestScript, args []string) {
 	re := compile(ts, args[1])
 	rc, err := receiver.New(receiver.Options{
 		CurrentSigningKey: ts.Getenv("QSTASH_CURRENT_SIGNING_KEY"), NextSigningKey: ts.Getenv("QSTASH_NEXT_SIGNING_KEY"),
+		Development: true,
 	})
 	ts.Check(err)
 	e, n, all := w.endpoint, 0, ""
