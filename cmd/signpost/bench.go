@@ -24,6 +24,7 @@ type benchCmd struct {
 	Messages benchMessagesCmd `cmd:"" help:"Publish and deliver messages."`
 	Steps    benchStepsCmd    `cmd:"" help:"Run workflows."`
 	Crash    benchCrashCmd    `cmd:"" help:"Kill a server under load, again and again, and look for what it has lost."`
+	Hostile  benchHostileCmd  `cmd:"" help:"Publish while thousands of connections are kept half-open."`
 }
 
 // benched is the server a benchmark measures: by default a process of its own,
