@@ -19,8 +19,9 @@ const module = "github.com/signposthq/signpost"
 var rooms = map[string][]string{
 	"internal/wire":   {},
 	"internal/intake": {},
+	"internal/secret": {},
 	"receiver":        {},
-	"client":          {"internal/wire"},
+	"client":          {"internal/secret", "internal/wire"},
 	"workflow":        {"internal/wire", "client", "receiver"},
 
 	"internal/engine":  {"internal/wire"},
@@ -30,7 +31,7 @@ var rooms = map[string][]string{
 
 	"":             {"internal/engine", "internal/store", "internal/deliver", "internal/api", "internal/intake"},
 	"signposttest": {"", "client", "receiver"},
-	"cmd/signpost": {"", "internal/wire", "client", "receiver", "workflow"},
+	"cmd/signpost": {"", "internal/secret", "internal/wire", "client", "receiver", "workflow"},
 
 	"examples/onboarding": {"client", "receiver", "workflow"},
 	"examples/demo":       {"client", "receiver"},

@@ -189,3 +189,24 @@ func exchangeHead(t *testing.T, s *signpost.Server) string {
 	_, body, _ := strings.Cut(answer, "\r\n\r\n")
 	return fmt.Sprint(strings.Fields(answer)[1], " ", len(body))
 }
+
+// Credentials can be printed and logged: what is secret of them does not show.
+func TestT17CredentialsDoNotShow(t *testing.T) {
+	cr := signpost.DevUsers[0]
+	var out bytes.Buffer
+	for _, v := range []any{cr, &cr, signpost.DevUsers, &signpost.Server{NewTenant: &cr}} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x"} {
+			fmt.Fprintf(&out, verb+"\n", v)
+		}
+		slog.New(slog.NewTextHandler(&out, nil)).Info("x", "v", v)
+		slog.New(slog.NewJSONHandler(&out, nil)).Info("x", "v", cr)
+	}
+	for _, secret := range []string{cr.Token, cr.CurrentSigningKey, cr.NextSigningKey} {
+		if strings.Contains(out.String(), secret) || strings.Contains(out.String(), fmt.Sprintf("%x", secret)) {
+			t.Errorf("%s shows in\n%s", secret, &out)
+		}
+	}
+	if !strings.Contains(out.String(), cr.UserID) {
+		t.Error("who it is does not show")
+	}
+}

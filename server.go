@@ -105,6 +105,12 @@ type Credentials struct {
 	NextSigningKey    string
 }
 
+// Format keeps tokens and keys out of what prints credentials.
+func (c Credentials) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "{UserID:%s ***}", c.UserID) }
+
+// LogValue keeps them out of logs.
+func (c Credentials) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(c)) }
+
 // Start opens the data, listens, and begins to deliver. It returns once
 // requests are accepted.
 func (s *Server) Start(ctx context.Context) (err error) {

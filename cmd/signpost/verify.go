@@ -6,19 +6,20 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/signposthq/signpost/internal/secret"
 	"github.com/signposthq/signpost/receiver"
 )
 
 type verifyCmd struct {
-	URL        string   `name:"url" placeholder:"URL" help:"URL the request was sent to."`
-	Body       body     `short:"d" placeholder:"TEXT" help:"Body of the request, as it came: text, @file, or - for standard input (default empty)."`
-	Signature  string   `required:"" placeholder:"JWT" help:"Value of its Upstash-Signature header."`
-	CurrentKey string   `from:"QSTASH_CURRENT_SIGNING_KEY" placeholder:"KEY" help:"Current signing key of the receiver."`
-	NextKey    string   `from:"QSTASH_NEXT_SIGNING_KEY" placeholder:"KEY" help:"Next signing key of the receiver."`
-	OldKey     []string `placeholder:"KEY" help:"Key of former times, to recognise its signatures; may be repeated."`
-	At         moment   `placeholder:"TIME" help:"When the request came, RFC 3339 or Unix seconds (default now)."`
-	Tolerance  duration `default:"5s" placeholder:"TIME" help:"How far the clocks may be apart (default 5s)."`
-	URLMode    string   `name:"url-mode" default:"canonical" enum:"canonical,exact,path-only,off" placeholder:"MODE" help:"How URLs are compared: canonical, exact, path-only or off (default canonical)."`
+	URL        string        `name:"url" placeholder:"URL" help:"URL the request was sent to."`
+	Body       body          `short:"d" placeholder:"TEXT" help:"Body of the request, as it came: text, @file, or - for standard input (default empty)."`
+	Signature  string        `required:"" placeholder:"JWT" help:"Value of its Upstash-Signature header."`
+	CurrentKey secret.Text   `from:"QSTASH_CURRENT_SIGNING_KEY" placeholder:"KEY" help:"Current signing key of the receiver."`
+	NextKey    secret.Text   `from:"QSTASH_NEXT_SIGNING_KEY" placeholder:"KEY" help:"Next signing key of the receiver."`
+	OldKey     []secret.Text `placeholder:"KEY" help:"Key of former times, to recognise its signatures; may be repeated."`
+	At         moment        `placeholder:"TIME" help:"When the request came, RFC 3339 or Unix seconds (default now)."`
+	Tolerance  duration      `default:"5s" placeholder:"TIME" help:"How far the clocks may be apart (default 5s)."`
+	URLMode    string        `name:"url-mode" default:"canonical" enum:"canonical,exact,path-only,off" placeholder:"MODE" help:"How URLs are compared: canonical, exact, path-only or off (default canonical)."`
 }
 
 func (*verifyCmd) Help() string {
@@ -31,7 +32,7 @@ var urlModes = map[string]receiver.URLMode{
 }
 
 func (c *verifyCmd) Run(_ context.Context, o *outside) error {
-	if c.CurrentKey == "" {
+	if c.CurrentKey.IsEmpty() {
 		return withHint(errors.New("no key to verify with"),
 			`set QSTASH_CURRENT_SIGNING_KEY, or pass --current-key; "signpost keys show" prints the server's`)
 	}
@@ -46,14 +47,18 @@ func (c *verifyCmd) Run(_ context.Context, o *outside) error {
 	if tolerance == 0 {
 		tolerance = -1 // none, where the receiver's 0 is its default
 	}
+	var old []string
+	for _, key := range c.OldKey {
+		old = append(old, key.Reveal())
+	}
 	d := receiver.Diagnose(receiver.DiagnoseInput{
 		Options: receiver.Options{
-			CurrentSigningKey: c.CurrentKey, NextSigningKey: c.NextKey,
+			CurrentSigningKey: c.CurrentKey.Reveal(), NextSigningKey: c.NextKey.Reveal(),
 			URLMode: urlModes[c.URLMode], ClockTolerance: tolerance,
 		},
 		Request: receiver.Request{Signature: c.Signature, URL: c.URL, Body: content},
 		Time:    c.At.Time,
-		OldKeys: c.OldKey,
+		OldKeys: old,
 	})
 	fmt.Fprint(o.stdout, d)
 	if d.Err != nil {
