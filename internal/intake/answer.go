@@ -24,7 +24,7 @@ func inJSON(answer []byte) []byte {
 	rest, ok := strings.CutPrefix(line, "HTTP/1.1 ")
 	code, _, _ := strings.Cut(rest, " ")
 	status, err := strconv.Atoi(code)
-	if !ok || err != nil || strings.Contains(line, "\r\n") {
+	if !ok || err != nil || status < 400 || status > 599 || strings.Contains(line, "\r\n") {
 		return nil
 	}
 	message := "expected well-formed HTTP/1.1"

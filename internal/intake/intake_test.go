@@ -341,3 +341,24 @@ func TestT16ShutdownOfSilentConnections(t *testing.T) {
 		<-served
 	})
 }
+
+// Whatever is written, it is replaced by an answer in JSON or left alone.
+func FuzzInJSON(f *testing.F) {
+	for _, s := range []string{"HTTP/1.1 400 Bad Request" + plainText + "400 Bad Request", "HTTP/1.1 200 OK\r\n\r\n", plainText, "HTTP/1.1 431 x" + plainText} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, written []byte) {
+		instead := inJSON(written)
+		if instead == nil {
+			return
+		}
+		resp, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(instead)), nil)
+		if err != nil {
+			t.Fatalf("%q became %q: %v", written, instead, err)
+		}
+		var answer struct{ Error string }
+		if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil && resp.StatusCode >= 400 || !bytes.HasPrefix(written, []byte("HTTP/1.1 ")) {
+			t.Errorf("%q became %q: %v", written, instead, err)
+		}
+	})
+}

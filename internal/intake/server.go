@@ -42,7 +42,7 @@ func New(handler http.Handler, o Options) *Server {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	if o.MaxConnections == 0 {
+	if o.MaxConnections <= 0 {
 		o.MaxConnections = defaultConnections()
 	}
 	s := &Server{conns: &connections{most: o.MaxConnections, log: o.Logger}}
