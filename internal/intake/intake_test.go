@@ -204,6 +204,7 @@ func TestT16TooManyConnections(t *testing.T) {
 			if err != nil || resp.StatusCode != 200 {
 				t.Fatalf("%s: %v", path, err)
 			}
+			synctest.Wait() // the server has put the connection where it belongs
 		}
 		idle := p.dial("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 		ask(idle, "/")
