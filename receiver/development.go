@@ -1,6 +1,7 @@
 package receiver
 
 import (
+	"crypto/subtle"
 	"errors"
 	"net/http"
 	"net/netip"
@@ -44,7 +45,7 @@ func (ring keyRing) signer(t token) string {
 // owner is whose key secret is; "" if it is none of them.
 func (ring keyRing) owner(secret string) string {
 	for _, k := range ring {
-		if k.secret == secret {
+		if subtle.ConstantTimeCompare([]byte(k.secret), []byte(secret)) == 1 {
 			return k.owner
 		}
 	}
@@ -53,7 +54,9 @@ func (ring keyRing) owner(secret string) string {
 
 // Development reports whether rc has a key of development servers. Whoever
 // calls [Receiver.Verify] of such a receiver has to look at [IsLocal] first.
-func (rc *Receiver) Development() bool { return rc.development }
+func (rc *Receiver) Development() bool {
+	return rc.public == nil && rc.shared.Load().development
+}
 
 // developmentAsked reports whether the environment asks for development, by our
 // variable or by that of the official SDKs. It allows well-known keys; it never

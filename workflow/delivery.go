@@ -66,6 +66,9 @@ func (e *Endpoint) receive(w http.ResponseWriter, r *http.Request) (*delivery, e
 	if err != nil {
 		return nil, err
 	}
+	if e.opts.Receiver != nil {
+		w.Header().Set(receiver.KeysHeader, e.opts.Receiver.Echo(claims)) // whatever the answer will be
+	}
 	if claims.Kind == receiver.KindProbe {
 		return &delivery{kind: kindProbe}, nil
 	}
@@ -93,15 +96,13 @@ func (e *Endpoint) read(w http.ResponseWriter, r *http.Request) ([]byte, error) 
 }
 
 func (e *Endpoint) verify(r *http.Request, url string, body []byte) (receiver.Claims, error) {
-	if e.opts.loopbackOnly && !receiver.IsLocal(r) {
+	if e.opts.loopbackOnly() && !receiver.IsLocal(r) {
 		return receiver.Claims{}, &refusal{errors.New("without signing keys of its own the endpoint serves this machine only")}
 	}
 	if e.opts.Receiver == nil {
 		return receiver.Claims{}, nil
 	}
-	// Two headers, joined, are no valid token.
-	signature := strings.Join(r.Header.Values(wire.HeaderSignature), ",")
-	c, err := e.opts.Receiver.Verify(receiver.Request{Signature: signature, URL: url, Body: body, Header: r.Header})
+	c, err := e.opts.Receiver.VerifyContext(r.Context(), receiver.Request{URL: url, Header: r.Header, Body: body})
 	if err != nil {
 		return receiver.Claims{}, &forgery{err}
 	}

@@ -24,7 +24,7 @@ type Options struct {
 	Client *client.Client
 
 	// Receiver verifies requests; of its options the endpoint applies keys, URL
-	// mode, RequireBinding, Development and clock tolerance, and its own
+	// mode, RequireBinding, Development, Replay and clock tolerance, and its own
 	// BaseURL, TrustedProxies and MaxBodyBytes. Default: receiver.FromEnv, that
 	// is QSTASH_CURRENT_SIGNING_KEY and QSTASH_NEXT_SIGNING_KEY.
 	Receiver *receiver.Receiver
@@ -85,9 +85,12 @@ type Options struct {
 }
 
 // settings are Options with every default in place.
-type settings struct {
-	Options
-	loopbackOnly bool // requests from elsewhere are refused
+type settings struct{ Options }
+
+// loopbackOnly reports whether requests from elsewhere are refused. The receiver's
+// keys may have been replaced since the last request.
+func (s *settings) loopbackOnly() bool {
+	return s.Receiver == nil || s.Receiver.Development()
 }
 
 func (o *Options) settle() (settings, error) {
@@ -135,13 +138,10 @@ func (s *settings) settleBaseURL() error {
 }
 
 func (s *settings) settleKeys() error {
-	if s.Receiver == nil {
-		if err := s.receiverOfEnv(); err != nil {
-			return err
-		}
+	if s.Receiver != nil {
+		return nil
 	}
-	s.loopbackOnly = s.Receiver == nil || s.Receiver.Development()
-	return nil
+	return s.receiverOfEnv()
 }
 
 // receiverOfEnv takes the keys of the environment. It leaves Receiver nil where
