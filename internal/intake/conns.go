@@ -3,6 +3,7 @@ package intake
 import (
 	"container/list"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"sync"
@@ -22,7 +23,7 @@ type connections struct {
 	warned time.Time
 }
 
-// conn is a connection, and its place in a list. Its fields belong to
+// conn is a connection, and its place in a list, which belongs to
 // connections.mu.
 type conn struct {
 	net.Conn
@@ -30,6 +31,8 @@ type conn struct {
 	list   *list.List // nil: a request is under way
 	place  *list.Element
 	closed bool
+
+	spread bool // SetReadDeadline has been called
 }
 
 type listener struct {
@@ -153,6 +156,17 @@ func (c *conn) Write(p []byte) (int, error) {
 		return len(p), err
 	}
 	return c.Conn.Write(p)
+}
+
+// SetReadDeadline makes the first one, that of a new connection, a little
+// earlier: those that came all at once and say nothing would otherwise end, and
+// come again, all at once.
+func (c *conn) SetReadDeadline(t time.Time) error {
+	if !c.spread {
+		c.spread = true
+		t = t.Add(-rand.N(headerTimeout / 4))
+	}
+	return c.Conn.SetReadDeadline(t)
 }
 
 // CloseWrite is for net/http, which lets a client read the last answer so.
