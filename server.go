@@ -137,7 +137,8 @@ func (s *Server) Start(ctx context.Context) (err error) {
 	if err := s.tenants(ctx); err != nil {
 		return err
 	}
-	if s.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", s.Addr); err != nil {
+	// No probes of the system: whatever a connection waits for has an end here.
+	if s.listener, err = (&net.ListenConfig{KeepAlive: -1}).Listen(ctx, "tcp", s.Addr); err != nil {
 		return err
 	}
 	s.handler = api.New(s.engine, s.Logger)

@@ -156,7 +156,7 @@ func (s *siege) lay(ctx context.Context, n int) (lift func()) {
 // hold keeps one connection until the server closes it.
 func (s *siege) hold(ctx context.Context, i int, dials chan struct{}) {
 	dials <- struct{}{}
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", s.addr)
+	conn, err := (&net.Dialer{KeepAlive: -1}).DialContext(ctx, "tcp", s.addr)
 	<-dials
 	if err != nil {
 		if ctx.Err() == nil {
