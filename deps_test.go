@@ -30,15 +30,17 @@ var rooms = map[string][]string{
 	"internal/store":   {"internal/engine", "internal/wire"},
 	"internal/deliver": {"internal/engine", "internal/wire", "receiver"},
 	"internal/api":     {"internal/engine", "internal/wire", "client"},
+	"internal/guard":   {"receiver"},
 
 	"":             {"internal/engine", "internal/store", "internal/deliver", "internal/api", "internal/intake"},
 	"signposttest": {"", "client", "receiver"},
-	"cmd/signpost": {"", "internal/secret", "internal/wire", "client", "receiver", "workflow"},
+	"cmd/signpost": {"", "internal/guard", "internal/secret", "internal/wire", "client", "receiver", "workflow"},
 
 	"examples/onboarding": {"client", "receiver", "workflow"},
 	"examples/demo":       {"client", "receiver"},
 
 	"internal/pgtest": {},
+	"examples/guard":  {},
 	"e2e":             {},
 }
 

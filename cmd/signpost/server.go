@@ -36,10 +36,6 @@ cut off then, or by a second signal, is delivered again after the next start.`
 }
 
 func (c *serverCmd) Run(ctx context.Context, o *outside) error {
-	var handler slog.Handler = slog.NewTextHandler(o.stderr, nil)
-	if c.LogFormat == "json" {
-		handler = slog.NewJSONHandler(o.stderr, nil)
-	}
 	if c.Concurrency < 1 {
 		return &usageError{fmt.Errorf("--concurrency: expected 1 or more, got %d", c.Concurrency), "leave it out for 1000"}
 	}
@@ -49,7 +45,7 @@ func (c *serverCmd) Run(ctx context.Context, o *outside) error {
 	s := &signpost.Server{
 		Addr: c.Listen, Data: c.Data, AllowDestinations: c.AllowDestination, MaxMessageBytes: int64(c.MaxMessageBytes),
 		Concurrency: c.Concurrency, Retention: time.Duration(c.Retention), MaxConnections: c.MaxConnections,
-		RateLimit: c.RateLimit, RateLimitIP: c.RateLimitIP, TrustedProxies: c.TrustedProxies, Logger: slog.New(handler),
+		RateLimit: c.RateLimit, RateLimitIP: c.RateLimitIP, TrustedProxies: c.TrustedProxies, Logger: slog.New(logHandler(c.LogFormat, o.stderr)),
 	}
 	if c.RateLimit == 0 {
 		s.RateLimit = -1 // none, where the server's 0 is its default
@@ -63,6 +59,14 @@ func (c *serverCmd) Run(ctx context.Context, o *outside) error {
 		}
 		return nil
 	})
+}
+
+// logHandler writes a log as text or json.
+func logHandler(format string, w io.Writer) slog.Handler {
+	if format == "json" {
+		return slog.NewJSONHandler(w, nil)
+	}
+	return slog.NewTextHandler(w, nil)
 }
 
 // serve runs a server until ctx is done, then stops it within grace.

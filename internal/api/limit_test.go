@@ -91,6 +91,7 @@ func TestT25GuessingTokens(t *testing.T) {
 		w.exhaust(func(i int) answer {
 			return anybody.do("GET", "/v2/keys?qstash_token="+url.QueryEscape(fmt.Sprint("more", i)), "")
 		})
+		anybody.do("GET", "/.well-known/jwks.json", "", "Authorization: Bearer guess").refused(429, "unknown tokens")
 		neighbour.do("GET", "/v2/keys", "").into(200, &client.SigningKeys{})
 		anybody.do("GET", "/v2/keys", "").refused(401, "send the token")
 	})
