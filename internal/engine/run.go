@@ -232,6 +232,8 @@ type RunFilter struct {
 	IDsAt     []RunRef   `json:"-"`
 	URLs      []string   `json:"workflowUrl,omitempty"`
 	URLPrefix string     `json:"workflowUrlPrefix,omitempty"`
+	Hosts     []string   `json:"host,omitempty"` // with or without the port
+	Paths     []string   `json:"path,omitempty"`
 	Labels    []string   `json:"label,omitempty"`
 	States    []RunState `json:"-"`
 	CallerIPs []string   `json:"callerIp,omitempty"`
@@ -252,7 +254,7 @@ type RunRef struct {
 func (f *RunFilter) matches(r *Run) bool {
 	at := Millis(r.Seq)
 	return f.within.Covers(r.URL) && anyOf(f.IDs, r.ID) && anyOf(f.IDsAt, RunRef{r.ID, at}) && anyOf(f.URLs, r.URL) &&
-		strings.HasPrefix(r.URL, f.URLPrefix) && anyShared(f.Labels, r.Settings.Labels) &&
+		strings.HasPrefix(r.URL, f.URLPrefix) && matchesURL(r.URL, f.Hosts, f.Paths) && anyShared(f.Labels, r.Settings.Labels) &&
 		anyOf(f.States, r.State) && anyOf(f.CallerIPs, r.CallerIP) &&
 		(f.CreatedAt == 0 || f.CreatedAt == at) && (f.From == 0 || at >= f.From) && (f.To == 0 || at <= f.To)
 }
