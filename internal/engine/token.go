@@ -83,6 +83,9 @@ func (e *Engine) CreateToken(ctx context.Context, who *Caller, n NewToken) (t *T
 		}
 		created := blank
 		created.CreatedAt, t = c.now, &created
+		if n := len(all); n > 0 {
+			created.CreatedAt = max(c.now, all[n-1].CreatedAt+1) // no two are equally old
+		}
 		if err := c.tx.InsertToken(t); err != nil {
 			return err
 		}

@@ -64,6 +64,7 @@ func (w *world) stored(secret string) (t *engine.Token) {
 // known of it tells six characters of its secret.
 func TestCreateToken(t *testing.T) {
 	inBubble(t, func(w *world) {
+		time.Sleep(time.Millisecond) // later than the first
 		token, secret := w.createToken(engine.NewToken{
 			Name: "shop", Scopes: []engine.Scope{engine.ScopeRead, engine.ScopePublish, engine.ScopeRead},
 			URLPrefix: "HTTPS://Shop.example:443/hooks/", ExpiresIn: time.Hour,
