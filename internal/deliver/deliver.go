@@ -22,11 +22,11 @@ import (
 
 // Options configure a Deliverer.
 type Options struct {
-	// AllowLocal permits every address, loopback and private ones included:
-	// for development.
+	// AllowLocal permits loopback and private addresses: for development.
+	// Link-local, metadata, multicast and unspecified ones stay refused.
 	AllowLocal bool
-	// Allow permits networks that are otherwise refused as private. Loopback,
-	// link-local and metadata addresses stay refused.
+	// Allow permits networks that are otherwise refused as private. Loopback
+	// stays refused, and what AllowLocal does not permit.
 	Allow []netip.Prefix
 	// MaxConnsPerHost bounds connections to one host; default 512.
 	MaxConnsPerHost int
@@ -44,10 +44,8 @@ func New(o Options) *Deliverer {
 	if o.MaxConnsPerHost == 0 {
 		o.MaxConnsPerHost = 512
 	}
-	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
-	if !o.AllowLocal {
-		dialer.Control = guard(o.Allow)
-	}
+	allowed := guard{local: o.AllowLocal, allow: o.Allow}
+	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second, Control: allowed.control}
 	return &Deliverer{client: &http.Client{
 		Transport: &http.Transport{
 			DialContext:            dialer.DialContext,

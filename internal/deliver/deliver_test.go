@@ -220,7 +220,7 @@ func TestSignature(t *testing.T) {
 }
 
 // A redirect is an answer like any other. Nobody is handed the request.
-func TestRedirectIsNotFollowed(t *testing.T) {
+func TestT11RedirectIsNotFollowed(t *testing.T) {
 	var hits atomic.Int32
 	canary := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { hits.Add(1) }))
 	defer canary.Close()
