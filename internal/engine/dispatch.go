@@ -414,6 +414,7 @@ func (e *Engine) attempt(m *Message, run *Run, log []*LogEntry) Attempt {
 	default:
 		a.Header = cloneHeader(m.Header)
 	}
+	maps.DeleteFunc(a.Header, func(name string, _ []string) bool { return reserved(m.Kind, name) })
 	set := func(name, value string) { a.Header[name] = []string{value} }
 	if a.Header["User-Agent"] == nil {
 		set("User-Agent", "Upstash-QStash")
