@@ -126,7 +126,7 @@ func checkWire(t *testing.T, request, host, id, body string, sent []string) {
 	}
 	want := map[string]string{
 		"host": host, "content-length": fmt.Sprint(len(body)), "user-agent": "Upstash-QStash", "x-keep": "kept",
-		"upstash-message-id": id, "upstash-retried": "0", "upstash-caller-ip": "127.0.0.1", "upstash-signature": "",
+		"upstash-message-id": id, "upstash-retried": "0", "upstash-caller-ip": "127.0.0.1", "upstash-signature": "", "upstash-hop": "",
 	}
 	for name, values := range got {
 		expected, ok := want[name]

@@ -59,7 +59,7 @@ func TestDelivery(t *testing.T) {
 	}
 	want := map[string]string{
 		"Content-Type": "application/x-odd", "X-Trace": "a  b", "Authorization": "Bearer theirs",
-		"Upstash-Label": "theirs", "Upstash-Message-Id": id, "Upstash-Retried": "0",
+		"Upstash-Label": "theirs", "Upstash-Message-Id": id, "Upstash-Retried": "0", "Upstash-Hop": "0",
 		"Upstash-Caller-Ip": "127.0.0.1", "User-Agent": "Upstash-QStash", "Content-Length": fmt.Sprint(len(body)),
 	}
 	for name := range d.header {

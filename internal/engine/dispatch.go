@@ -421,6 +421,7 @@ func (e *Engine) attempt(m *Message, run *Run, log []*LogEntry) Attempt {
 	}
 	set(wire.HeaderMessageID, m.String())
 	set(wire.HeaderRetried, strconv.Itoa(m.Retried))
+	set(wire.HeaderHop, strconv.Itoa(m.Settings.Hop))
 	if m.CallerIP != "" {
 		set(wire.HeaderCallerIP, m.CallerIP)
 	}

@@ -103,7 +103,7 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the store: %w", err)
 	}
-	return e, nil
+	return e, e.completeTenants(ctx)
 }
 
 // Limits are the limits in force, defaults filled in.

@@ -70,6 +70,9 @@ func (e *Engine) checkLimits(p *Publish) *Error {
 	if cfg.NotBefore > unixMillis(time.Now().Add(l.MaxDelay)) {
 		return errorf(Precondition, "%s: more than %v ahead", wire.HeaderNotBefore, l.MaxDelay)
 	}
+	if w := &cfg.Workflow; cfg.Hop > wire.MaxHops && (w.Init || w.RunID == "") {
+		return errorf(Invalid, "%s: %s", wire.HeaderHop, loop(cfg.Hop))
+	}
 	for _, cb := range []*wire.Callback{cfg.Callback, cfg.FailureCallback} {
 		if cb == nil {
 			continue
@@ -122,6 +125,7 @@ func (c *change) newMessage(t *Tenant, p *Publish, kind Kind) *Message {
 		Settings: Settings{
 			RetryDelay: cfg.RetryDelay, Timeout: cfg.Timeout, Labels: cfg.Labels,
 			Callback: cfg.Callback, FailureCallback: cfg.FailureCallback,
+			Hop: cfg.Hop, Redact: cfg.Redact,
 		},
 	}
 	if cfg.Retries != nil {

@@ -253,6 +253,9 @@ func (e *Engine) settlement(f *flight) *Settlement {
 		NextDue: f.verdict.due, Error: f.verdict.reason,
 		Status: o.Status, Header: o.Header, Body: o.Body[:min(len(o.Body), e.limits.StoredResponse)],
 	}
+	if cut := f.cut(); cut != "" {
+		s.Error = strings.TrimPrefix(s.Error+"; "+cut, "; ")
+	}
 	if f.skip == "" {
 		s.StartedAt, s.EndedAt = f.started, unixMillis(o.End)
 	} else {

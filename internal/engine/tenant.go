@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"sync"
 )
 
@@ -132,6 +133,35 @@ func (e *Engine) EnsureTenant(ctx context.Context, cr Credentials) (created bool
 		e.tenants.put(t)
 	}
 	return created, nil
+}
+
+// completeTenants gives tenants of earlier versions what they lack.
+func (e *Engine) completeTenants(ctx context.Context) error {
+	var lacking []*Tenant
+	e.tenants.mu.RLock()
+	for _, t := range e.tenants.byID {
+		if len(t.Secrets.RedactKey) == 0 {
+			lacking = append(lacking, t)
+		}
+	}
+	e.tenants.mu.RUnlock()
+	for _, t := range lacking {
+		var row *Tenant
+		err := e.update(ctx, func(c *change) (err error) {
+			if row, err = c.tx.LockTenant(t.ID); err != nil || row == nil {
+				return err
+			}
+			row.Secrets.RedactKey = randomBytes(32)
+			return c.tx.UpdateTenant(row)
+		})
+		if err != nil {
+			return fmt.Errorf("complete tenant %d: %w", t.ID, err)
+		}
+		if row != nil {
+			e.tenants.put(row)
+		}
+	}
+	return nil
 }
 
 // Tenants says how many tenants there are.

@@ -24,6 +24,11 @@ func (p *configParser) plain(name string, values []string) error {
 
 // forward takes an Upstash-Forward-* header, name without the prefix.
 func (p *configParser) forward(name string, values []string) error {
+	if name == HeaderHop {
+		// Endpoints that forward whatever they were called with pass it on
+		// without knowing.
+		_ = p.hop(values[0])
+	}
 	if dropped(name) {
 		return nil
 	}
