@@ -32,7 +32,7 @@ const (
 func attempt(url string, change ...func(*engine.Attempt)) engine.Attempt {
 	a := engine.Attempt{
 		Method: "POST", URL: url, Header: http.Header{"User-Agent": {"Upstash-QStash"}},
-		Timeout: 10 * time.Second, SigningKey: currentKey, MaxResponse: 1 << 20,
+		Timeout: 10 * time.Second, SigningKey: currentKey, MaxResponse: 1 << 20, MaxFailure: 1 << 20,
 	}
 	for _, c := range change {
 		c(&a)

@@ -333,6 +333,7 @@ func (e *Engine) fly(q *queued) {
 	}
 	<-e.slots
 	if e.attemptCtx.Err() != nil && f.skip == "" && f.outcome.Error != "" {
+		f.outcome.release()
 		return // cut off by a shutdown: not an outcome of the endpoint
 	}
 	e.outcomes <- f
@@ -390,7 +391,13 @@ func (e *Engine) prepare(q *queued) (*flight, Attempt, error) {
 func (e *Engine) attempt(m *Message, run *Run, log []*LogEntry) Attempt {
 	a := Attempt{
 		Method: m.Method, URL: m.URL, Body: m.Body, Timeout: e.limits.MaxTimeout,
-		MaxResponse: e.limits.MaxBody, Kind: m.Kind, Retried: m.Retried,
+		KeepResponse: int64(e.limits.StoredResponse), Kind: m.Kind, Retried: m.Retried,
+	}
+	if m.Settings.Callback != nil {
+		a.MaxResponse = e.limits.MaxBody
+	}
+	if m.Settings.Callback != nil || m.Settings.FailureCallback != nil || run != nil && run.Settings.FailureCallback != nil {
+		a.MaxFailure = e.limits.MaxBody
 	}
 	if t := e.tenants.get(m.Tenant); t != nil {
 		a.SigningKey = t.CurrentKey

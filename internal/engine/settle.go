@@ -107,6 +107,9 @@ func (e *Engine) settleLoop() {
 		if err := e.settle(batch); err != nil {
 			e.settleSingly(batch, err)
 		}
+		for _, f := range batch {
+			f.outcome.release()
+		}
 	}
 }
 
@@ -331,7 +334,7 @@ func (c *change) deadLetter(f *flight) (seq int64, err error) {
 	o := &f.outcome
 	d := &DLQEntry{
 		Seq: c.seq(), Tenant: f.message.Tenant, Message: f.message.Seq, Run: f.message.Run,
-		Status: o.Status, Header: o.Header, Body: o.Body,
+		Status: o.Status, Header: o.Header, Body: o.Body[:min(len(o.Body), c.e.limits.StoredResponse)],
 	}
 	if err := c.tx.InsertDLQ(d); err != nil {
 		return 0, fmt.Errorf("insert DLQ entry: %w", err)
