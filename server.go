@@ -142,7 +142,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 	}
 	s.deliver = deliver.New(deliver.Options{AllowLocal: s.Dev, Allow: s.AllowDestinations})
 	s.engine, err = engine.New(ctx, engine.Options{
-		Store: s.store, Deliverer: s.deliver, Logger: s.Logger, Concurrency: s.Concurrency,
+		Store: s.store, Deliverer: s.deliver, Logger: s.Logger, Concurrency: s.Concurrency, Keys: s.deliver,
 		Limits: engine.Limits{MaxBody: s.MaxMessageBytes, Retention: s.Retention},
 	})
 	if err != nil {

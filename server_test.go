@@ -411,15 +411,15 @@ func TestT09PrivateDestinations(t *testing.T) {
 	const metadata = "http://169.254.169.254/latest/meta-data/"
 	own := []string{local.URL, strings.Replace(local.URL, "127.0.0.1", "localhost", 1), metadata}
 	for name, test := range map[string]struct {
-		server  signpost.Server
+		server  *signpost.Server
 		refused []string
 	}{
-		"no setting":  {signpost.Server{}, own},
-		"allowed":     {signpost.Server{AllowDestinations: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("169.254.0.0/16")}}, own},
-		"development": {signpost.Server{Dev: true}, []string{metadata, "http://0.0.0.0:1/", "http://[::]:1/", "http://224.0.0.1/"}},
+		"no setting":  {&signpost.Server{}, own},
+		"allowed":     {&signpost.Server{AllowDestinations: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("169.254.0.0/16")}}, own},
+		"development": {&signpost.Server{Dev: true}, []string{metadata, "http://0.0.0.0:1/", "http://[::]:1/", "http://224.0.0.1/"}},
 	} {
 		test.server.Data = signpost.Memory
-		s := start(t, &test.server)
+		s := start(t, test.server)
 		token := signpost.DevUsers[0].Token
 		if !s.Dev {
 			token = s.NewTenant.Token

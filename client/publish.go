@@ -70,6 +70,9 @@ type PublishRequest struct {
 	// answer to. With it, messages that cause each other without end are
 	// stopped at the sixteenth. Default: in answer to none.
 	Hop string
+	// SignWith are the signatures that deliveries carry beside the standard one
+	// and those of [Settings.SignWith]. Default: none.
+	SignWith []string
 }
 
 // Callback is a URL that is told about an outcome, in a message of its own.
@@ -162,6 +165,9 @@ func (r *PublishRequest) item() (BatchItem, error) {
 		return BatchItem{}, err
 	}
 	writeNotBefore(h, r.NotBefore)
+	if len(r.SignWith) > 0 {
+		h.Set(wire.HeaderSignWith, strings.Join(r.SignWith, ","))
+	}
 	if r.DeduplicationID != "" {
 		h.Set(wire.HeaderDeduplicationID, r.DeduplicationID)
 	}

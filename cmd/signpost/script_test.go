@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"net/http"
@@ -34,16 +35,19 @@ func TestMain(m *testing.M) {
 //
 //	start NAME args…          start "signpost args…" and go on
 //	see NAME PATTERN          wait until its output matches
-//	signal NAME TERM|INT|KILL send it a signal
+//	signal NAME TERM|INT|HUP|KILL  send it a signal
 //	gone NAME STATUS          wait until it has ended: 0, 1, 2 or killed; its output is in NAME.out
 //	paste NAME                put the "export" lines of its output into the environment
 //	capture VARIABLE          put the last output into the environment
 //	port VARIABLE             find a free port
-//	endpoint                  start $ENDPOINT: /ok answers 200, /fail 500, /hold when told to
+//	endpoint                  start $ENDPOINT: /ok answers 200, /fail 500, /hold when told to, /guarded what verifies with
+//	                          the keys that the environment has now
 //	received N PATTERN        wait until it has got N requests whose "METHOD /path body" match; all must be signed
 //	release                   let /hold answer
 //	eventually PATTERN args…  run "signpost args…" until its output matches
-//	sign VARIABLE URL BODY TIME [KEY]  make a signature as the server did then: RFC 3339, or how long ago
+//	sign VARIABLE URL BODY TIME [KEY] ['K: V'…]
+//	                          make a signature as the server did then: RFC 3339, or how long ago;
+//	                          KEY ed25519 is a key whose public part is put into PUBLIC_KEY
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
@@ -131,7 +135,7 @@ func (w *world) start(ts *testscript.TestScript, args []string) {
 	p.cmd.Dir = ts.MkAbs(".")
 	for _, name := range []string{
 		"WORK", "HOME", "PATH", "TZ", "TMPDIR", "GOCOVERDIR", "GORACE",
-		"QSTASH_URL", "QSTASH_TOKEN", "SIGNPOST_PORT", "SIGNPOST_DATA",
+		"QSTASH_URL", "QSTASH_TOKEN", "QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY", "SIGNPOST_PORT", "SIGNPOST_DATA",
 	} {
 		if value := ts.Getenv(name); value != "" {
 			p.cmd.Env = append(p.cmd.Env, name+"="+value)
@@ -161,7 +165,7 @@ func (w *world) see(ts *testscript.TestScript, args []string) {
 }
 
 func (w *world) signal(ts *testscript.TestScript, args []string) {
-	how := map[string]os.Signal{"TERM": syscall.SIGTERM, "INT": os.Interrupt, "KILL": os.Kill}[args[1]]
+	how := map[string]os.Signal{"TERM": syscall.SIGTERM, "INT": os.Interrupt, "KILL": os.Kill, "HUP": syscall.SIGHUP}[args[1]]
 	ts.Check(w.process(ts, args[0]).cmd.Process.Signal(how))
 }
 
@@ -219,13 +223,32 @@ func (*world) sign(ts *testscript.TestScript, args []string) {
 		at, err = time.Now().Add(-ago), nil
 	}
 	ts.Check(err)
+	o := receiver.SignOptions{URL: args[1], Body: []byte(args[2]), Time: at}
 	key := ts.Getenv("QSTASH_CURRENT_SIGNING_KEY")
-	if len(args) > 4 {
-		key = args[4]
+	for _, arg := range args[4:] {
+		name, value, isHeader := strings.Cut(arg, ": ")
+		if !isHeader {
+			key = arg
+			continue
+		}
+		if o.Header == nil {
+			o.Header = http.Header{}
+		}
+		o.Header.Add(name, value)
 	}
-	token, err := receiver.Sign(key, receiver.SignOptions{URL: args[1], Body: []byte(args[2]), Time: at})
+	token, err := signAs(ts, key, o)
 	ts.Check(err)
 	ts.Setenv(args[0], token)
+}
+
+func signAs(ts *testscript.TestScript, key string, o receiver.SignOptions) (string, error) {
+	if key != "ed25519" {
+		return receiver.Sign(key, o)
+	}
+	signer, err := receiver.NewEd25519Signer([]byte("thirty-two bytes of this manual!"))
+	ts.Check(err)
+	ts.Setenv("PUBLIC_KEY", base64.RawURLEncoding.EncodeToString(signer.PublicKey()))
+	return signer.Sign(o)
 }
 
 // endpoint records the requests it gets.
@@ -245,7 +268,12 @@ type recorded struct {
 func (w *world) startEndpoint(ts *testscript.TestScript, _ []string) {
 	held, letGo := context.WithCancel(context.Background())
 	e := &endpoint{letGo: letGo}
+	guarded := verified(ts)
 	e.Server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/guarded" {
+			guarded.ServeHTTP(rw, r)
+			return
+		}
 		content, err := io.ReadAll(r.Body)
 		if err != nil {
 			return
@@ -264,6 +292,19 @@ func (w *world) startEndpoint(ts *testscript.TestScript, _ []string) {
 	ts.Setenv("ENDPOINT", e.URL)
 }
 
+// verified accepts what the keys in the environment have signed.
+func verified(ts *testscript.TestScript) http.Handler {
+	if ts.Getenv("QSTASH_CURRENT_SIGNING_KEY") == "" {
+		return http.NotFoundHandler()
+	}
+	rc, err := receiver.New(receiver.Options{
+		CurrentSigningKey: ts.Getenv("QSTASH_CURRENT_SIGNING_KEY"), NextSigningKey: ts.Getenv("QSTASH_NEXT_SIGNING_KEY"),
+		Development: true,
+	})
+	ts.Check(err)
+	return rc.Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+}
+
 func (w *world) release(*testscript.TestScript, []string) { w.endpoint.letGo() }
 
 func (w *world) received(ts *testscript.TestScript, args []string) {
@@ -272,6 +313,7 @@ func (w *world) received(ts *testscript.TestScript, args []string) {
 	re := compile(ts, args[1])
 	rc, err := receiver.New(receiver.Options{
 		CurrentSigningKey: ts.Getenv("QSTASH_CURRENT_SIGNING_KEY"), NextSigningKey: ts.Getenv("QSTASH_NEXT_SIGNING_KEY"),
+		Development: true,
 	})
 	ts.Check(err)
 	e, n, all := w.endpoint, 0, ""

@@ -32,16 +32,12 @@ cut off then, or by a second signal, is delivered again after the next start.`
 }
 
 func (c *serverCmd) Run(ctx context.Context, o *outside) error {
-	var handler slog.Handler = slog.NewTextHandler(o.stderr, nil)
-	if c.LogFormat == "json" {
-		handler = slog.NewJSONHandler(o.stderr, nil)
-	}
 	if c.Concurrency < 1 {
 		return &usageError{fmt.Errorf("--concurrency: expected 1 or more, got %d", c.Concurrency), "leave it out for 1000"}
 	}
 	s := &signpost.Server{
 		Addr: c.Listen, Data: c.Data, AllowDestinations: c.AllowDestination, MaxMessageBytes: int64(c.MaxMessageBytes),
-		Concurrency: c.Concurrency, Retention: time.Duration(c.Retention), Logger: slog.New(handler),
+		Concurrency: c.Concurrency, Retention: time.Duration(c.Retention), Logger: slog.New(logHandler(c.LogFormat, o.stderr)),
 	}
 	return serve(ctx, s, time.Duration(c.Grace), o, func() error {
 		fmt.Fprintf(o.stdout, "Signpost is running at %s\n", s.URL())
@@ -52,6 +48,14 @@ func (c *serverCmd) Run(ctx context.Context, o *outside) error {
 		}
 		return nil
 	})
+}
+
+// logHandler writes a log as text or json.
+func logHandler(format string, w io.Writer) slog.Handler {
+	if format == "json" {
+		return slog.NewJSONHandler(w, nil)
+	}
+	return slog.NewTextHandler(w, nil)
 }
 
 // serve runs a server until ctx is done, then stops it within grace.

@@ -274,6 +274,9 @@ func (c *change) retry(d *DeadMessage, over *wire.Config) (Published, error) {
 		s.Labels = over.Labels
 	}
 	s.Hop, s.Redact = max(s.Hop, over.Hop), s.Redact.Union(over.Redact)
+	if len(over.SignWith) > 0 {
+		s.SignWith = over.SignWith
+	}
 	c.insert(&m)
 	return Published{MessageID: m.String(), URL: m.URL}, c.tx.DeleteDLQ(d.Entry.Seq)
 }

@@ -6,12 +6,12 @@ import (
 	"github.com/signposthq/signpost/internal/engine"
 )
 
-const tenantColumns = `tenants.id, tenants.user_id, tenants.current_key, tenants.next_key, tenants.settings, tenants.secrets`
+const tenantColumns = `tenants.id, tenants.user_id, tenants.current_key, tenants.next_key, tenants.rotated_at, tenants.settings, tenants.secrets`
 
 func scanTenant(r *sql.Rows) (*engine.Tenant, error) {
 	var t engine.Tenant
 	var settings, secrets string
-	if err := r.Scan(&t.ID, &t.UserID, &t.CurrentKey, &t.NextKey, &settings, &secrets); err != nil {
+	if err := r.Scan(&t.ID, &t.UserID, &t.CurrentKey, &t.NextKey, &t.RotatedAt, &settings, &secrets); err != nil {
 		return nil, err
 	}
 	if err := parseJSON(settings, &t.Settings); err != nil {
@@ -39,8 +39,8 @@ func (t *tx) InsertTenant(n *engine.Tenant) error {
 		return err
 	}
 	_, err = t.exec(`
-		insert into tenants (id, user_id, current_key, next_key, settings, secrets) values ($1, $2, $3, $4, $5, $6)`,
-		n.ID, n.UserID, n.CurrentKey, n.NextKey, settings, secrets)
+		insert into tenants (id, user_id, current_key, next_key, rotated_at, settings, secrets) values ($1, $2, $3, $4, $5, $6, $7)`,
+		n.ID, n.UserID, n.CurrentKey, n.NextKey, n.RotatedAt, settings, secrets)
 	return err
 }
 
@@ -57,8 +57,8 @@ func (t *tx) UpdateTenant(n *engine.Tenant) error {
 	if err != nil {
 		return err
 	}
-	return must(t.exec(`update tenants set current_key = $1, next_key = $2, settings = $3, secrets = $4 where id = $5`,
-		n.CurrentKey, n.NextKey, settings, secrets, n.ID))
+	return must(t.exec(`update tenants set current_key = $1, next_key = $2, rotated_at = $3, settings = $4, secrets = $5 where id = $6`,
+		n.CurrentKey, n.NextKey, n.RotatedAt, settings, secrets, n.ID))
 }
 
 func (t *tx) InsertToken(hash []byte, tenant, createdAt int64) error {

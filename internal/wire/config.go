@@ -38,7 +38,8 @@ type Config struct {
 	Callback        *Callback
 	FailureCallback *Callback
 
-	Labels []string
+	Labels   []string
+	SignWith []string // signatures beside the standard one, as in SignatureNames
 
 	DeduplicationID string
 	ContentDedup    bool
@@ -171,6 +172,9 @@ func (p *configParser) setting(name string, values []string) (err error) {
 	case HeaderLabel:
 		p.Labels, err = parseLabels(values)
 		return err
+	case HeaderSignWith:
+		p.SignWith, err = parseSignWith(values)
+		return err
 	case HeaderFeatureSet:
 		p.Workflow.Features, err = splitList(values)
 		return err
@@ -188,7 +192,7 @@ func (p *configParser) setting(name string, values []string) (err error) {
 	}
 	switch name {
 	case HeaderMethod:
-		p.Method, err = parseMethod(v)
+		p.Method, err = ParseMethod(v)
 	case HeaderDelay:
 		p.Delay, err = ParseDuration(v)
 	case HeaderNotBefore:
@@ -256,7 +260,8 @@ func parseLabels(values []string) ([]string, error) {
 	return labels, nil
 }
 
-func parseMethod(s string) (string, error) {
+// ParseMethod reads the method of a delivery. Errors are *Error without a Field.
+func ParseMethod(s string) (string, error) {
 	switch method := strings.ToUpper(s); method {
 	case http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete:
 		return method, nil

@@ -138,8 +138,8 @@ func CheckDestination(dest string) error {
 	return errorf("", "invalid destination url: endpoint has invalid scheme, add http:// or https://")
 }
 
-// checkURL is CheckDestination for URLs in headers.
-func checkURL(s string) error {
+// CheckURL is CheckDestination for URLs in headers and fields.
+func CheckURL(s string) error {
 	fault := "no http:// or https:// scheme"
 	if hasHTTPScheme(s) {
 		fault = urlFault(s)

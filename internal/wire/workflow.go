@@ -1,7 +1,5 @@
 package wire
 
-import "strings"
-
 // Workflow is what the Upstash-Workflow-* headers of a publish request say.
 // The zero value is a message that belongs to no run.
 type Workflow struct {
@@ -50,7 +48,7 @@ func (p *configParser) workflow(name string, values []string) error {
 		err = checkRunID(v)
 	case HeaderWorkflowURL:
 		w.URL = v
-		err = checkURL(v)
+		err = CheckURL(v)
 	case HeaderWorkflowCallType:
 		w.CallType, err = parseCallType(v)
 	case HeaderWorkflowInvoke:
@@ -88,19 +86,4 @@ func parseCallType(s string) (CallType, error) {
 		return t, nil
 	}
 	return "", errorf("", "expected %s, %s, %s or %s, got %s", CallStep, CallTo, CallFrom, CallFailure, quote(s))
-}
-
-// checkRunID allows what survives, unescaped, as a header value, as a segment
-// of a path and as an element of a comma list: clients put run ids into all
-// three as they are.
-func checkRunID(id string) error {
-	if id == "" || len(id) > MaxRunIDBytes {
-		return errorf("", "expected an id of 1 to %d bytes, got %d", MaxRunIDBytes, len(id))
-	}
-	printable := func(r rune) bool { return ' ' <= r && r <= '~' }
-	odd := strings.ContainsFunc(id, func(r rune) bool { return !printable(r) })
-	if odd || strings.ContainsAny(id, `/\?#%,`) || id == "." || id == ".." {
-		return errorf("", `expected printable ASCII without / \ ? # %% and comma, got %s`, quote(id))
-	}
-	return nil
 }
