@@ -44,6 +44,9 @@ func (r *request) selectDLQ(strict bool) (sel engine.DLQFilter, f *filters, coun
 	if err = f.selectRuns(&sel); err != nil {
 		return sel, nil, 0, err
 	}
+	if _, err = f.newest(false); err != nil { // also where it does not matter
+		return sel, nil, 0, err
+	}
 	count, err = f.count(100)
 	return sel, f, count, err
 }

@@ -48,12 +48,13 @@ func endRun(r *request) (any, error) {
 // cancelRuns cancels by ids, by filters or all: DELETE /v2/workflows/runs.
 func cancelRuns(r *request) (any, error) {
 	f, err := r.filters(true, "workflowRunIds", "workflowRunId", "workflowUrl", "workflowUrlExactMatch",
-		"label", "fromDate", "toDate", "callerIp", "flowControlKey", "count")
+		"host", "path", "label", "fromDate", "toDate", "callerIp", "flowControlKey", "count")
 	if err != nil {
 		return nil, err
 	}
 	sel := engine.RunFilter{
-		IDs: f.list("workflowRunIds", "workflowRunId"), Labels: f.list("label"), CallerIPs: f.list("callerIp"),
+		IDs: f.list("workflowRunIds", "workflowRunId"), Hosts: f.urls("host"), Paths: f.urls("path"),
+		Labels: f.list("label"), CallerIPs: f.list("callerIp"),
 	}
 	exact, err := boolean(f.Values, "workflowUrlExactMatch", false)
 	if err != nil {
@@ -101,8 +102,8 @@ func listRuns(r *request) (any, error) {
 		return nil, err
 	}
 	sel := engine.RunFilter{
-		IDs: f.list("workflowRunId"), URLs: f.urls("workflowUrl"), Labels: f.list("label"),
-		CallerIPs: f.list("callerIp"), MessageID: f.Get("messageId"),
+		IDs: f.list("workflowRunId"), URLs: f.urls("workflowUrl"), Hosts: f.urls("host"), Paths: f.urls("path"),
+		Labels: f.list("label"), CallerIPs: f.list("callerIp"), MessageID: f.Get("messageId"),
 	}
 	for _, ref := range f.list("workflowRuns") {
 		id, at, _ := strings.Cut(ref, "@")

@@ -14,7 +14,7 @@ import (
 // the signing keys it holds. Keys are named by their ids.
 type Endpoint struct {
 	Tenant      int64
-	URL         string // without user, query and fragment
+	URL         string // without user, query and fragment; an origin of very many paths is one, with the path "/*"
 	SeenAt      int64  // when it last answered a signed request, Unix ms
 	Echo        string // what it last told of its keys (wire.KeyEcho); "": it never did
 	VerifiedKey string // the key it last verified a request with; "": it never said
@@ -47,6 +47,7 @@ const (
 	endpointActive = 7 * 24 * 3600e3 // only endpoints seen within this time can hold up a rotation; ms
 	endpointKept   = 30 * 24 * 3600e3
 	endpointsMost  = 4096 // kept for each tenant
+	pathsMost      = 64   // of one origin; when there are more, they hold ids, and the origin is one endpoint
 )
 
 // State is what to expect once the next keys sign. Behind one URL there
@@ -119,9 +120,15 @@ type endpointBook struct {
 	mu      sync.Mutex
 	ids     map[string]string // of keys and seeds
 	tenants map[int64]map[string]*noted
-	changed []*noted    // to be written
-	gone    []*Endpoint // to be deleted
+	paths   map[site]int // how many endpoints an origin has
+	changed []*noted     // to be written
+	gone    []*Endpoint  // to be deleted
 	news    chan struct{}
+}
+
+type site struct {
+	tenant int64
+	url    string
 }
 
 // noted is an endpoint in the book.
@@ -136,6 +143,7 @@ func (b *endpointBook) init(names KeyNamer, known []*Endpoint) {
 	b.names = names
 	b.ids = map[string]string{}
 	b.tenants = map[int64]map[string]*noted{}
+	b.paths = map[site]int{}
 	b.news = make(chan struct{}, 1)
 	for _, ep := range known {
 		b.endpoint(ep.Tenant, ep.URL).Endpoint = *ep
@@ -220,15 +228,16 @@ func (b *endpointBook) get(tenant int64, url string) Endpoint {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	url = endpointURL(url)
-	if n := b.tenants[tenant][url]; n != nil {
+	if n := b.find(tenant, url); n != nil {
 		return n.Endpoint
 	}
 	return Endpoint{Tenant: tenant, URL: url}
 }
 
-// note has an endpoint written if there is something new.
+// note has an endpoint written if there is something new. One of which nothing
+// is known but that it answers costs no row.
 func (b *endpointBook) note(n *noted, before Endpoint) {
-	if n.changed || n.timeless() == before.timeless() && n.wroteAt != 0 && n.SeenAt-n.wroteAt < rewriteAfter {
+	if n.changed || n.VerifiedKey == "" && !n.Unverified || n.timeless() == before.timeless() && n.wroteAt != 0 && n.SeenAt-n.wroteAt < rewriteAfter {
 		return
 	}
 	n.changed = true
@@ -245,10 +254,10 @@ func (b *endpointBook) signal() {
 
 // endpoint is the one of this URL, a new one if need be.
 func (b *endpointBook) endpoint(tenant int64, url string) *noted {
-	known := b.tenants[tenant]
-	if n := known[url]; n != nil {
+	if n := b.find(tenant, url); n != nil {
 		return n
 	}
+	known := b.tenants[tenant]
 	if known == nil {
 		known = map[string]*noted{}
 		b.tenants[tenant] = known
@@ -257,8 +266,53 @@ func (b *endpointBook) endpoint(tenant int64, url string) *noted {
 		b.makeRoom(known)
 	}
 	n := &noted{Endpoint: Endpoint{Tenant: tenant, URL: strings.Clone(url)}}
+	if b.paths[site{tenant, siteOf(n.URL)}] >= pathsMost {
+		n.Endpoint = b.merge(known, siteOf(n.URL))
+	}
 	known[n.URL] = n
+	b.paths[site{tenant, siteOf(n.URL)}]++
 	return n
+}
+
+// find is the endpoint that a URL belongs to, nil if there is none.
+func (b *endpointBook) find(tenant int64, url string) *noted {
+	known := b.tenants[tenant]
+	if n := known[url]; n != nil {
+		return n
+	}
+	return known[siteOf(url)+anyPath]
+}
+
+const anyPath = "/*"
+
+// siteOf is an endpoint's URL up to its path.
+func siteOf(url string) string {
+	start := strings.Index(url, "://") + len("://")
+	if i := strings.IndexByte(url[start:], '/'); i >= 0 {
+		return url[:start+i]
+	}
+	return url
+}
+
+// merge makes one endpoint of an origin's paths: it knows what the last of them
+// to tell told. Else every id in a path would be an endpoint, seen once and
+// never again, whose old keys hold up rotations.
+func (b *endpointBook) merge(known map[string]*noted, of string) Endpoint {
+	var paths []*noted
+	for url, n := range known {
+		if siteOf(url) == of {
+			paths = append(paths, n)
+		}
+	}
+	last := slices.MaxFunc(paths, func(x, y *noted) int {
+		return cmp.Or(cmp.Compare(x.VerifiedAt, y.VerifiedAt), cmp.Compare(x.SeenAt, y.SeenAt))
+	})
+	for _, n := range paths {
+		b.drop(known, n)
+	}
+	all := last.Endpoint
+	all.URL = of + anyPath
+	return all
 }
 
 // makeRoom drops an eighth of a tenant's endpoints: those that never told their
@@ -280,6 +334,10 @@ func (b *endpointBook) makeRoom(known map[string]*noted) {
 
 func (b *endpointBook) drop(known map[string]*noted, n *noted) {
 	delete(known, n.URL)
+	at := site{n.Tenant, siteOf(n.URL)}
+	if b.paths[at]--; b.paths[at] <= 0 {
+		delete(b.paths, at)
+	}
 	n.dropped = true
 	if n.wroteAt != 0 {
 		b.gone = append(b.gone, &Endpoint{Tenant: n.Tenant, URL: n.URL})

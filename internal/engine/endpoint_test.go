@@ -72,7 +72,8 @@ func TestSteadyEndpointsCostNothing(t *testing.T) {
 }
 
 // However many URLs are delivered to, a bounded number is kept: first of all
-// those that told of their keys, then those seen last.
+// those that told of their keys, then those seen last. Only the former are
+// written down.
 func TestEndpointsAreBounded(t *testing.T) {
 	b, tenant := newBook()
 	at := time.UnixMilli(1e12)
@@ -81,9 +82,12 @@ func TestEndpointsAreBounded(t *testing.T) {
 	}
 	other := &Tenant{ID: 2, CurrentKey: "a", NextKey: "b"}
 	b.hear(other, "https://other.example/", "", at)
-	b.take(20)
+	if put, _ := b.take(20); len(put) != 10 {
+		t.Errorf("%d rows to write, want the 10 that told", len(put))
+	}
+	url := func(i int) string { return fmt.Sprintf("https://%d.example/", i) }
 	for i := range 3 * endpointsMost {
-		b.hear(tenant, fmt.Sprintf("https://example.com/%d", i), "", at.Add(time.Duration(i+1)*time.Millisecond))
+		b.hear(tenant, url(i), "", at.Add(time.Duration(i+1)*time.Millisecond))
 	}
 	told, last := 0, false
 	all := b.of(tenant.ID)
@@ -91,27 +95,66 @@ func TestEndpointsAreBounded(t *testing.T) {
 		if ep.VerifiedKey != "" {
 			told++
 		}
-		last = last || ep.URL == fmt.Sprintf("https://example.com/%d", 3*endpointsMost-1)
+		last = last || ep.URL == url(3*endpointsMost-1)
 	}
 	if len(all) > endpointsMost || len(all) < endpointsMost*7/8 || told != 10 || !last {
 		t.Errorf("%d endpoints, %d of them told, the last among them: %v", len(all), told, last)
 	}
-	if len(b.of(other.ID)) != 1 {
-		t.Error("one tenant's endpoints drove out another's")
+	if len(b.of(other.ID)) != 1 || len(b.paths) != len(all)-10+2 {
+		t.Errorf("one tenant's endpoints drove out another's, or %d sites are counted", len(b.paths))
 	}
-	rows := 0
-	for put, _ := b.take(writeEndpointsMost); len(put) > 0; put, _ = b.take(writeEndpointsMost) {
-		rows += len(put)
+	if put, gone := b.take(1); len(put)+len(gone) > 0 {
+		t.Error("endpoints that told nothing are written down")
 	}
-	if want := len(all) - 10; rows != want {
-		t.Errorf("%d rows to write, want %d: those dropped need none", rows, want)
+}
+
+func TestEndpointsAreForgotten(t *testing.T) {
+	b, tenant := newBook()
+	at := time.UnixMilli(1e12)
+	for i := range 700 {
+		b.hear(tenant, fmt.Sprintf("https://%d.example/", i), "verified=a; current=a", at.Add(time.Duration(i)))
 	}
-	for _, ep := range all[:600] {
-		b.tenants[1][ep.URL].SeenAt = 1
+	b.take(700)
+	for i, ep := range b.of(tenant.ID) {
+		if i < 600 {
+			b.tenants[1][ep.URL].SeenAt = 1
+		}
 	}
 	b.forget(2)
-	if _, gone := b.take(10); len(gone) != 600 {
-		t.Errorf("%d rows to delete, want 600", len(gone))
+	if _, gone := b.take(10); len(gone) != 600 || len(b.of(tenant.ID)) != 100 || len(b.paths) != 100 {
+		t.Errorf("%d rows to delete, want 600; %d are left, %d sites", len(gone), len(b.of(tenant.ID)), len(b.paths))
+	}
+}
+
+// Where paths hold ids, each is seen once: the old keys of the first must not
+// hold up rotations when the last have the new ones.
+func TestT03PathsWithIDsAreOneEndpoint(t *testing.T) {
+	b, tenant := newBook()
+	at := time.UnixMilli(1e12)
+	url := func(i int) string { return fmt.Sprintf("https://app.example/users/%d/hook?x", i) }
+	b.hear(tenant, "https://app.example.org/", "verified=a; current=a", at)
+	for i := range pathsMost {
+		b.hear(tenant, url(i), "verified=a; current=a", at.Add(time.Duration(i)))
+	}
+	if n := len(b.of(tenant.ID)); n != pathsMost+1 {
+		t.Fatalf("%d endpoints, want each path for itself", n)
+	}
+	put, _ := b.take(1000)
+	at = at.Add(time.Second)
+	for i := range streakEnough {
+		b.hear(tenant, url(1000+i), "verified=a; current=a; next=b", at)
+	}
+	b.hear(tenant, url(1), "verified=a; current=a; next=b", at)
+	all := b.of(tenant.ID)
+	if len(all) != 2 || all[0].URL != "https://app.example.org/" && all[1].URL != "https://app.example.org/" {
+		t.Fatalf("endpoints %+v", all)
+	}
+	ep := b.get(tenant.ID, url(5))
+	if ep.URL != "https://app.example/*" || ep.State(keyIDs{secret: "b"}, at.UnixMilli()) != EndpointReady {
+		t.Errorf("endpoint %+v", ep)
+	}
+	if again, gone := b.take(1000); len(again) != 1 || len(gone) != len(put)-1 {
+		t.Errorf("%d rows to write, %d to delete", len(again), len(gone))
 	}
 }
 
@@ -120,7 +163,7 @@ func TestEndpointsGivenBack(t *testing.T) {
 	b, tenant := newBook()
 	at := time.UnixMilli(1e12)
 	b.hear(tenant, "https://example.com/1", "verified=a; current=a; next=b", at)
-	b.hear(tenant, "https://example.com/2", "", at)
+	b.hear(tenant, "https://example.com/2", "verified=a; current=a", at)
 	put, gone := b.take(10)
 	if len(put) != 2 {
 		t.Fatalf("%d rows", len(put))

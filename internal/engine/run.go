@@ -223,6 +223,8 @@ type RunFilter struct {
 	IDsAt     []RunRef
 	URLs      []string
 	URLPrefix string
+	Hosts     []string // with or without the port
+	Paths     []string
 	Labels    []string
 	States    []RunState
 	CallerIPs []string
@@ -240,7 +242,7 @@ type RunRef struct {
 func (f *RunFilter) matches(r *Run) bool {
 	at := Millis(r.Seq)
 	return anyOf(f.IDs, r.ID) && anyOf(f.IDsAt, RunRef{r.ID, at}) && anyOf(f.URLs, r.URL) &&
-		strings.HasPrefix(r.URL, f.URLPrefix) && anyShared(f.Labels, r.Settings.Labels) &&
+		strings.HasPrefix(r.URL, f.URLPrefix) && matchesURL(r.URL, f.Hosts, f.Paths) && anyShared(f.Labels, r.Settings.Labels) &&
 		anyOf(f.States, r.State) && anyOf(f.CallerIPs, r.CallerIP) &&
 		(f.CreatedAt == 0 || f.CreatedAt == at) && (f.From == 0 || at >= f.From) && (f.To == 0 || at <= f.To)
 }
