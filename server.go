@@ -40,13 +40,14 @@ type Server struct {
 	Data string
 
 	// Dev makes a development server: the four well-known users of DevUsers
-	// exist, every destination may be called, and only loopback addresses are
-	// listened on.
+	// exist, loopback and private destinations may be called, and only loopback
+	// addresses are listened on.
 	Dev bool
 
 	// AllowDestinations are networks that messages may go to although they are
-	// private, such as 10.0.0.0/8. Public addresses are always allowed;
-	// loopback, link-local and cloud metadata addresses never (but with Dev).
+	// private, such as 10.0.0.0/8. Public addresses are always allowed; loopback
+	// only with Dev; link-local, cloud metadata, multicast and unspecified
+	// addresses never.
 	AllowDestinations []netip.Prefix
 
 	// MaxMessageBytes is the largest body of a message; default 10 MiB.

@@ -465,20 +465,35 @@ func TestMemory(t *testing.T) {
 }
 
 // In production private destinations are refused when they are dialled, but
-// for those that the operator allows; loopback always.
-func TestPrivateDestinations(t *testing.T) {
+// for those that the operator allows; loopback always. In development only what
+// is never a destination is. A refusal is a failed attempt like any other.
+func TestT09PrivateDestinations(t *testing.T) {
 	var hits atomic.Int32
 	local := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { hits.Add(1) }))
 	defer local.Close()
-	for _, allow := range [][]netip.Prefix{nil, {netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8")}} {
-		s := start(t, &signpost.Server{Data: signpost.Memory, AllowDestinations: allow})
-		c := clientOf(t, s, s.NewTenant.Token)
-		for _, url := range []string{local.URL, strings.Replace(local.URL, "127.0.0.1", "localhost", 1), "http://169.254.169.254/latest/meta-data/"} {
-			id := publish(t, c, client.PublishRequest{URL: url, Retries: new(int)})
+	const metadata = "http://169.254.169.254/latest/meta-data/"
+	own := []string{local.URL, strings.Replace(local.URL, "127.0.0.1", "localhost", 1), metadata}
+	for name, test := range map[string]struct {
+		server  *signpost.Server
+		refused []string
+	}{
+		"no setting":  {&signpost.Server{}, own},
+		"allowed":     {&signpost.Server{AllowDestinations: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("169.254.0.0/16")}}, own},
+		"development": {&signpost.Server{Dev: true}, []string{metadata, "http://0.0.0.0:1/", "http://[::]:1/", "http://224.0.0.1/"}},
+	} {
+		test.server.Data = signpost.Memory
+		s := start(t, test.server)
+		token := signpost.DevUsers[0].Token
+		if !s.Dev {
+			token = s.NewTenant.Token
+		}
+		c := clientOf(t, s, token)
+		for _, url := range test.refused {
+			id := publish(t, c, client.PublishRequest{URL: url, Retries: new(1), RetryDelay: "1"})
 			await(t, c, id, client.EventFailed)
 			page, err := c.Events(t.Context(), client.EventsRequest{MessageIDs: []string{id}})
-			if err != nil || !strings.Contains(page.Events[0].Error, "never a destination") {
-				t.Errorf("%s: %+v, %v", url, page.Events, err)
+			if err != nil || len(page.Events) != 7 || !strings.Contains(page.Events[0].Error, "never a destination") {
+				t.Errorf("%s, %s: %+v, %v", name, url, page.Events, err)
 			}
 		}
 	}

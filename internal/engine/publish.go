@@ -71,6 +71,9 @@ func (e *Engine) checkLimits(p *Publish) *Error {
 	if err := l.checkTimes(cfg); err != nil {
 		return err
 	}
+	if w := &cfg.Workflow; cfg.Hop > wire.MaxHops && (w.Init || w.RunID == "") {
+		return errorf(Invalid, "%s: %s", wire.HeaderHop, loop(cfg.Hop))
+	}
 	for _, cb := range []*wire.Callback{cfg.Callback, cfg.FailureCallback} {
 		if cb == nil {
 			continue
@@ -137,6 +140,7 @@ func (c *change) newMessage(t *Tenant, p *Publish, kind Kind) *Message {
 		Settings: Settings{
 			RetryDelay: cfg.RetryDelay, Timeout: cfg.Timeout, Labels: cfg.Labels, SignWith: cfg.SignWith,
 			Callback: cfg.Callback, FailureCallback: cfg.FailureCallback,
+			Hop: cfg.Hop, Redact: cfg.Redact,
 		},
 	}
 	if cfg.Retries != nil {

@@ -70,6 +70,7 @@ func runSettings(p *Publish) Settings {
 		RetryDelay: cfg.RetryDelay, Timeout: cfg.Timeout, Labels: cfg.Labels, SignWith: cfg.SignWith, Retries: cfg.Retries,
 		FailureCallback: cfg.FailureCallback, Features: cfg.Workflow.Features,
 		ViaTrigger: p.ViaTrigger, UnknownSDK: cfg.Workflow.UnknownSDK,
+		Hop: cfg.Hop, Redact: cfg.Redact,
 	}
 }
 
@@ -114,6 +115,14 @@ func (c *change) inherit(m *Message, run *Run, cfg *wire.Config) {
 	if len(m.Settings.Labels) == 0 {
 		m.Settings.Labels = run.Settings.Labels
 	}
+	m.belong(run)
+}
+
+// belong makes a message one of its run's: it is as many hops from where that
+// comes from, as a run's own messages are not counted, and hides what that hides.
+func (m *Message) belong(run *Run) {
+	m.Settings.Hop = run.Settings.Hop
+	m.Settings.Redact = m.Settings.Redact.Union(run.Settings.Redact)
 }
 
 // FinishRun ends a run with its function's result. Ending an ended run again

@@ -40,6 +40,7 @@ func (c *change) appendToRun(who *Caller, p *Publish) (Published, error) {
 		}
 		m = c.newMessage(who.Tenant, p, KindToCallback)
 		callSettings(m)
+		m.belong(run)
 		entry.StepID = m.Settings.StepID
 	default:
 		return Published{}, errorf(Invalid, "%s: %q can't be published, only step and toCallback", wire.HeaderWorkflowCallType, w.CallType)
