@@ -11,6 +11,9 @@ import (
 type keysCmd struct {
 	Show   keysShowCmd   `cmd:"" help:"Print the keys that deliveries are signed with."`
 	Rotate keysRotateCmd `cmd:"" help:"Make the next key the current one, and a new key the next."`
+
+	GenerateMaster keysGenerateMasterCmd `cmd:"" help:"Print a new master key, to seal a server's data with."`
+	Rewrap         keysRewrapCmd         `cmd:"" help:"Seal a server's data anew, under the first of its master keys."`
 }
 
 type keysShowCmd struct {

@@ -23,6 +23,15 @@ type serverCmd struct {
 	Retention        duration       `default:"7d" from:"SIGNPOST_RETENTION" placeholder:"TIME" help:"How long finished messages and runs are kept (default 7d)."`
 	Concurrency      int            `default:"1000" from:"SIGNPOST_CONCURRENCY" placeholder:"N" help:"Most deliveries at once (default 1000)."`
 	LogFormat        string         `default:"text" enum:"text,json" from:"SIGNPOST_LOG_FORMAT" placeholder:"FORMAT" help:"Format of the log on stderr: text or json (default text)."`
+	LogLevel         slog.Level     `default:"info" from:"SIGNPOST_LOG_LEVEL" placeholder:"LEVEL" help:"Least important lines of the log: debug, info, warn or error (default info)."`
+	masterKeys       `embed:""`
+}
+
+// masterKeys are what a server seals its data with. As a flag, a key itself
+// would be in the list of processes.
+type masterKeys struct {
+	MasterKeyFile string `from:"SIGNPOST_MASTER_KEY_FILE" placeholder:"FILE" help:"File with the keys that seal the data on disk, one a line, the first seals; or put them into $$SIGNPOST_MASTER_KEY."`
+	MasterKey     string `hidden:"" from:"SIGNPOST_MASTER_KEY" placeholder:"KEYS" help:"The keys themselves, separated by commas."`
 }
 
 func (*serverCmd) Help() string {
@@ -32,9 +41,10 @@ cut off then, or by a second signal, is delivered again after the next start.`
 }
 
 func (c *serverCmd) Run(ctx context.Context, o *outside) error {
-	var handler slog.Handler = slog.NewTextHandler(o.stderr, nil)
+	options := &slog.HandlerOptions{Level: c.LogLevel}
+	var handler slog.Handler = slog.NewTextHandler(o.stderr, options)
 	if c.LogFormat == "json" {
-		handler = slog.NewJSONHandler(o.stderr, nil)
+		handler = slog.NewJSONHandler(o.stderr, options)
 	}
 	if c.Concurrency < 1 {
 		return &usageError{fmt.Errorf("--concurrency: expected 1 or more, got %d", c.Concurrency), "leave it out for 1000"}
@@ -42,6 +52,7 @@ func (c *serverCmd) Run(ctx context.Context, o *outside) error {
 	s := &signpost.Server{
 		Addr: c.Listen, Data: c.Data, AllowDestinations: c.AllowDestination, MaxMessageBytes: int64(c.MaxMessageBytes),
 		Concurrency: c.Concurrency, Retention: time.Duration(c.Retention), Logger: slog.New(handler),
+		MasterKeyFile: c.MasterKeyFile, MasterKeys: c.MasterKey,
 	}
 	return serve(ctx, s, time.Duration(c.Grace), o, func() error {
 		fmt.Fprintf(o.stdout, "Signpost is running at %s\n", s.URL())

@@ -83,6 +83,9 @@ var routes = []route{
 	{"POST", "/v2/keys/rotate", engine.ScopeKeys, rotateKeys},
 	{"POST", "/v2/rotate", engine.ScopeKeys, rotateKeys},
 
+	{"GET", "/v2/admin/rewrap", engine.ScopeAdmin, getSealing},
+	{"POST", "/v2/admin/rewrap", engine.ScopeAdmin, rewrap},
+
 	{"GET", "/v2/workflows/logs", engine.ScopeRead, listRuns},
 	{"GET", "/v2/workflows/events", engine.ScopeRead, listRunEvents},
 	{"DELETE", "/v2/workflows/runs", engine.ScopePublish, cancelRuns},

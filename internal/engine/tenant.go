@@ -8,6 +8,9 @@ import (
 	"sync"
 )
 
+// OperatorID is the first tenant, whose admin is the operator of the server.
+const OperatorID int64 = 1
+
 // tenantCache spares every request and delivery a read. Tenants are few.
 type tenantCache struct {
 	mu      sync.RWMutex
