@@ -226,7 +226,17 @@ func (h *Handler) notFound(w http.ResponseWriter, method, path string, allowed [
 			return
 		}
 	}
-	writeError(w, http.StatusNotFound, "no such route: "+method+" "+path)
+	writeError(w, http.StatusNotFound, "no such route: "+method+" "+routeOf(path))
+}
+
+// routeOf is the beginning of a path. The rest may be a destination, and there
+// are such with a secret in their path.
+func routeOf(path string) string {
+	segments := strings.SplitAfterN(path, "/", 4)
+	if len(segments) == 4 && segments[3] != "" {
+		segments[3] = "…"
+	}
+	return strings.Join(segments, "")
 }
 
 // token is the bearer token; the header wins over the query.
@@ -276,7 +286,7 @@ func (h *Handler) fail(r *request, err error) {
 		return // the caller has gone
 	case status == 0:
 		path, _, _ := strings.Cut(r.RequestURI, "?")
-		h.log.Error("API request failed", "method", r.Method, "path", path, "error", err)
+		h.log.Error("API request failed", "method", r.Method, "path", routeOf(path), "error", err)
 		writeError(r.writer, http.StatusInternalServerError, "internal error")
 		return
 	case status == http.StatusUnauthorized:
