@@ -71,7 +71,7 @@ func BenchmarkSteps(b *testing.B) {
 	defer s.Close(context.Background())
 	user := signpost.DevUsers[0]
 	c := client.New(client.Options{URL: s.URL(), Token: user.Token})
-	rc, err := receiver.New(receiver.Options{CurrentSigningKey: user.CurrentSigningKey, NextSigningKey: user.NextSigningKey})
+	rc, err := receiver.New(receiver.Options{CurrentSigningKey: user.CurrentSigningKey, NextSigningKey: user.NextSigningKey, Development: true})
 	if err != nil {
 		b.Fatal(err)
 	}

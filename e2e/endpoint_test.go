@@ -104,6 +104,7 @@ func serveGo(t *testing.T, s *server, kept *record) string {
 	t.Helper()
 	rc, err := receiver.New(receiver.Options{
 		CurrentSigningKey: s.env["QSTASH_CURRENT_SIGNING_KEY"], NextSigningKey: s.env["QSTASH_NEXT_SIGNING_KEY"],
+		Development: true, RequireBinding: true,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -98,7 +98,7 @@ type server struct {
 }
 
 // exports are the variables that signpost dev prints.
-var exports = []string{"QSTASH_URL", "QSTASH_TOKEN", "QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY"}
+var exports = []string{"QSTASH_URL", "QSTASH_TOKEN", "QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY", "SIGNPOST_DEV"}
 
 // startServer runs the binary on a free port with data of its own.
 func startServer(t *testing.T) *server {

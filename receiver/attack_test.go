@@ -27,9 +27,9 @@ func hmacWith(h func() hash.Hash, key, input string) string {
 	return base64.RawURLEncoding.EncodeToString(m.Sum(nil))
 }
 
-// TestAttacks holds tokens that forgers and careless libraries make. Most are signed
+// TestT04Attacks holds tokens that forgers and careless libraries make. Most are signed
 // with the right key: the refusal must not rest on the MAC alone.
-func TestAttacks(t *testing.T) {
+func TestT04Attacks(t *testing.T) {
 	good := mustSign(t, currentKey, SignOptions{})
 	parts := strings.Split(good, ".")
 	claims := standardClaims(nil)
@@ -204,9 +204,9 @@ func capitalised(claim string) []byte {
 	return []byte(strings.Replace(string(standardClaims(nil)), `"`+claim+`":`, `"`+strings.ToUpper(claim)+`":`, 1))
 }
 
-// TestAlgorithmConfusion signs with HMAC under the text of a public RSA key, and with
+// TestT04AlgorithmConfusion signs with HMAC under the text of a public RSA key, and with
 // the RSA key itself: keys that travel in the token must not count.
-func TestAlgorithmConfusion(t *testing.T) {
+func TestT04AlgorithmConfusion(t *testing.T) {
 	private, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
@@ -275,8 +275,8 @@ func sha256Of(b []byte) []byte {
 	return sum[:]
 }
 
-// TestHugeTokensAreCheap guards against the cost of splitting what will be refused anyway.
-func TestHugeTokensAreCheap(t *testing.T) {
+// TestT05HugeTokensAreCheap guards against the cost of splitting what will be refused anyway.
+func TestT05HugeTokensAreCheap(t *testing.T) {
 	rc := newReceiver(t, Options{})
 	tests := []struct {
 		name, token string

@@ -1,7 +1,6 @@
 package receiver
 
 import (
-	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -11,7 +10,7 @@ import (
 
 // DiagnoseInput is a request that was refused, or might be, and the receiver it met.
 type DiagnoseInput struct {
-	Options           // as the receiver has them; BaseURL and TrustedProxies are not used
+	Options           // as the receiver has them; BaseURL, TrustedProxies and Development are not used, Replay is
 	Request           // as it came
 	Time    time.Time // when it came. Default: now, by which a captured token has mostly expired
 	OldKeys []string  // signing keys of former times, to recognise their signatures
@@ -21,7 +20,7 @@ type DiagnoseInput struct {
 // It holds URLs, hashes and times, and never a key.
 type Diagnosis struct {
 	Err      error     // what Receiver.Verify, or New, returns; nil if the request is accepted
-	Key      string    // who signed: "current", "next", "old", "development", or "" for none that is known
+	Key      string    // who signed: "current", "next", "old", "development", the id of a public key, or "" for none that is known
 	Findings []Finding // all that is wrong, the most telling first; empty if and only if Err is nil
 }
 
@@ -41,12 +40,16 @@ type Finding struct {
 // it goes on after the first fault. It takes time for a large body and is
 // meant for people, not for the path of requests.
 //
+// With Options.Replay the request is recorded, as by Verify.
+//
 // The first word of a cause says what is at fault: options, token, key, claims,
-// time, url or body. Causes are added over time, and keep their meaning.
+// time, url, header, body or replay. Causes are added over time, and keep their
+// meaning.
 func Diagnose(in DiagnoseInput) Diagnosis {
 	if in.Time.IsZero() {
 		in.Time = time.Now()
 	}
+	in.Development = true // whether a signature is good does not depend on who asks
 	var d Diagnosis
 	rc, err := New(in.Options)
 	if err != nil {
@@ -68,11 +71,26 @@ func Diagnose(in DiagnoseInput) Diagnosis {
 // examine goes through the checks of Verify in their order, as far as the token
 // can be read.
 func (d *Diagnosis) examine(in DiagnoseInput) {
-	t, readable := d.examineToken(in.Signature)
+	sc := hs256
+	if len(in.PublicKeys) > 0 || in.KeySet != nil {
+		sc = edDSA
+	}
+	if in.Signature == "" {
+		var err error
+		if in.Signature, err = sc.from(in.Header); err != nil {
+			d.addError("token-repeated", err)
+			return
+		}
+	}
+	t, readable := d.examineToken(sc, in.Signature)
 	if !readable {
 		return
 	}
-	d.examineKey(in, t)
+	if sc == edDSA {
+		d.examinePublicKey(in, t)
+	} else {
+		d.examineKey(in, t)
+	}
 	c, err := parseClaims(t.payload)
 	if err != nil {
 		d.addError(claimsCause(err), err)
@@ -80,30 +98,37 @@ func (d *Diagnosis) examine(in DiagnoseInput) {
 	}
 	d.examineTimes(c, in)
 	d.examineURL(in.URLMode, c.Subject, in.URL)
+	d.examineHeader(in, c)
 	d.examineBody(c.BodyHash, in.Body)
+	if len(d.Findings) == 0 {
+		d.addError(replayCause(d.Err), d.Err)
+	}
 }
 
-func (d *Diagnosis) examineToken(s string) (token, bool) {
-	t, err := parseToken(s)
+func (d *Diagnosis) examineToken(sc scheme, s string) (token, bool) {
+	t, err := sc.parse(s)
 	if err == nil {
 		return t, true
 	}
-	cause, mended := tokenCause(s, err)
+	cause, mended := tokenCause(sc, s, err)
 	d.addError(cause, err)
 	if mended == "" {
 		return token{}, false
 	}
-	t, err = parseToken(mended)
+	t, err = sc.parse(mended)
 	return t, err == nil
 }
 
 // tokenCause names what is wrong with a token that does not parse, and returns
 // the token that was meant, if that can be told.
-func tokenCause(s string, err error) (cause, mended string) {
+func tokenCause(sc scheme, s string, err error) (cause, mended string) {
 	if errors.Is(err, ErrNoSignature) {
-		return "token-missing", ""
+		return "token-missing" + ofScheme[sc], ""
 	}
 	if refusal := (*VerifyError)(nil); errors.As(err, &refusal) && refusal.Field != "" {
+		if other := misplaced(sc, s); other != "" {
+			return other, ""
+		}
 		return "token-" + refusal.Field, ""
 	}
 	for _, m := range tokenMends {
@@ -111,7 +136,7 @@ func tokenCause(s string, err error) (cause, mended string) {
 		if mended == s {
 			continue
 		}
-		if _, err := parseToken(mended); err == nil {
+		if _, err := sc.parse(mended); err == nil {
 			return m.cause, mended
 		}
 	}
@@ -121,14 +146,14 @@ func tokenCause(s string, err error) (cause, mended string) {
 		return "token-too-long", ""
 	case !strings.HasPrefix(s, "eyJ") || dots > 2:
 		return "token-not-jwt", ""
-	case dots < 2 || len(s)-strings.LastIndexByte(s, '.') <= encodedMAC:
+	case dots < 2 || len(s)-strings.LastIndexByte(s, '.') <= base64.RawURLEncoding.EncodedLen(sc.bytes):
 		return "token-truncated", ""
 	}
 	return "token-altered", ""
 }
 
-// encodedMAC is the length of a token's last part.
-var encodedMAC = base64.RawURLEncoding.EncodedLen(sha256.Size)
+// ofScheme is what sets the causes of a scheme apart from those of HS256.
+var ofScheme = map[scheme]string{hs256: "", edDSA: "-ed25519"}
 
 var tokenMends = []struct {
 	cause string
@@ -182,16 +207,16 @@ func configuredCause(in DiagnoseInput, t token) (cause, got string) {
 			return "key-decorated", "a signature by the configured key without its quotes or white space"
 		}
 	}
-	for _, k := range developmentKeys {
-		if k.secret == in.CurrentSigningKey {
-			return "key-receiver-development", "a signature by another key, while the receiver has the " + k.owner
-		}
+	if owner := developmentKeys.owner(in.CurrentSigningKey); owner != "" {
+		return "key-receiver-development", "a signature by another key, while the receiver has the " + owner
 	}
 	return "key-unknown", "a signature by none of them, or over another text"
 }
 
 func optionsCause(o Options) string {
 	switch {
+	case len(o.PublicKeys) > 0 || o.KeySet != nil:
+		return "options-invalid"
 	case o.CurrentSigningKey == "":
 		return "key-missing"
 	case strings.ContainsFunc(o.CurrentSigningKey+o.NextSigningKey, notKeyRune):
@@ -276,29 +301,4 @@ func printable(r rune) rune {
 		return '·'
 	}
 	return r
-}
-
-type developmentKey struct{ secret, owner string }
-
-type keyRing []developmentKey
-
-// developmentKeys are public: development servers sign with them, and so can anyone.
-var developmentKeys = keyRing{
-	{"sig_7kYjw48mhY7kAjqNGcy6cr29RJ6r", "current development key of defaultUser"},
-	{"sig_5ZB6DVzB1wjE8S6rZ7eenA8Pdnhs", "next development key of defaultUser"},
-	{"sig_7GVPjvuwsfqF65iC8fSrs1dfYruM", "current development key of testUser1"},
-	{"sig_5NoELc3EFnZn4DVS5bDs2Nk4b7Ua", "next development key of testUser1"},
-	{"sig_6jWGaWRxHsw4vMSPJprXadyvrybF", "current development key of testUser2"},
-	{"sig_7qHbvhmahe5GwfePDiS5Lg3pi6Qx", "next development key of testUser2"},
-	{"sig_5T8FcSsynBjn9mMLBsXhpacRovJf", "current development key of testUser3"},
-	{"sig_7GFR4YaDshFcqsxWRZpRB161jguD", "next development key of testUser3"},
-}
-
-func (ring keyRing) signer(t token) string {
-	for _, k := range ring {
-		if rawKey(k.secret).made(t) {
-			return k.owner
-		}
-	}
-	return ""
 }

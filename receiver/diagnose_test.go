@@ -12,6 +12,15 @@ import (
 	"time"
 )
 
+// seeded is a mistake that was made on purpose.
+type seeded struct {
+	name string
+	in   DiagnoseInput
+	want []string // causes in order
+	err  error
+	key  string
+}
+
 // TestDiagnose makes one mistake at a time, as people and proxies make them, and wants
 // it named. The table covers every cause that can be named.
 func TestDiagnose(t *testing.T) {
@@ -23,13 +32,6 @@ func TestDiagnose(t *testing.T) {
 	token := signedBody(string(hookBody))
 	keys := Options{CurrentSigningKey: currentKey, NextSigningKey: nextKey}
 
-	type seeded struct {
-		name string
-		in   DiagnoseInput
-		want []string // causes in order
-		err  error
-		key  string
-	}
 	tests := []seeded{
 		// The token.
 		{"no header", DiagnoseInput{Request: Request{Signature: ""}}, []string{"token-missing"}, ErrNoSignature, ""},
@@ -152,6 +154,10 @@ func TestDiagnose(t *testing.T) {
 		}
 	}
 
+	tests = append(tests, headerMistakes(t)...)
+	tests = append(tests, replayMistakes(t)...)
+	tests = append(tests, publicKeyMistakes(t)...)
+
 	named := map[string]bool{"url-missing": true} // seeded below: the table fills an empty URL in
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -159,7 +165,7 @@ func TestDiagnose(t *testing.T) {
 			if in.CurrentSigningKey == "" && in.BaseURL == "" {
 				in.Options = keys
 			}
-			if in.Signature == "" && tt.name != "no header" {
+			if in.Signature == "" && !strings.HasPrefix(tt.name, "no header") && in.Header[Header] == nil {
 				in.Signature = token
 			}
 			if in.URL == "" {
@@ -201,6 +207,7 @@ func TestDiagnose(t *testing.T) {
 
 // verdict is what a receiver with the input's options says.
 func verdict(in DiagnoseInput) error {
+	in.Development = true
 	rc, err := New(in.Options)
 	if err != nil {
 		return err
@@ -211,7 +218,7 @@ func verdict(in DiagnoseInput) error {
 }
 
 func parseClaimsOf(signature string) (Claims, error) {
-	tok, err := parseToken(signature)
+	tok, err := hs256.parse(signature)
 	if err != nil {
 		return Claims{}, err
 	}

@@ -14,10 +14,12 @@
 //
 // The header holds one compact JWS of at most 8 KiB, signed with HMAC-SHA-256
 // under the current or the next signing key. No algorithm is negotiated and no
-// hint in the token (kid, jwk, jku, x5u, …) chooses the key.
+// hint in the token (kid, jwk, jku, x5u, …) chooses the key. More than one such
+// header is a refusal.
 //
 //	part    field  rule
-//	header  alg    exactly "HS256"
+//	header  alg    exactly "HS256"; "EdDSA" if there are public keys
+//	        kid    ignored; required if there are public keys, see below
 //	        typ    absent, "JWT", or a type that ends in "+jwt"
 //	        crit   refused, whatever it holds
 //	claims  iss    required, exactly "Upstash"
@@ -26,7 +28,7 @@
 //	               (after nbf when there is no iat)
 //	        nbf    required, not after now + ClockTolerance; 0 is valid
 //	        iat    optional, not after now + ClockTolerance
-//	        jti    optional
+//	        jti    optional (Options.Replay: required, and not seen before)
 //	        body   required, base64url SHA-256 of the body's bytes, '=' ignored
 //	        hdr    optional, base64url SHA-256 of the control headers, compared
 //	               if it is there (Options.RequireBinding: required)
@@ -37,6 +39,38 @@
 // Parts are unpadded base64url without a stray bit, header and claims are JSON
 // objects without a repeated key at any depth, times are whole seconds since
 // 1970. Anything else is [ErrMalformed]. Claims that are not listed are ignored.
+//
+// # Keys
+//
+// A shared key signs and verifies. Keep the next key beside the current one, and a
+// rotation refuses nothing; [Receiver.SetKeys] follows it without a restart. Answers
+// to verified requests say which keys are held, by ids that do not tell them
+// ([KeysHeader]), so that a Signpost server knows before a rotation whether it
+// would break this receiver.
+//
+// The keys that every development server has are an error, unless SIGNPOST_DEV=1
+// (for [FromEnv]) or Options.Development asks for them; a receiver that has one
+// takes requests from this machine only (see [IsLocal]).
+//
+// With public keys a receiver holds no secret. The token is then that of the header
+// Upstash-Signature-Ed25519, which a Signpost server sends when it is told to: it
+// says the same, signed with Ed25519 (RFC 8037), and its kid chooses among the keys
+// in Options.PublicKeys or in the set that the server publishes ([KeySet]). The
+// HS256 token is ignored then, even if shared keys are configured: if either
+// token were enough, the public keys would add nothing.
+//
+// # Replays
+//
+// A token is valid for five minutes. Whoever sees a request on its way can send it
+// again meanwhile, unless Options.Replay is set: each id (jti) is then accepted
+// once. The server's retries have ids of their own and pass, also after a
+// handler that failed or that never answered.
+//
+// A proxy that sends a request once more to another upstream repeats the id, and
+// the second one is refused with 401, even where the first has failed. The server
+// sees a failed attempt and tries again, with a new id, so that nothing is lost
+// but time; switch such retries off all the same (nginx: proxy_next_upstream off).
+// Receivers behind one address have to share the cache: see package sqlreplay.
 //
 // # Which URL is compared
 //
@@ -72,5 +106,9 @@
 // HTTP clients send the ASCII form (xn--…), publish to that form, or spell
 // BaseURL exactly as the destination is spelled.
 //
-// The package imports the standard library only.
+// # Beside tokens
+//
+// [SignStandardWebhook] makes the headers of Standard Webhooks, for receivers
+// in languages that have a library for these. [Diagnose] says why a request was
+// refused. The package imports the standard library only.
 package receiver

@@ -10,6 +10,7 @@ import (
 // so that a signature made with a right key is never called bad because it is old;
 // but claims are looked at only when the signature is good.
 var (
+	ErrNotLocal       = errors.New("not from this machine")   // the keys are those of development servers
 	ErrNoSignature    = errors.New("no signature")            // the header is missing or empty
 	ErrMalformed      = errors.New("malformed signature")     // not a token of this protocol: encoding, algorithm, claims
 	ErrBadSignature   = errors.New("bad signature")           // made with neither the current nor the next key
@@ -19,9 +20,16 @@ var (
 	ErrHeaderMismatch = errors.New("header mismatch")         // signed with other control headers
 	ErrBodyTooLarge   = errors.New("body too large")          // above Options.MaxBodyBytes
 	ErrBodyMismatch   = errors.New("body mismatch")           // signed for another body
+	ErrReplayed       = errors.New("request replayed")        // this very request came before, see Options.Replay
 )
 
-// ErrNoKey is returned by [New] and [FromEnv] when there is no current signing key.
+// ErrUnavailable says that a request could not be verified for now: the
+// [ReplayCache] or the [KeySet] has failed. Nothing is known against the request,
+// and the sender should try again.
+var ErrUnavailable = errors.New("verification unavailable")
+
+// ErrNoKey is returned by [New] and [FromEnv] when there is neither a current
+// signing key nor a public key.
 var ErrNoKey = errors.New("no current signing key")
 
 // A VerifyError says what exactly was wrong. Every refusal of [Receiver.Verify]
@@ -29,7 +37,7 @@ var ErrNoKey = errors.New("no current signing key")
 // It never holds a key. Expected and Got may hold URLs with their queries and
 // hashes of bodies: show them to operators, not to callers.
 type VerifyError struct {
-	Err      error  // the sentinel: one of the Err… variables above
+	Err      error  // the sentinel: one of the Err… variables above, but ErrNoKey
 	Field    string // the header field or claim at fault ("alg", "sub", "body"); "" for the token as a whole
 	Expected string // what would have been accepted; may be ""
 	Got      string // what came; may be ""
@@ -45,6 +53,10 @@ func (e *VerifyError) Error() string {
 
 // Unwrap returns the sentinel.
 func (e *VerifyError) Unwrap() error { return e.Err }
+
+func unavailable(reason string) error {
+	return &VerifyError{Err: ErrUnavailable, Reason: clip(reason)}
+}
 
 func malformed(field, reason string) error {
 	return &VerifyError{Err: ErrMalformed, Field: field, Reason: reason}

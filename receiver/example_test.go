@@ -1,6 +1,8 @@
 package receiver_test
 
 import (
+	"crypto/ed25519"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/http"
@@ -128,4 +130,154 @@ func ExampleSigner() {
 	// Output:
 	// 2 <nil>
 	// 2 <nil>
+}
+
+// Each request is accepted once. The server's retry of a message is another
+// request; what somebody has captured is not.
+func ExampleNewMemoryReplayCache() {
+	rc, err := receiver.New(receiver.Options{
+		CurrentSigningKey: current,
+		Replay:            receiver.NewMemoryReplayCache(0),
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	const url = "https://app.example.com/hook"
+	verify := func(token string) {
+		_, err := rc.Verify(receiver.Request{Signature: token, URL: url})
+		fmt.Println(err)
+	}
+	for range 2 {
+		token, err := receiver.Sign(current, receiver.SignOptions{URL: url})
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		verify(token)
+		verify(token)
+	}
+	// Output:
+	// <nil>
+	// request replayed: its id was seen before
+	// <nil>
+	// request replayed: its id was seen before
+}
+
+// The receiver has the server's public key, and nothing to keep secret.
+func ExampleOptions_publicKeys() {
+	seed := sha256.Sum256([]byte("32 random bytes, which the server alone knows"))
+	signer, err := receiver.NewEd25519Signer(seed[:])
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	rc, err := receiver.New(receiver.Options{PublicKeys: []ed25519.PublicKey{signer.PublicKey()}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	const url = "https://app.example.com/hook"
+	token, err := signer.Sign(receiver.SignOptions{URL: url, Body: []byte("hello")})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	claims, err := rc.Verify(receiver.Request{
+		Header: http.Header{receiver.Ed25519Header: {token}},
+		URL:    url,
+		Body:   []byte("hello"),
+	})
+	fmt.Println(claims.Key == signer.KeyID(), err)
+	// Output: true <nil>
+}
+
+// The keys are fetched from the server that owns them, when they are needed.
+func ExampleNewKeySet() {
+	seed := sha256.Sum256([]byte("32 random bytes, which the server alone knows"))
+	signer, err := receiver.NewEd25519Signer(seed[:])
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=600")
+		_, _ = w.Write(receiver.JWKS(signer.PublicKey()))
+	}))
+	defer server.Close()
+
+	keys, err := receiver.NewKeySet(server.URL+receiver.JWKSPath, nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	rc, err := receiver.New(receiver.Options{KeySet: keys})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	const url = "https://app.example.com/hook"
+	token, err := signer.Sign(receiver.SignOptions{URL: url})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	claims, err := rc.Verify(receiver.Request{Signature: token, URL: url})
+	fmt.Println(claims.Subject, err)
+	// Output: https://app.example.com/hook <nil>
+}
+
+// A rotation: what was next is current, and nothing is refused in between.
+func ExampleReceiver_SetKeys() {
+	rc, err := receiver.New(receiver.Options{CurrentSigningKey: current, NextSigningKey: next})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	const url = "https://app.example.com/hook"
+	signedBy := func(key string) string {
+		token, err := receiver.Sign(key, receiver.SignOptions{URL: url})
+		if err != nil {
+			return err.Error()
+		}
+		claims, err := rc.Verify(receiver.Request{Signature: token, URL: url})
+		if err != nil {
+			return err.Error()
+		}
+		return claims.Key
+	}
+	fmt.Println(signedBy(current), signedBy(next))
+	if err := rc.SetKeys(next, "sig_an_example_of_a_new_key00000"); err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(signedBy(next))
+	fmt.Println(signedBy(current))
+	// Output:
+	// current next
+	// current
+	// bad signature: made with neither the current nor the next signing key
+}
+
+// The header of an answer says which keys are held, for callers without net/http's
+// Middleware.
+func ExampleReceiver_Echo() {
+	rc, err := receiver.New(receiver.Options{CurrentSigningKey: current, NextSigningKey: next})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	const url = "https://app.example.com/hook"
+	token, err := receiver.Sign(next, receiver.SignOptions{URL: url})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	claims, err := rc.Verify(receiver.Request{Signature: token, URL: url})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(receiver.KeysHeader+":", rc.Echo(claims))
+	// Output: Upstash-Signature-Keys: verified=075892d0190e; current=23b4543a235b; next=075892d0190e
 }

@@ -2,6 +2,7 @@ package receiver
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"encoding/base64"
 	"errors"
 	"strings"
@@ -54,6 +55,64 @@ func checkAccepted(t *testing.T, c Claims, signature, url string, body []byte) {
 	if left := c.ExpiresAt.Sub(instant); left <= -defaultTolerance || left > maxLifetime+defaultTolerance {
 		t.Fatalf("accepted with %v left", left)
 	}
+}
+
+// FuzzVerifyEd25519 feeds tokens to a receiver with public keys, as FuzzVerify does.
+func FuzzVerifyEd25519(f *testing.F) {
+	s := newEd25519Signer(f, 1)
+	f.Add(mustSignEd25519(f, s, SignOptions{}), hookBody)
+	f.Add(ed25519Header(s.KeyID())+"\x00"+string(standardClaims(nil)), hookBody)
+	f.Add(`{"alg":"EdDSA","kid":"`+s.KeyID()+`","crit":[]}`+"\x00"+`{"jti":1}`, []byte{})
+	f.Add(mustSign(f, currentKey, SignOptions{}), hookBody)
+	rc := publicReceiver(f, s)
+	f.Fuzz(func(t *testing.T, signature string, body []byte) {
+		if header, claims, cut := strings.Cut(signature, "\x00"); cut {
+			signature = sealEd25519(s, header, []byte(claims))
+		}
+		c, err := rc.Verify(Request{Signature: signature, URL: hookURL, Body: body})
+		if err != nil {
+			var detail *VerifyError
+			if !errors.As(err, &detail) || c != (Claims{}) {
+				t.Fatalf("claims %+v, error %#v", c, err)
+			}
+			return
+		}
+		cut := strings.LastIndexByte(signature, '.')
+		sig, err := base64.RawURLEncoding.DecodeString(signature[cut+1:])
+		if err != nil || c.Key != s.KeyID() || !ed25519.Verify(s.PublicKey(), []byte(signature[:cut]), sig) {
+			t.Fatalf("accepted %q without a signature: %v", signature, err)
+		}
+	})
+}
+
+// FuzzJWKS checks that a set that is accepted has usable keys, and comes through
+// being written and read again.
+func FuzzJWKS(f *testing.F) {
+	s := newEd25519Signer(f, 1)
+	f.Add(JWKS(s.PublicKey()))
+	f.Add([]byte(`{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"},{"kty":"RSA"}]}`))
+	f.Add([]byte(`{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","kid":"b"}]}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		keys, err := parseJWKS(data)
+		if err != nil {
+			if keys != nil {
+				t.Fatalf("keys %v came with %v", keys, err)
+			}
+			return
+		}
+		if len(keys) == 0 || len(keys) > maxSetKeys {
+			t.Fatalf("%d keys", len(keys))
+		}
+		for kid, k := range keys {
+			if checkPublicKey(k) != nil || !isKid(kid) {
+				t.Fatalf("accepted the key %q: %x", kid, k)
+			}
+			again, err := parseJWKS(JWKS(k))
+			if err != nil || !again[thumbprint(k)].Equal(k) {
+				t.Fatalf("written and read: %v, %v", again, err)
+			}
+		}
+	})
 }
 
 // FuzzDiagnose checks that a diagnosis agrees with the receiver and keeps keys to itself.

@@ -29,14 +29,14 @@ const (
 const controlPrefix = "Upstash-"
 
 // headerHash is the claim hdr: base64url of the SHA-256 over the control headers,
-// which are all whose name begins with "Upstash-", but the signature. Each is
+// which are all whose name begins with "Upstash-", but the signatures. Each is
 // one line, "name:value\n", the name in lower case, several values joined by
 // ", " as intermediaries may join them, white space at the ends of each dropped;
 // the lines are sorted.
 func headerHash(h http.Header) string {
 	lines := make([]string, 0, len(h))
 	for name, values := range h {
-		if !strings.HasPrefix(name, controlPrefix) || name == Header || len(values) == 0 {
+		if !strings.HasPrefix(name, controlPrefix) || name == Header || name == Ed25519Header || len(values) == 0 {
 			continue
 		}
 		line := lowerASCII(name) + ":"

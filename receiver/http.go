@@ -17,8 +17,8 @@ import (
 // good, so that a stranger cannot make the server hold bytes for him; it is not
 // put back into r.
 //
-// The error is a *[VerifyError] as for [Receiver.Verify] or around
-// ErrBodyTooLarge; any other error comes from reading the body.
+// The error is a *[VerifyError] as for [Receiver.Verify] or around ErrNotLocal
+// or ErrBodyTooLarge; any other error comes from reading the body.
 func (rc *Receiver) VerifyRequest(r *http.Request) ([]byte, Claims, error) {
 	c, err := rc.verifyHead(r)
 	if err != nil {
@@ -28,6 +28,9 @@ func (rc *Receiver) VerifyRequest(r *http.Request) ([]byte, Claims, error) {
 	if err == nil {
 		err = matchBody(c.BodyHash, body)
 	}
+	if err == nil {
+		err = rc.refuseReplay(r.Context(), c)
+	}
 	if err != nil {
 		return nil, Claims{}, err
 	}
@@ -35,13 +38,16 @@ func (rc *Receiver) VerifyRequest(r *http.Request) ([]byte, Claims, error) {
 }
 
 func (rc *Receiver) verifyHead(r *http.Request) (Claims, error) {
-	values := r.Header.Values(Header)
-	if len(values) > 1 {
-		return Claims{}, malformed("", fmt.Sprintf("%d %s headers", len(values), Header))
+	if rc.Development() && !IsLocal(r) {
+		return Claims{}, &VerifyError{Err: ErrNotLocal, Reason: "development keys serve this machine only"}
 	}
-	c, err := rc.verifyToken(strings.Join(values, ""))
+	signature, err := rc.scheme().from(r.Header)
 	if err != nil {
-		return c, err
+		return Claims{}, err
+	}
+	c, err := rc.verifyToken(r.Context(), signature)
+	if err != nil {
+		return Claims{}, err
 	}
 	if err := rc.matchRequestURL(c, r); err != nil {
 		return Claims{}, err
@@ -159,16 +165,24 @@ func forwarded(h http.Header, name, absent string) (string, error) {
 
 // Middleware returns a handler that lets only verified requests through to next,
 // which sees the same body again and finds the claims by [ClaimsFromContext].
-// All others are answered with JSON of the shape {"error":"url mismatch"}:
+// Their answers get the header [KeysHeader]. A probe ([KindProbe]) is answered
+// here, with status 204. All others are answered with JSON of the shape
+// {"error":"url mismatch"}:
 //
 //	401  the signature is refused; the text is that of the sentinel error
 //	413  the body is larger than Options.MaxBodyBytes
 //	400  the body could not be read
+//	503  ErrUnavailable; the sender should try again
 func (rc *Receiver) Middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, c, err := rc.VerifyRequest(r)
 		if err != nil {
 			rc.refuse(w, r, err)
+			return
+		}
+		w.Header().Set(KeysHeader, rc.Echo(c))
+		if c.Kind == KindProbe {
+			w.WriteHeader(http.StatusNoContent)
 			return
 		}
 		r = r.WithContext(context.WithValue(r.Context(), claimsKey{}, c))
@@ -178,13 +192,20 @@ func (rc *Receiver) Middleware(next http.Handler) http.Handler {
 	})
 }
 
+// retrySeconds is when a request is worth another try that could not be verified.
+const retrySeconds = "10"
+
 func (rc *Receiver) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	status, text := http.StatusBadRequest, "body cannot be read"
 	if refusal := (*VerifyError)(nil); errors.As(err, &refusal) {
 		status, text = http.StatusUnauthorized, refusal.Err.Error()
 	}
-	if errors.Is(err, ErrBodyTooLarge) {
+	switch {
+	case errors.Is(err, ErrBodyTooLarge):
 		status = http.StatusRequestEntityTooLarge
+	case errors.Is(err, ErrUnavailable):
+		status = http.StatusServiceUnavailable
+		w.Header().Set("Retry-After", retrySeconds)
 	}
 	if rc.opts.OnRefusal != nil {
 		rc.opts.OnRefusal(r, err)

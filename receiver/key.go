@@ -61,5 +61,62 @@ func (k *key) made(t token) bool {
 	st := k.acquire()
 	defer k.release(st)
 	st.token = append(st.token[:0], t.signed...)
-	return hmac.Equal(st.sign(st.token), t.mac)
+	return hmac.Equal(st.sign(st.token), t.signature)
+}
+
+// A keyPair is what a receiver verifies HS256 tokens with, at one time.
+type keyPair struct {
+	current, next     *key // next is nil if there is none
+	currentID, nextID string
+	held              string // both ids, as KeysHeader lists them
+	development       bool   // one of them is well known
+}
+
+func newKeyPair(current, next string, development bool) (*keyPair, error) {
+	if current == "" {
+		return nil, ErrNoKey
+	}
+	var p keyPair
+	var err error
+	if p.current, err = newKey(current); err != nil {
+		return nil, fmt.Errorf("read current signing key: %w", err)
+	}
+	p.currentID = KeyID(current)
+	p.held = "; current=" + p.currentID
+	if next != "" {
+		if p.next, err = newKey(next); err != nil {
+			return nil, fmt.Errorf("read next signing key: %w", err)
+		}
+		p.nextID = KeyID(next)
+		p.held += "; next=" + p.nextID
+	}
+	p.development = developmentKeys.owner(current) != "" || developmentKeys.owner(next) != ""
+	if p.development && !development {
+		return nil, ErrDevelopmentKey
+	}
+	return &p, nil
+}
+
+// signer says which of the keys has made t; "" for none.
+func (p *keyPair) signer(t token) (name, id string) {
+	switch {
+	case p.current.made(t):
+		return "current", p.currentID
+	case p.next != nil && p.next.made(t):
+		return "next", p.nextID
+	}
+	return "", ""
+}
+
+// SetKeys replaces the signing keys while requests are verified, so that a
+// rotation needs no restart: each request is checked against the old pair or the
+// new one. next may be empty, for none. On an error, which names the key at
+// fault, the old pair stays. It has no effect on public keys.
+func (rc *Receiver) SetKeys(current, next string) error {
+	p, err := newKeyPair(current, next, rc.opts.Development)
+	if err != nil {
+		return err
+	}
+	rc.shared.Store(p)
+	return nil
 }

@@ -1,6 +1,8 @@
 package receiver
 
 import (
+	"context"
+	"crypto/ed25519"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
@@ -11,21 +13,28 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
-// Header is the name of the header that carries the token.
-const Header = "Upstash-Signature"
+// The headers that carry a token: Header one that is signed with a key sender
+// and receiver share, Ed25519Header one that a public key verifies.
+const (
+	Header        = "Upstash-Signature"
+	Ed25519Header = "Upstash-Signature-Ed25519"
+)
 
 const (
 	defaultTolerance    = 5 * time.Second
 	defaultMaxBodyBytes = 10 << 20
 )
 
-// Options configure a [Receiver]. Only CurrentSigningKey has no default.
+// Options configure a [Receiver]. It needs a CurrentSigningKey, PublicKeys or a
+// KeySet; the rest has defaults.
 type Options struct {
 	// CurrentSigningKey is the key that senders sign with, as GET /v2/keys shows
-	// it. Required: at least 16 bytes of printable ASCII without white space.
+	// it: at least 16 bytes of printable ASCII without white space. Required
+	// unless there are public keys.
 	CurrentSigningKey string
 
 	// NextSigningKey is the key that senders will sign with after the next
@@ -35,6 +44,21 @@ type Options struct {
 	// opens the same door.
 	NextSigningKey string
 
+	// PublicKeys verify the token in Ed25519Header, so that this receiver holds
+	// no secret. With them, or with a KeySet, that token is required, and the one
+	// in Header is ignored, whatever other keys are given: otherwise whoever
+	// knows a shared key could choose the weaker check. Default: none.
+	PublicKeys []ed25519.PublicKey
+
+	// KeySet are public keys that their owner publishes, instead of PublicKeys.
+	// Default: none.
+	KeySet *KeySet
+
+	// Replay makes a receiver accept each request once: it remembers the id
+	// (claim jti) of every one it has verified. A token without an id is refused.
+	// Default: a request may come again until its token expires.
+	Replay ReplayCache
+
 	// URLMode says how the token's URL is compared. Default: URLCanonical.
 	URLMode URLMode
 
@@ -43,6 +67,12 @@ type Options struct {
 	// in any case. Set it when every sender is a Signpost server. Default: false,
 	// since other servers of the protocol cover URL and body only.
 	RequireBinding bool
+
+	// Development accepts the well-known keys of development servers, and then
+	// only requests that are local (see [IsLocal]): anybody can sign with them.
+	// It has no effect on other keys. Default: false, and such a key is an
+	// error; for FromEnv, what SIGNPOST_DEV or QSTASH_DEV says ("1", "true").
+	Development bool
 
 	// BaseURL is where senders reach this server: scheme, host, and the path
 	// that a proxy cuts off, if any; no query. With it no header can influence
@@ -69,27 +99,27 @@ type Options struct {
 
 // A Receiver verifies requests. It is safe for concurrent use.
 type Receiver struct {
-	current, next *key // next is nil if there is none
-	opts          Options
-	now           func() time.Time
+	shared atomic.Pointer[keyPair] // nil if there are public keys only
+	public publicKeys              // nil if there are none
+	opts   Options
+	now    func() time.Time
 }
 
 // New returns a receiver, or an error that names the option at fault;
-// it is [ErrNoKey] when there is no current key. There is no receiver that
-// accepts unsigned requests.
+// it is [ErrNoKey] when there is no key, and [ErrDevelopmentKey] when a key is well
+// known. There is no receiver that accepts unsigned requests.
 func New(o Options) (*Receiver, error) {
-	if o.CurrentSigningKey == "" {
-		return nil, ErrNoKey
-	}
 	rc := &Receiver{now: time.Now}
 	var err error
-	if rc.current, err = newKey(o.CurrentSigningKey); err != nil {
-		return nil, fmt.Errorf("read current signing key: %w", err)
+	if rc.public, err = o.public(); err != nil {
+		return nil, err
 	}
-	if o.NextSigningKey != "" {
-		if rc.next, err = newKey(o.NextSigningKey); err != nil {
-			return nil, fmt.Errorf("read next signing key: %w", err)
+	if o.CurrentSigningKey != "" || o.NextSigningKey != "" || rc.public == nil {
+		p, err := newKeyPair(o.CurrentSigningKey, o.NextSigningKey, o.Development)
+		if err != nil {
+			return nil, err
 		}
+		rc.shared.Store(p)
 	}
 	if rc.opts, err = o.normal(); err != nil {
 		return nil, err
@@ -101,11 +131,12 @@ func New(o Options) (*Receiver, error) {
 // QSTASH_CURRENT_SIGNING_KEY and QSTASH_NEXT_SIGNING_KEY. It refuses keys in o,
 // so that it is never in doubt which ones are used.
 func FromEnv(o Options) (*Receiver, error) {
-	if o.CurrentSigningKey != "" || o.NextSigningKey != "" {
-		return nil, errors.New("signing keys are given in the options and asked from the environment")
+	if o.CurrentSigningKey != "" || o.NextSigningKey != "" || len(o.PublicKeys) > 0 || o.KeySet != nil {
+		return nil, errors.New("keys are given in the options and asked from the environment")
 	}
 	o.CurrentSigningKey = os.Getenv("QSTASH_CURRENT_SIGNING_KEY")
 	o.NextSigningKey = os.Getenv("QSTASH_NEXT_SIGNING_KEY")
+	o.Development = o.Development || developmentAsked()
 	rc, err := New(o)
 	if errors.Is(err, ErrNoKey) {
 		return nil, fmt.Errorf("read QSTASH_CURRENT_SIGNING_KEY: %w", err)
@@ -115,7 +146,7 @@ func FromEnv(o Options) (*Receiver, error) {
 
 // normal checks o, puts defaults in place, and forgets the keys.
 func (o Options) normal() (Options, error) {
-	o.CurrentSigningKey, o.NextSigningKey = "", ""
+	o.CurrentSigningKey, o.NextSigningKey, o.PublicKeys, o.KeySet = "", "", nil, nil
 	if o.URLMode < URLCanonical || o.URLMode > URLOff {
 		return o, fmt.Errorf("unknown URL mode %d", o.URLMode)
 	}
@@ -153,9 +184,13 @@ func tolerance(option time.Duration) time.Duration {
 
 // A Request is what [Receiver.Verify] compares with a token.
 type Request struct {
-	Signature string // the one value of the Upstash-Signature header
-	URL       string // absolute URL the request was sent to; not needed with URLOff
-	Body      []byte // the body as it came, before any decoding
+	// Signature is the one value of the Upstash-Signature header, or, for a
+	// receiver with public keys, of Upstash-Signature-Ed25519.
+	// Default: taken from Header, which must have it once.
+	Signature string
+
+	URL  string // absolute URL the request was sent to; not needed with URLOff
+	Body []byte // the body as it came, before any decoding
 
 	// Header is what a token that covers the control headers is compared with.
 	// Nil: nothing is compared, and nothing that an Upstash-* header says may be
@@ -164,11 +199,25 @@ type Request struct {
 }
 
 // Verify checks a request that does not come from net/http; for one that does
-// see [Receiver.VerifyRequest]. The error is a *[VerifyError] around one of
+// see [Receiver.VerifyRequest]. It cannot know who sent it: see
+// [Receiver.Development]. The error is a *[VerifyError] around one of
 // ErrNoSignature, ErrMalformed, ErrBadSignature, ErrExpired, ErrNotYetValid,
-// ErrURLMismatch, ErrHeaderMismatch and ErrBodyMismatch.
+// ErrURLMismatch, ErrHeaderMismatch, ErrBodyMismatch, ErrReplayed and
+// ErrUnavailable.
 func (rc *Receiver) Verify(r Request) (Claims, error) {
-	c, err := rc.verifyToken(r.Signature)
+	return rc.VerifyContext(context.Background(), r)
+}
+
+// VerifyContext is [Receiver.Verify] with a context for [Options.KeySet] and
+// [Options.Replay], which may have to ask others.
+func (rc *Receiver) VerifyContext(ctx context.Context, r Request) (Claims, error) {
+	if r.Signature == "" {
+		var err error
+		if r.Signature, err = rc.scheme().from(r.Header); err != nil {
+			return Claims{}, err
+		}
+	}
+	c, err := rc.verifyToken(ctx, r.Signature)
 	if err == nil {
 		err = matchURL(rc.opts.URLMode, c.Subject, r.URL)
 	}
@@ -178,39 +227,61 @@ func (rc *Receiver) Verify(r Request) (Claims, error) {
 	if err == nil {
 		err = matchBody(c.BodyHash, r.Body)
 	}
+	if err == nil {
+		err = rc.refuseReplay(ctx, c)
+	}
 	if err != nil {
 		return Claims{}, err
 	}
 	return c, nil
 }
 
+// scheme is which tokens rc takes.
+func (rc *Receiver) scheme() scheme {
+	if rc.public != nil {
+		return edDSA
+	}
+	return hs256
+}
+
+// from returns the token in h.
+func (sc scheme) from(h http.Header) (string, error) {
+	values := h.Values(sc.header)
+	if len(values) > 1 {
+		return "", malformed("", fmt.Sprintf("%d %s headers", len(values), sc.header))
+	}
+	return strings.Join(values, ""), nil
+}
+
 // verifyToken does all that needs neither URL nor body. Claims are not even
 // parsed before a key has vouched for them.
-func (rc *Receiver) verifyToken(signature string) (Claims, error) {
-	t, err := parseToken(signature)
+func (rc *Receiver) verifyToken(ctx context.Context, signature string) (Claims, error) {
+	t, err := rc.scheme().parse(signature)
 	if err != nil {
 		return Claims{}, err
 	}
-	by := rc.signer(t)
-	if by == "" {
-		return Claims{}, &VerifyError{Err: ErrBadSignature, Reason: "made with neither the current nor the next signing key"}
+	name, id, err := rc.signer(ctx, t)
+	if err != nil {
+		return Claims{}, err
 	}
 	c, err := parseClaims(t.payload)
 	if err != nil {
 		return Claims{}, err
 	}
-	c.Key = by
+	c.Key, c.keyID = name, id
 	return c, checkTimes(c, rc.now(), rc.opts.ClockTolerance)
 }
 
-func (rc *Receiver) signer(t token) string {
-	switch {
-	case rc.current.made(t):
-		return "current"
-	case rc.next != nil && rc.next.made(t):
-		return "next"
+// signer says whose signature t has, as Claims.Key and by its id.
+func (rc *Receiver) signer(ctx context.Context, t token) (name, id string, err error) {
+	if rc.public != nil {
+		return t.kid, t.kid, verifyPublic(ctx, rc.public, t)
 	}
-	return ""
+	name, id = rc.shared.Load().signer(t)
+	if name == "" {
+		return "", "", &VerifyError{Err: ErrBadSignature, Reason: "made with neither the current nor the next signing key"}
+	}
+	return name, id, nil
 }
 
 func checkTimes(c Claims, now time.Time, tolerance time.Duration) error {

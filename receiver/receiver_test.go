@@ -363,7 +363,7 @@ func TestErrorDetail(t *testing.T) {
 	}
 }
 
-func TestEveryBitOfTheBodyCounts(t *testing.T) {
+func TestT06EveryBitOfTheBodyCounts(t *testing.T) {
 	rc := newReceiver(t, Options{})
 	for _, size := range []int{1, 17, 64, 257} {
 		body := bytes.Repeat([]byte{0xa5}, size)
@@ -381,7 +381,7 @@ func TestEveryBitOfTheBodyCounts(t *testing.T) {
 	}
 }
 
-func TestEveryLetterOfTheTokenCounts(t *testing.T) {
+func TestT06EveryLetterOfTheTokenCounts(t *testing.T) {
 	rc := newReceiver(t, Options{})
 	token := []byte(mustSign(t, currentKey, SignOptions{}))
 	for i := range token {

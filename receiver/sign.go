@@ -88,14 +88,8 @@ var (
 // or not UTF-8. A URL beyond about 5,800 bytes makes a token that is longer
 // than the 8 KiB a [Receiver] accepts.
 func (s *Signer) Sign(o SignOptions) (string, error) {
-	switch {
-	case o.URL == "":
-		return "", errNoURL
-	case !utf8.ValidString(o.URL):
-		return "", errURLNotUTF8
-	}
-	if o.Time.IsZero() {
-		o.Time = time.Now()
+	if err := o.complete(); err != nil {
+		return "", err
 	}
 	st := s.key.acquire()
 	defer s.key.release(st)
@@ -106,6 +100,20 @@ func (s *Signer) Sign(o SignOptions) (string, error) {
 	b = append(b, '.')
 	st.token = base64.RawURLEncoding.AppendEncode(b, mac)
 	return string(st.token), nil
+}
+
+// complete checks o and puts defaults in place.
+func (o *SignOptions) complete() error {
+	switch {
+	case o.URL == "":
+		return errNoURL
+	case !utf8.ValidString(o.URL):
+		return errURLNotUTF8
+	}
+	if o.Time.IsZero() {
+		o.Time = time.Now()
+	}
+	return nil
 }
 
 func appendClaims(b []byte, o SignOptions) []byte {

@@ -2,6 +2,7 @@ package receiver
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -24,17 +25,31 @@ const (
 // the alphabet first.
 var strict = base64.RawURLEncoding.Strict()
 
-// A token is a compact JWS whose encoding and header are in order. Its payload is
-// not to be trusted before a key has made its MAC.
-type token struct {
-	signed  string // header and payload as they came: what the MAC covers
-	payload []byte // decoded, not yet parsed
-	mac     []byte
+// A scheme is a kind of token: which one a receiver takes is decided by the keys
+// it was made with, never by the token.
+type scheme struct {
+	header string // of the request, that carries the token
+	alg    string
+	bytes  int // of a signature
 }
 
-func parseToken(s string) (token, error) {
+var (
+	hs256 = scheme{header: Header, alg: "HS256", bytes: sha256.Size}
+	edDSA = scheme{header: Ed25519Header, alg: "EdDSA", bytes: ed25519.SignatureSize}
+)
+
+// A token is a compact JWS whose encoding and header are in order. Its payload is
+// not to be trusted before a key has vouched for it.
+type token struct {
+	signed    string // header and payload as they came: what the signature covers
+	payload   []byte // decoded, not yet parsed
+	signature []byte // a MAC, or an Ed25519 signature
+	kid       string // of the header; "" for HS256, which takes no hint
+}
+
+func (sc scheme) parse(s string) (token, error) {
 	if s == "" {
-		return token{}, &VerifyError{Err: ErrNoSignature, Reason: "the " + Header + " header is missing or empty"}
+		return token{}, &VerifyError{Err: ErrNoSignature, Reason: "the " + sc.header + " header is missing or empty"}
 	}
 	if len(s) > maxTokenBytes {
 		return token{}, malformed("", fmt.Sprintf("token has %d bytes, at most %d are accepted", len(s), maxTokenBytes))
@@ -47,18 +62,19 @@ func parseToken(s string) (token, error) {
 	}
 	cut := strings.LastIndexByte(s, '.')
 	header64, payload64, _ := strings.Cut(s[:cut], ".")
-	if err := checkHeader(header64); err != nil {
+	kid, err := sc.checkHeader(header64)
+	if err != nil {
 		return token{}, err
 	}
 	payload, err := strict.DecodeString(payload64)
 	if err != nil {
 		return token{}, malformed("", "payload is not canonical base64url")
 	}
-	mac, err := strict.DecodeString(s[cut+1:])
-	if err != nil || len(mac) != sha256.Size {
-		return token{}, malformed("", "signature part is not the base64url of 32 bytes")
+	signature, err := strict.DecodeString(s[cut+1:])
+	if err != nil || len(signature) != sc.bytes {
+		return token{}, malformed("", fmt.Sprintf("signature part is not the base64url of %d bytes", sc.bytes))
 	}
-	return token{signed: s[:cut], payload: payload, mac: mac}, nil
+	return token{signed: s[:cut], payload: payload, signature: signature, kid: kid}, nil
 }
 
 func notTokenRune(r rune) bool {
@@ -69,30 +85,44 @@ func notTokenRune(r rune) bool {
 	return true
 }
 
-func checkHeader(encoded string) error {
-	if encoded == encodedHeader {
-		return nil // as nearly every sender writes it
+// checkHeader returns the key id that an EdDSA token names. It may choose among
+// the owner's keys and nothing else; keys and addresses of keys that travel in
+// a token (jwk, jku, x5c, x5u) are not even looked at.
+func (sc scheme) checkHeader(encoded string) (kid string, err error) {
+	if sc == hs256 && encoded == encodedHeader {
+		return "", nil // as nearly every sender writes it
 	}
 	data, err := strict.DecodeString(encoded)
 	if err != nil {
-		return malformed("", "header is not canonical base64url")
+		return "", malformed("", "header is not canonical base64url")
 	}
 	h, err := parseObject(data)
 	if err != nil {
-		return malformed("", "header: "+err.Error())
+		return "", malformed("", "header: "+err.Error())
 	}
-	if alg, ok := h["alg"].(string); !ok || alg != "HS256" {
-		return &VerifyError{Err: ErrMalformed, Field: "alg", Expected: "HS256", Got: show(h["alg"]), Reason: "alg is not HS256"}
+	if alg, ok := h["alg"].(string); !ok || alg != sc.alg {
+		return "", &VerifyError{Err: ErrMalformed, Field: "alg", Expected: sc.alg, Got: show(h["alg"]), Reason: "alg is not " + sc.alg}
 	}
 	if v, present := h["typ"]; present {
 		if typ, ok := v.(string); !ok || !isJWTType(typ) {
-			return &VerifyError{Err: ErrMalformed, Field: "typ", Expected: "JWT", Got: show(v), Reason: "typ is not a JWT type"}
+			return "", &VerifyError{Err: ErrMalformed, Field: "typ", Expected: "JWT", Got: show(v), Reason: "typ is not a JWT type"}
 		}
 	}
 	if v, present := h["crit"]; present {
-		return &VerifyError{Err: ErrMalformed, Field: "crit", Got: show(v), Reason: "header demands an extension (crit)"}
+		return "", &VerifyError{Err: ErrMalformed, Field: "crit", Got: show(v), Reason: "header demands an extension (crit)"}
 	}
-	return nil
+	if sc == hs256 {
+		return "", nil
+	}
+	return kidOf(h)
+}
+
+func kidOf(h map[string]any) (string, error) {
+	kid, ok := h["kid"].(string)
+	if !ok || !isKid(kid) {
+		return "", &VerifyError{Err: ErrMalformed, Field: "kid", Expected: "the id of a key", Got: show(h["kid"]), Reason: "kid is missing or not the id of a key"}
+	}
+	return kid, nil
 }
 
 func isJWTType(typ string) bool {
@@ -108,13 +138,15 @@ type Claims struct {
 	NotBefore time.Time // nbf
 	ExpiresAt time.Time // exp
 	BodyHash  string    // body: base64url of the body's SHA-256, padded or not
-	Key       string    // which key made the signature: "current" or "next"
+	Key       string    // which key made the signature: "current" or "next"; an Ed25519 key's id (kid)
 
 	// What only Signpost servers say; zero if absent.
 	Kind       Kind   // kind: what the request is about
 	RunID      string // run: the workflow run the request belongs to
 	Attempt    int    // att: how often this message was tried before
 	HeaderHash string // hdr: base64url SHA-256 of the control headers
+
+	keyID string // of Key; a rotation may change what the word stands for
 }
 
 func parseClaims(payload []byte) (Claims, error) {

@@ -6,12 +6,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 )
 
-// TestCanonicalForm has at least one case for each row of the package comment's table.
-func TestCanonicalForm(t *testing.T) {
+// TestT07CanonicalForm has at least one case for each row of the package comment's table.
+func TestT07CanonicalForm(t *testing.T) {
 	tests := []struct{ row, raw, want string }{ // want "" means refused
 		{"scheme", "HTTPS://a/", "https://a/"},
 		{"scheme", "hTTp://a/", "http://a/"},
@@ -128,6 +129,57 @@ func TestCanonicalForm(t *testing.T) {
 	}
 }
 
+// TestT07DocumentedForm holds the package comment to its word: each row of its
+// table is true.
+func TestT07DocumentedForm(t *testing.T) {
+	doc, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows, row := map[string]int{}, ""
+	rc := newReceiver(t, Options{})
+	for line := range strings.Lines(string(doc)) {
+		if cell := strings.TrimPrefix(line, "//\t"); cell != line && !strings.HasPrefix(cell, " ") {
+			row, _, _ = strings.Cut(cell, "  ")
+		}
+		left, right, found := strings.Cut(line, "→")
+		if !found {
+			continue
+		}
+		words := strings.Fields(left)
+		url, want := strings.ReplaceAll(words[len(words)-1], `\n`, "\n"), strings.TrimSpace(right)
+		rows[row]++
+		if want == "error" {
+			_, err := rc.Verify(Request{Signature: mustSign(t, currentKey, SignOptions{URL: url}), URL: url, Body: hookBody})
+			if !errors.Is(err, ErrURLMismatch) {
+				t.Errorf("%s: %s is accepted: %v", row, url, err)
+			}
+			continue
+		}
+		for _, pair := range [][2]string{{url, want}, {want, url}} {
+			if strings.Contains(pair[1], "#") {
+				continue // is never sent
+			}
+			_, err := rc.Verify(Request{Signature: mustSign(t, currentKey, SignOptions{URL: pair[0]}), URL: pair[1], Body: hookBody})
+			if err != nil {
+				t.Errorf("%s: signed for %s, sent to %s: %v", row, pair[0], pair[1], err)
+			}
+		}
+		if u, err := parseURL(want); err != nil || u.String() != want {
+			t.Errorf("%s: %s is not canonical: %s, %v", row, want, u, err)
+		}
+	}
+	for _, row := range []string{"scheme", "user info", "host", "port", "path", "query", "fragment", "control"} {
+		if rows[row] == 0 {
+			t.Errorf("row %s has no example", row)
+		}
+		delete(rows, row)
+	}
+	if len(rows) > 0 {
+		t.Errorf("rows %v are not expected", rows)
+	}
+}
+
 func TestURLModes(t *testing.T) {
 	const sub = "https://app.example.com/hook?a=1"
 	tests := []struct {
@@ -193,7 +245,7 @@ func TestURLDifference(t *testing.T) {
 	}
 }
 
-func TestRequestURL(t *testing.T) {
+func TestT07RequestURL(t *testing.T) {
 	proxies := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}
 	forwardedAs := func(proto, host string) http.Header {
 		h := http.Header{}

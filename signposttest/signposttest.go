@@ -17,6 +17,7 @@ import (
 
 	"github.com/signposthq/signpost"
 	"github.com/signposthq/signpost/client"
+	"github.com/signposthq/signpost/receiver"
 )
 
 // Server is a running server and the credentials to use it with.
@@ -63,6 +64,20 @@ func (s *Server) Restart(t testing.TB) {
 	addr := s.URL[len("http://"):]
 	s.stop(t)
 	s.start(t, addr)
+}
+
+// Receiver verifies what the server sends. Its signatures cover the control headers,
+// and any other is refused. The server's keys are those that everybody has in
+// development: the receiver serves this machine only.
+func (s *Server) Receiver(t testing.TB) *receiver.Receiver {
+	t.Helper()
+	rc, err := receiver.New(receiver.Options{
+		CurrentSigningKey: s.CurrentSigningKey, NextSigningKey: s.NextSigningKey, Development: true, RequireBinding: true,
+	})
+	if err != nil {
+		t.Fatalf("make a receiver: %v", err)
+	}
+	return rc
 }
 
 // Client is a client of the server.

@@ -8,23 +8,18 @@ import (
 	"testing"
 
 	"github.com/signposthq/signpost/client"
-	"github.com/signposthq/signpost/receiver"
 	"github.com/signposthq/signpost/signposttest"
 )
 
 // A published message arrives as it was given, signed for where it went.
 func TestPublishIsDeliveredSigned(t *testing.T) {
 	srv := signposttest.NewServer(t)
-	rc, err := receiver.New(receiver.Options{CurrentSigningKey: srv.CurrentSigningKey, NextSigningKey: srv.NextSigningKey})
-	if err != nil {
-		t.Fatal(err)
-	}
 	type delivery struct {
 		r    *http.Request
 		body string
 	}
 	got := make(chan delivery, 1)
-	endpoint := httptest.NewServer(rc.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	endpoint := httptest.NewServer(srv.Receiver(t).Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		got <- delivery{r, string(body)}
 	})))

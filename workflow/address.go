@@ -37,7 +37,8 @@ func (s *settings) address(r *http.Request) (string, error) {
 	} else if !isLoopbackHost(host) {
 		return "", fmt.Errorf("the endpoint does not know its own URL, and the Host header is not to be believed: set BaseURL (or UPSTASH_WORKFLOW_URL), or TrustedProxies")
 	}
-	if (scheme != "http" && scheme != "https") || host == "" {
+	// A host with a '/' in it would become part of the path: HTTP/2 lets it in.
+	if u, err := url.Parse(scheme + "://" + host); err != nil || (scheme != "http" && scheme != "https") || host == "" || u.Host != host {
 		return "", fmt.Errorf("%q and %q make no URL", scheme, host)
 	}
 	return scheme + "://" + host + target, nil
@@ -82,18 +83,6 @@ func forwarded(h http.Header, name, absent string) (string, error) {
 		return "", fmt.Errorf("more than one value in %s: set BaseURL", name)
 	}
 	return values[0], nil
-}
-
-// isLocal reports whether r comes from this machine with no proxy between, as
-// far as proxies say so.
-func isLocal(r *http.Request) bool {
-	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Via"} {
-		if r.Header.Get(name) != "" {
-			return false
-		}
-	}
-	peer, ok := peerAddr(r.RemoteAddr)
-	return ok && peer.IsLoopback() && isLoopbackHost(r.Host)
 }
 
 func peerAddr(remoteAddr string) (netip.Addr, bool) {

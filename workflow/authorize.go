@@ -39,12 +39,21 @@ func (e *Endpoint) rehearse(ctx context.Context, d *delivery, fn function) error
 	return x.play(fn).err
 }
 
-// guard calls f and makes a panic of it an error.
+// guard calls f in a goroutine of its own, and makes an error of a panic, and of
+// a goroutine that ends without a word.
 func guard[T any](f func() T) (v T, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = &panicError{p, debug.Stack()}
-		}
+	err = errGoroutineEnded
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer func() {
+			if p := recover(); p != nil {
+				err = &panicError{p, debug.Stack()}
+			}
+		}()
+		v = f()
+		err = nil
 	}()
-	return f(), nil
+	<-done
+	return v, err
 }

@@ -62,11 +62,21 @@ func (e *Endpoint) receive(w http.ResponseWriter, r *http.Request) (*delivery, e
 	if err != nil {
 		return nil, err
 	}
-	if err := e.verify(r, url, body); err != nil {
+	claims, err := e.verify(r, url, body)
+	if err != nil {
 		return nil, err
+	}
+	if e.opts.Receiver != nil {
+		w.Header().Set(receiver.KeysHeader, e.opts.Receiver.Echo(claims)) // whatever the answer will be
+	}
+	if claims.Kind == receiver.KindProbe {
+		return &delivery{kind: kindProbe}, nil
 	}
 	d := &delivery{messageID: r.Header.Get(wire.HeaderMessageID), header: r.Header, body: body}
 	if err := d.classify(); err != nil {
+		return nil, err
+	}
+	if err := d.bind(claims, e.opts.RequireBinding); err != nil {
 		return nil, err
 	}
 	d.run, err = readRun(d.kind == KindStart && !d.unknownSDK, r.Header)
@@ -85,20 +95,18 @@ func (e *Endpoint) read(w http.ResponseWriter, r *http.Request) ([]byte, error) 
 	return body, nil
 }
 
-func (e *Endpoint) verify(r *http.Request, url string, body []byte) error {
-	if e.opts.loopbackOnly && !isLocal(r) {
-		return &refusal{errors.New("without signing keys of its own the endpoint serves this machine only")}
+func (e *Endpoint) verify(r *http.Request, url string, body []byte) (receiver.Claims, error) {
+	if e.opts.loopbackOnly() && !receiver.IsLocal(r) {
+		return receiver.Claims{}, &refusal{errors.New("without signing keys of its own the endpoint serves this machine only")}
 	}
 	if e.opts.Receiver == nil {
-		return nil
+		return receiver.Claims{}, nil
 	}
-	// Two headers, joined, are no valid token.
-	signature := strings.Join(r.Header.Values(wire.HeaderSignature), ",")
-	_, err := e.opts.Receiver.Verify(receiver.Request{Signature: signature, URL: url, Body: body})
+	c, err := e.opts.Receiver.VerifyContext(r.Context(), receiver.Request{URL: url, Header: r.Header, Body: body})
 	if err != nil {
-		return &forgery{err}
+		return receiver.Claims{}, &forgery{err}
 	}
-	return nil
+	return c, nil
 }
 
 func (d *delivery) classify() error {

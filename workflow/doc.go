@@ -43,11 +43,28 @@
 //
 // Every request must be signed by the server, whatever it claims to be: keys
 // come from QSTASH_CURRENT_SIGNING_KEY and QSTASH_NEXT_SIGNING_KEY, and [Serve]
-// refuses to work without. The signature is bound to the endpoint's URL. Set
-// [Options.BaseURL] (or UPSTASH_WORKFLOW_URL) to the address under which the
-// server reaches this one: the Host header is believed for loopback addresses
-// and behind [Options.TrustedProxies] only, since whoever sends a request
-// chooses it.
+// refuses to work without. The keys that every development server has need
+// SIGNPOST_DEV=1 (or [Options.Development]), and serve this machine only.
+//
+// The signature is bound to the endpoint's URL. Set [Options.BaseURL] (or
+// UPSTASH_WORKFLOW_URL) to the address under which the server reaches this one:
+// the Host header is believed for loopback addresses and behind
+// [Options.TrustedProxies] only, since whoever sends a request chooses it.
+//
+// A Signpost server binds it to what the request is for, too. Such a signature
+// covers the Upstash-* headers, and serves one kind of call, run and attempt:
+//
+//	call                    kind in the token                      run in the token
+//	step, first call        step                                   that of the headers
+//	result of a Call        callback                               that of the headers
+//	report of a failure     failure                                that of the headers
+//	plain request (start)   message, callback, failure or call     none
+//
+// The call that is in none of these rows is the server's probe for the keys the
+// endpoint holds: nothing is executed. Whatever does not fit is refused, so that
+// a captured step does not become a failure callback, nor a request that a
+// third party got for a Call anything but a plain request. Other servers of the
+// protocol bind nothing but URL and body; [Options.RequireBinding] refuses those.
 //
 // Who may start a run is the application's own question.
 // [Options.Authorize] answers it on every call with the headers and payload
@@ -58,7 +75,8 @@
 //
 // A refused call is answered 401 with the header Upstash-NonRetryable-Error,
 // which asks the server not to try again. A server that knows this header
-// with the status 489 only does so nonetheless, and is refused again.
+// with the status 489 only does so nonetheless, and is refused again. A panic
+// refuses like an error, but with a 500: it is the endpoint that is to be mended.
 //
 // On the calls that would not come to the function otherwise, which are the
 // one that starts a run, the one that brings the result of a [Call], and the

@@ -73,8 +73,8 @@ func (e *refusal) answer(message string) answer {
 	return errorAnswer(http.StatusUnauthorized, "Unauthorized", message).final()
 }
 
-// forgery is a request without a valid signature. Its answer says what is wrong,
-// but not what would be right.
+// forgery is a request without a valid signature, or one that cannot be told from
+// a forgery. Its answer says what is wrong, but not what would be right.
 type forgery struct{ err error }
 
 func (e *forgery) Error() string { return e.err.Error() }
@@ -85,8 +85,18 @@ func (e *forgery) answer(string) answer {
 	if v := (*receiver.VerifyError)(nil); errors.As(e.err, &v) {
 		text = v.Err.Error()
 	}
+	switch {
+	case errors.Is(e.err, receiver.ErrUnavailable):
+		return errorAnswer(http.StatusServiceUnavailable, "Unavailable", text).with("Retry-After", unavailableSeconds)
+	case errors.Is(e.err, receiver.ErrReplayed):
+		// Not final: the server's own retry has a new id. It would be lost if the
+		// answer that it sees is that to a proxy's second try.
+		return errorAnswer(http.StatusUnauthorized, "Unauthorized", text)
+	}
 	return errorAnswer(http.StatusUnauthorized, "Unauthorized", text).final()
 }
+
+const unavailableSeconds = "10"
 
 // protocolError is a request or a function that does not fit the run's log. A
 // deployment may mend it, so that it is retried.

@@ -94,7 +94,7 @@ func (x *execution) play(fn function) verdict {
 	case crash != nil:
 		v.err = x.inFailed(crash)
 	case !returned && x.end == endReturned:
-		v.err = x.inFailed(errors.New("the function ended its goroutine"))
+		v.err = x.inFailed(errGoroutineEnded)
 	case returned:
 		v.err = x.returned(err)
 	}

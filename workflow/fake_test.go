@@ -92,7 +92,7 @@ func (f *fakeServer) options() *workflow.Options {
 	if err != nil {
 		panic(err)
 	}
-	return &workflow.Options{Client: f.client, Receiver: rc, BaseURL: "https://app.example", Logger: quiet}
+	return &workflow.Options{Client: f.client, Receiver: rc, RequireBinding: true, BaseURL: "https://app.example", Logger: quiet}
 }
 
 // api is what the endpoint calls.
@@ -279,16 +279,11 @@ func (f *fakeServer) request(m *fakeMessage) (r *http.Request, kind string) {
 	r.Header.Set(wire.HeaderMessageID, m.id)
 	r.Header.Set(wire.HeaderRetried, strconv.Itoa(m.tried))
 	r.Header.Set("User-Agent", "Upstash-QStash")
-	sign(r, m.url, body)
-	return r, kind
-}
-
-func sign(r *http.Request, url string, body []byte) {
-	token, err := receiver.Sign(testKey, receiver.SignOptions{URL: url, Body: body})
-	if err != nil {
-		panic(err)
+	o := receiver.SignOptions{URL: m.url, Body: body, Kind: receiver.KindMessage, Attempt: m.tried, Header: r.Header}
+	if m.run != nil {
+		o.Kind, o.RunID = receiver.Kind(kind), m.run.id
 	}
-	r.Header.Set(receiver.Header, token)
+	return signedFor(r, testKey, o), kind
 }
 
 func (f *fakeServer) fail(m *fakeMessage, w *httptest.ResponseRecorder) {

@@ -2,9 +2,12 @@ package workflow
 
 import (
 	"bytes"
+	"errors"
 	"runtime"
 	"strconv"
 )
+
+var errGoroutineEnded = errors.New("the function ended its goroutine")
 
 // goroutineID tells goroutines apart. The runtime shows the number in stack
 // traces only; it is never used again while the program runs. It serves to

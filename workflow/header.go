@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/signposthq/signpost/internal/wire"
+	"github.com/signposthq/signpost/receiver"
 )
 
 const (
@@ -64,7 +65,7 @@ func initialHeader(h http.Header) http.Header {
 
 func isAdded(name string) bool {
 	switch name {
-	case wire.HeaderSignature, wire.HeaderMessageID, wire.HeaderRetried, wire.HeaderCallerIP, "Upstash-Region",
+	case receiver.Header, receiver.Ed25519Header, wire.HeaderMessageID, wire.HeaderRetried, wire.HeaderCallerIP, "Upstash-Region",
 		"Cf-Connecting-Ip", "Cdn-Loop", "Cf-Ew-Via", "Cf-Ray", "Render-Proxy-Ttl",
 		"Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Expect", "Content-Length", "Host":
 		return true

@@ -13,7 +13,7 @@ import (
 func TestInitialHeader(t *testing.T) {
 	kept := []string{"Authorization", "Content-Type", "User-Agent", "X-Tenant", "Upstash-Label", "Upstash-Feature", "Cookie", "Cf-Visitor"}
 	added := []string{
-		"Upstash-Signature", "Upstash-Message-Id", "Upstash-Retried", "Upstash-Caller-Ip", "Upstash-Region", "Upstash-Workflow-Runid",
+		"Upstash-Signature", "Upstash-Signature-Ed25519", "Upstash-Message-Id", "Upstash-Retried", "Upstash-Caller-Ip", "Upstash-Region", "Upstash-Workflow-Runid",
 		"Upstash-Workflow-Anything", "X-Vercel-Id", "X-Forwarded-For", "X-Forwarded-Host", "Cf-Connecting-Ip", "Cf-Ew-Via", "Cf-Ray",
 		"Cdn-Loop", "Render-Proxy-Ttl", "Connection", "Transfer-Encoding", "Content-Length", "Proxy-Authorization", "Te", "Upgrade",
 	}

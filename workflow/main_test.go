@@ -10,7 +10,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	for _, name := range []string{"QSTASH_TOKEN", "QSTASH_URL", "QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY", "UPSTASH_WORKFLOW_URL"} {
+	for _, name := range []string{"QSTASH_TOKEN", "QSTASH_URL", "QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY", "UPSTASH_WORKFLOW_URL", "SIGNPOST_DEV", "QSTASH_DEV"} {
 		_ = os.Unsetenv(name) // tests set what they need
 	}
 	goleak.VerifyTestMain(m)

@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/signposthq/signpost/client"
@@ -25,12 +24,24 @@ type Options struct {
 	Client *client.Client
 
 	// Receiver verifies requests; of its options the endpoint applies keys, URL
-	// mode and clock tolerance, and its own BaseURL, TrustedProxies and
-	// MaxBodyBytes. Default: receiver.FromEnv, that is
-	// QSTASH_CURRENT_SIGNING_KEY and QSTASH_NEXT_SIGNING_KEY. From there the
-	// well-known keys of development servers are accepted, too, but then only
-	// for requests from loopback addresses.
+	// mode, RequireBinding, Development, Replay and clock tolerance, and its own
+	// BaseURL, TrustedProxies and MaxBodyBytes. Default: receiver.FromEnv, that
+	// is QSTASH_CURRENT_SIGNING_KEY and QSTASH_NEXT_SIGNING_KEY.
 	Receiver *receiver.Receiver
+
+	// RequireBinding refuses requests whose signature does not cover their
+	// control headers. One that does is held to it in any case. Set it when the
+	// server is Signpost: then no request can serve as anything but what it was
+	// made for. Default: that of the Receiver, else false, since other servers
+	// of the protocol cover URL and body only.
+	RequireBinding bool
+
+	// Development accepts the well-known keys of development servers from the
+	// environment; without it they are an error. Requests are then refused
+	// unless they come from a loopback address without any proxy between. It
+	// has no effect on other keys. Default: what SIGNPOST_DEV or QSTASH_DEV says
+	// ("1", "true"), else false.
+	Development bool
 
 	// AllowUnsigned lets an endpoint without signing keys work in development:
 	// requests are not verified, and refused unless they come from a loopback
@@ -74,9 +85,12 @@ type Options struct {
 }
 
 // settings are Options with every default in place.
-type settings struct {
-	Options
-	loopbackOnly bool // requests from elsewhere are refused
+type settings struct{ Options }
+
+// loopbackOnly reports whether requests from elsewhere are refused. The receiver's
+// keys may have been replaced since the last request.
+func (s *settings) loopbackOnly() bool {
+	return s.Receiver == nil || s.Receiver.Development()
 }
 
 func (o *Options) settle() (settings, error) {
@@ -127,17 +141,21 @@ func (s *settings) settleKeys() error {
 	if s.Receiver != nil {
 		return nil
 	}
-	rc, err := receiver.FromEnv(receiver.Options{})
+	return s.receiverOfEnv()
+}
+
+// receiverOfEnv takes the keys of the environment. It leaves Receiver nil where
+// there are none and that is allowed.
+func (s *settings) receiverOfEnv() error {
+	rc, err := receiver.FromEnv(receiver.Options{Development: s.Development})
 	switch {
 	case err == nil:
 		s.Receiver = rc
-		s.loopbackOnly = wellKnown(os.Getenv("QSTASH_CURRENT_SIGNING_KEY")) || wellKnown(os.Getenv("QSTASH_NEXT_SIGNING_KEY"))
 	case !errors.Is(err, receiver.ErrNoKey):
 		return err
-	case !s.AllowUnsigned || os.Getenv("QSTASH_NEXT_SIGNING_KEY") != "":
+	case !s.AllowUnsigned || s.RequireBinding || os.Getenv("QSTASH_NEXT_SIGNING_KEY") != "":
 		return fmt.Errorf("%w (set QSTASH_CURRENT_SIGNING_KEY and QSTASH_NEXT_SIGNING_KEY, or Options.Receiver)", err)
 	default:
-		s.loopbackOnly = true
 		s.Logger.Warn("workflow endpoint does not verify signatures: no signing keys, and AllowUnsigned is set")
 	}
 	return nil
@@ -148,15 +166,4 @@ func (s *settings) settleClient() error {
 		s.Client = client.New(client.Options{})
 	}
 	return s.Client.Err()
-}
-
-// wellKnown reports whether key is one of those that every development server
-// of the protocol has, so that anybody can sign with it.
-func wellKnown(key string) bool { return slices.Contains(developmentKeys, key) }
-
-var developmentKeys = []string{
-	"sig_7kYjw48mhY7kAjqNGcy6cr29RJ6r", "sig_5ZB6DVzB1wjE8S6rZ7eenA8Pdnhs",
-	"sig_7GVPjvuwsfqF65iC8fSrs1dfYruM", "sig_5NoELc3EFnZn4DVS5bDs2Nk4b7Ua",
-	"sig_6jWGaWRxHsw4vMSPJprXadyvrybF", "sig_7qHbvhmahe5GwfePDiS5Lg3pi6Qx",
-	"sig_5T8FcSsynBjn9mMLBsXhpacRovJf", "sig_7GFR4YaDshFcqsxWRZpRB161jguD",
 }

@@ -67,8 +67,10 @@ func MustServe[In, Out any](fn func(ctx *Context, in In) (Out, error), opts *Opt
 // ServeHTTP answers one call of the server. The answer is JSON: 200 when the
 // call has done its part, 401 for a request that is not signed or not allowed,
 // 489 and 429 for the errors of [NonRetryable] and [RetryAfter], 500 for any
-// other error, and 400, 405, 413 and 421 for requests that are none of the
-// server's. Errors have the form {"error": kind, "message": text}.
+// other error, 503 when requests cannot be verified for now, and 400, 405, 413
+// and 421 for requests that are none of the server's. Answers to verified
+// requests have the header [receiver.KeysHeader]. Errors have the form
+// {"error": kind, "message": text}.
 func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a, err := e.answer(w, r)
 	if err != nil {
@@ -84,6 +86,10 @@ func (e *Endpoint) answer(w http.ResponseWriter, r *http.Request) (answer, error
 	}
 	ctx := r.Context()
 	switch d.kind {
+	case kindProbe:
+		return answer{status: http.StatusOK, body: struct {
+			Kind Kind `json:"kind"`
+		}{d.kind}}, nil
 	case KindStart:
 		return e.start(ctx, d)
 	case KindCallback:

@@ -12,19 +12,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/signposthq/signpost/client"
-	"github.com/signposthq/signpost/receiver"
 	"github.com/signposthq/signpost/signposttest"
 	"github.com/signposthq/signpost/workflow"
 )
 
 // TestOnServer plays a run with every kind of step, and one that fails, on a
-// real server.
+// real server, whose requests must be bound to what they are for.
 func TestOnServer(t *testing.T) {
 	srv := signposttest.NewServer(t)
-	rc, err := receiver.New(receiver.Options{CurrentSigningKey: srv.CurrentSigningKey, NextSigningKey: srv.NextSigningKey})
-	if err != nil {
-		t.Fatal(err)
-	}
 	mux := http.NewServeMux()
 	app := httptest.NewServer(mux)
 	t.Cleanup(app.Close)
@@ -32,7 +27,7 @@ func TestOnServer(t *testing.T) {
 	t.Cleanup(c.CloseIdleConnections)
 	var refused error
 	options := &workflow.Options{
-		Client: c, Receiver: rc, Logger: quiet,
+		Client: c, Receiver: srv.Receiver(t), Logger: quiet,
 		Authorize: func(_ context.Context, r *workflow.AuthRequest) error {
 			if r.Header.Get("Authorization") != "Bearer user" || len(r.Payload) == 0 {
 				refused = fmt.Errorf("%s call with %v and %q", r.Kind, r.Header, r.Payload)
@@ -106,6 +101,7 @@ func TestOnServer(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("failure function is %+v", run.FailureFunction)
 		}
+		var err error
 		if run, err = c.Run(t.Context(), run.WorkflowRunID); err != nil {
 			t.Fatal(err)
 		}

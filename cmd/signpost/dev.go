@@ -26,7 +26,8 @@ type devCmd struct {
 
 func (*devCmd) Help() string {
 	return `The server has the users, tokens and signing keys that official SDKs expect of a development server: with
-QSTASH_DEV=true they use it by themselves if it is on port 8080. Everybody knows them, so it listens on this machine only.
+QSTASH_DEV=true they use it by themselves if it is on port 8080. Everybody knows them, so it listens on this machine only,
+and endpoints in Go take them only with SIGNPOST_DEV=1 and from this machine.
 What was published survives a restart.`
 }
 
@@ -74,6 +75,7 @@ func (c *devCmd) announce(ctx context.Context, s *signpost.Server, o *outside) e
 
 	fmt.Fprintf(o.stdout, "Signpost is running at %s\n\n", s.URL())
 	writeExports(o.stdout, s.URL(), user)
+	writeExport(o.stdout, "SIGNPOST_DEV", "1")
 	if c.Data == signpost.Memory {
 		fmt.Fprintln(o.stdout, "\nData is kept in memory and gone when the server stops.")
 	} else {

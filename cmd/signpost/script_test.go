@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"net/http"
@@ -43,7 +44,9 @@ func TestMain(m *testing.M) {
 //	received N PATTERN        wait until it has got N requests whose "METHOD /path body" match; all must be signed
 //	release                   let /hold answer
 //	eventually PATTERN args…  run "signpost args…" until its output matches
-//	sign VARIABLE URL BODY TIME [KEY]  make a signature as the server did then: RFC 3339, or how long ago
+//	sign VARIABLE URL BODY TIME [KEY] ['K: V'…]
+//	                          make a signature as the server did then: RFC 3339, or how long ago;
+//	                          KEY ed25519 is a key whose public part is put into PUBLIC_KEY
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
@@ -219,13 +222,32 @@ func (*world) sign(ts *testscript.TestScript, args []string) {
 		at, err = time.Now().Add(-ago), nil
 	}
 	ts.Check(err)
+	o := receiver.SignOptions{URL: args[1], Body: []byte(args[2]), Time: at}
 	key := ts.Getenv("QSTASH_CURRENT_SIGNING_KEY")
-	if len(args) > 4 {
-		key = args[4]
+	for _, arg := range args[4:] {
+		name, value, isHeader := strings.Cut(arg, ": ")
+		if !isHeader {
+			key = arg
+			continue
+		}
+		if o.Header == nil {
+			o.Header = http.Header{}
+		}
+		o.Header.Add(name, value)
 	}
-	token, err := receiver.Sign(key, receiver.SignOptions{URL: args[1], Body: []byte(args[2]), Time: at})
+	token, err := signAs(ts, key, o)
 	ts.Check(err)
 	ts.Setenv(args[0], token)
+}
+
+func signAs(ts *testscript.TestScript, key string, o receiver.SignOptions) (string, error) {
+	if key != "ed25519" {
+		return receiver.Sign(key, o)
+	}
+	signer, err := receiver.NewEd25519Signer([]byte("thirty-two bytes of this manual!"))
+	ts.Check(err)
+	ts.Setenv("PUBLIC_KEY", base64.RawURLEncoding.EncodeToString(signer.PublicKey()))
+	return signer.Sign(o)
 }
 
 // endpoint records the requests it gets.
@@ -272,6 +294,7 @@ func (w *world) received(ts *testscript.TestScript, args []string) {
 	re := compile(ts, args[1])
 	rc, err := receiver.New(receiver.Options{
 		CurrentSigningKey: ts.Getenv("QSTASH_CURRENT_SIGNING_KEY"), NextSigningKey: ts.Getenv("QSTASH_NEXT_SIGNING_KEY"),
+		Development: true,
 	})
 	ts.Check(err)
 	e, n, all := w.endpoint, 0, ""

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/ed25519"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"time"
@@ -12,12 +14,15 @@ import (
 type verifyCmd struct {
 	URL        string   `name:"url" placeholder:"URL" help:"URL the request was sent to."`
 	Body       body     `short:"d" placeholder:"TEXT" help:"Body of the request, as it came: text, @file, or - for standard input (default empty)."`
-	Signature  string   `required:"" placeholder:"JWT" help:"Value of its Upstash-Signature header."`
+	Signature  string   `placeholder:"JWT" help:"Value of its Upstash-Signature header."`
+	Header     headers  `short:"H" sep:"none" placeholder:"'K: V'" help:"Header of the request, to compare with what the signature covers; may be repeated. With any, give all Upstash-* headers; --signature is then not needed."`
 	CurrentKey string   `from:"QSTASH_CURRENT_SIGNING_KEY" placeholder:"KEY" help:"Current signing key of the receiver."`
 	NextKey    string   `from:"QSTASH_NEXT_SIGNING_KEY" placeholder:"KEY" help:"Next signing key of the receiver."`
+	PublicKey  []string `placeholder:"KEY" help:"Public key of the server, as x in its /.well-known/jwks.json: the signature is that of Upstash-Signature-Ed25519; may be repeated."`
 	OldKey     []string `placeholder:"KEY" help:"Key of former times, to recognise its signatures; may be repeated."`
 	At         moment   `placeholder:"TIME" help:"When the request came, RFC 3339 or Unix seconds (default now)."`
 	Tolerance  duration `default:"5s" placeholder:"TIME" help:"How far the clocks may be apart (default 5s)."`
+	Binding    bool     `name:"require-binding" help:"Refuse a signature that covers no headers, as a receiver with RequireBinding does."`
 	URLMode    string   `name:"url-mode" default:"canonical" enum:"canonical,exact,path-only,off" placeholder:"MODE" help:"How URLs are compared: canonical, exact, path-only or off (default canonical)."`
 }
 
@@ -31,33 +36,57 @@ var urlModes = map[string]receiver.URLMode{
 }
 
 func (c *verifyCmd) Run(_ context.Context, o *outside) error {
-	if c.CurrentKey == "" {
-		return withHint(errors.New("no key to verify with"),
-			`set QSTASH_CURRENT_SIGNING_KEY, or pass --current-key; "signpost keys show" prints the server's`)
-	}
-	if c.URL == "" && c.URLMode != "off" {
-		return withHint(errors.New("no URL to compare with the one that was signed"), "pass --url, or --url-mode off")
-	}
-	content, err := c.Body.read(o.stdin)
+	in, err := c.input(o)
 	if err != nil {
 		return err
 	}
-	tolerance := time.Duration(c.Tolerance)
-	if tolerance == 0 {
-		tolerance = -1 // none, where the receiver's 0 is its default
-	}
-	d := receiver.Diagnose(receiver.DiagnoseInput{
-		Options: receiver.Options{
-			CurrentSigningKey: c.CurrentKey, NextSigningKey: c.NextKey,
-			URLMode: urlModes[c.URLMode], ClockTolerance: tolerance,
-		},
-		Request: receiver.Request{Signature: c.Signature, URL: c.URL, Body: content},
-		Time:    c.At.Time,
-		OldKeys: c.OldKey,
-	})
+	d := receiver.Diagnose(in)
 	fmt.Fprint(o.stdout, d)
 	if d.Err != nil {
 		return &verdictError{"the request is refused"}
 	}
 	return nil
+}
+
+func (c *verifyCmd) input(o *outside) (in receiver.DiagnoseInput, err error) {
+	if in.Options, err = c.options(); err != nil {
+		return in, err
+	}
+	if c.URL == "" && c.URLMode != "off" {
+		return in, withHint(errors.New("no URL to compare with the one that was signed"), "pass --url, or --url-mode off")
+	}
+	in.Request = receiver.Request{Signature: c.Signature, URL: c.URL}
+	if len(c.Header) > 0 {
+		if in.Request.Header, err = c.Header.parse(); err != nil {
+			return in, err
+		}
+	} else if c.Signature == "" {
+		return in, withHint(errors.New("no signature to verify"), "pass --signature, or all headers with -H")
+	}
+	if in.Body, err = c.Body.read(o.stdin); err != nil {
+		return in, err
+	}
+	in.Time, in.OldKeys = c.At.Time, c.OldKey
+	return in, nil
+}
+
+func (c *verifyCmd) options() (o receiver.Options, err error) {
+	if c.CurrentKey == "" && len(c.PublicKey) == 0 {
+		return o, withHint(errors.New("no key to verify with"),
+			`set QSTASH_CURRENT_SIGNING_KEY, or pass --current-key; "signpost keys show" prints the server's`)
+	}
+	for _, x := range c.PublicKey {
+		key, err := base64.RawURLEncoding.DecodeString(x)
+		if err != nil || len(key) != ed25519.PublicKeySize {
+			return o, withHint(fmt.Errorf("public key %q is not the base64url of 32 bytes", x), "pass the value of x in the server's /.well-known/jwks.json")
+		}
+		o.PublicKeys = append(o.PublicKeys, key)
+	}
+	o.CurrentSigningKey, o.NextSigningKey = c.CurrentKey, c.NextKey
+	o.URLMode, o.RequireBinding = urlModes[c.URLMode], c.Binding
+	o.ClockTolerance = time.Duration(c.Tolerance)
+	if o.ClockTolerance == 0 {
+		o.ClockTolerance = -1 // none, where the receiver's 0 is its default
+	}
+	return o, nil
 }

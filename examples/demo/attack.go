@@ -24,7 +24,7 @@ type attack struct {
 }
 
 func (d *demo) attacks(ctx context.Context) error {
-	d.title("Five attacks on the endpoint")
+	d.title("Six attacks on the endpoint")
 	for _, a := range d.plan() {
 		status, reason, err := d.send(ctx, a)
 		if err != nil {
@@ -50,11 +50,22 @@ func (d *demo) plan() []attack {
 	failure, _ := json.Marshal(map[string]any{ // numbers and strings only
 		"status": 500, "url": d.endpoint, "workflowRunId": "wfr_forged", "sourceBody": []byte(body), "body": []byte("forged"),
 	})
+	// A step as the server would send it, caught and passed on as what it is not.
+	log, _ := json.Marshal([]map[string]any{{"messageId": "msg_caught", "body": []byte(body), "callType": "step"}}) // strings only
+	step := http.Header{"Upstash-Retried": {"0"}, "Upstash-Workflow-Runid": {"wfr_caught"}, "Upstash-Workflow-Sdk-Version": {"1"}}
+	caught := map[string]string{"Upstash-Workflow-Is-Failure": "true", "Authorization": "Bearer " + d.secret}
+	for name := range step {
+		caught[name] = step.Get(name)
+	}
 	return []attack{
 		{name: "unsigned", body: body, refusal: "no signature"},
 		{name: "another body", key: d.keys.Current, signed: genuine, body: strings.Replace(body, "eve", "eve+1", 1), refusal: "body mismatch"},
 		{name: "an old signature", key: d.keys.Current, signed: late, body: body, refusal: "expired"},
 		{name: "a signature for another URL", key: d.keys.Current, signed: elsewhere, body: body, refusal: "url mismatch"},
+		{
+			name: "a step sent again as a failure", key: d.keys.Current, body: string(log), header: caught, refusal: "header mismatch",
+			signed: receiver.SignOptions{URL: d.endpoint, Body: log, Kind: receiver.KindStep, RunID: "wfr_caught", Header: step},
+		},
 		{
 			name: "a forged failure callback", key: "sig_the_key_of_somebody_else", body: string(failure), refusal: "bad signature",
 			signed: receiver.SignOptions{URL: d.endpoint, Body: failure},

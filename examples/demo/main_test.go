@@ -50,6 +50,7 @@ func TestDemo(t *testing.T) {
 			`another body +401 body mismatch\n`,
 			`an old signature +401 signature expired\n`,
 			`a signature for another URL +401 url mismatch\n`,
+			`a step sent again as a failure +401 header mismatch\n`,
 			`a forged failure callback +401 bad signature\n`,
 		} {
 			if n := len(regexp.MustCompile(want).FindAllString(out.String(), -1)); n != 1 {

@@ -4,6 +4,7 @@
 // and what it left is cleaned up.
 //
 //	export QSTASH_URL=… QSTASH_TOKEN=… QSTASH_CURRENT_SIGNING_KEY=… QSTASH_NEXT_SIGNING_KEY=…
+//	export SIGNPOST_DEV=1 # for the keys of "signpost dev", which prints all of this
 //	export ONBOARDING_TOKEN=secret # who starts a run has to send it
 //	go run ./examples/onboarding
 //
@@ -61,6 +62,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, out io.
 	rc, err := receiver.New(receiver.Options{
 		CurrentSigningKey: getenv("QSTASH_CURRENT_SIGNING_KEY"),
 		NextSigningKey:    getenv("QSTASH_NEXT_SIGNING_KEY"),
+		Development:       getenv("SIGNPOST_DEV") == "1", // else the keys of "signpost dev" are refused
 		BaseURL:           base,
 	})
 	if err != nil {

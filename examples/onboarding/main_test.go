@@ -45,7 +45,10 @@ func start(t *testing.T) *app {
 	a := &app{Server: signposttest.NewServer(t)}
 	server := httptest.NewUnstartedServer(nil)
 	a.url = "http://" + server.Listener.Addr().String()
-	rc, err := receiver.New(receiver.Options{CurrentSigningKey: a.CurrentSigningKey, NextSigningKey: a.NextSigningKey, BaseURL: a.url})
+	rc, err := receiver.New(receiver.Options{
+		CurrentSigningKey: a.CurrentSigningKey, NextSigningKey: a.NextSigningKey, BaseURL: a.url,
+		Development: true, RequireBinding: true,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -278,7 +278,7 @@ type endpoint struct {
 func (w *world) endpoint(answer func(http.ResponseWriter, *delivery)) *endpoint {
 	w.t.Helper()
 	keys := get[client.SigningKeys](w, "/v2/keys")
-	rc, err := receiver.New(receiver.Options{CurrentSigningKey: keys.Current, NextSigningKey: keys.Next})
+	rc, err := receiver.New(receiver.Options{CurrentSigningKey: keys.Current, NextSigningKey: keys.Next, Development: true, RequireBinding: true})
 	if err != nil {
 		w.t.Fatal(err)
 	}
