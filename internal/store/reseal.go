@@ -164,12 +164,14 @@ func (t *tx) resealStep(r *resealing) error {
 		r.after = row.key
 		if row.sealed == nil {
 			r.plain = 1
-		} else if id, err := keyOf(row.sealed); err != nil {
-			return err
-		} else if id == key.id {
+		} else if id, err := keyOf(row.sealed); err == nil && id == key.id {
 			continue
 		}
-		if err := t.reseal(table, row, key); err != nil {
+		err := t.reseal(table, row, key)
+		if errors.Is(err, errSealed) {
+			continue // it is damaged; that keeps no other row from being sealed
+		}
+		if err != nil {
 			return err
 		}
 		r.resealed++
@@ -286,23 +288,18 @@ func (s *sealing) Reseal(ctx context.Context) (more bool, err error) {
 }
 
 // finish ends a resealing: it looks once more whether no row needs another key,
-// has the database forget what was plain, and deletes the other keys.
+// has the database forget what was plain, and deletes the other keys. Where
+// rows are left that can't be opened, the keys stay.
 func (s *sealing) finish(ctx context.Context, r *resealing) (more bool, err error) {
 	s.ring.changing.Lock()
 	defer s.ring.changing.Unlock()
 	current := s.ring.state.Load().current
-	for i := range sealedTables {
-		var found bool
-		err := s.store.View(ctx, func(etx engine.Tx) (err error) {
-			found, err = etx.(*tx).otherwiseSealed(&sealedTables[i], current)
-			return err
-		})
-		if err != nil {
-			return true, fmt.Errorf("reseal: %w", err)
-		}
-		if found { // so it is not the end: a key was changed on the way
-			return true, s.store.Update(ctx, func(etx engine.Tx) error { return etx.(*tx).planResealing(r.plain) })
-		}
+	left, err := s.otherwiseSealed(ctx, current)
+	if err != nil {
+		return true, fmt.Errorf("reseal: %w", err)
+	}
+	if left && r.resealed > 0 { // the key was changed on the way, or they are damaged: see what another round does
+		return true, s.store.Update(ctx, func(etx engine.Tx) error { return etx.(*tx).planResealing(r.plain) })
 	}
 	if r.plain != 0 {
 		if err := s.scrub(ctx); err != nil {
@@ -311,14 +308,27 @@ func (s *sealing) finish(ctx context.Context, r *resealing) (more bool, err erro
 	}
 	err = s.store.Update(ctx, func(etx engine.Tx) error {
 		t := etx.(*tx)
-		if _, err := t.exec(`delete from data_keys where id <> $1`, current.id); err != nil {
-			return err
+		if !left {
+			if _, err := t.exec(`delete from data_keys where id <> $1`, current.id); err != nil {
+				return err
+			}
 		}
 		r.endedAt = time.Now().UnixMilli()
 		return t.putResealing(r)
 	})
-	if err == nil {
+	if err == nil && !left {
 		s.ring.forget()
 	}
 	return err != nil, err
+}
+
+// otherwiseSealed says whether any row is not sealed with a key.
+func (s *sealing) otherwiseSealed(ctx context.Context, key *dataKey) (found bool, err error) {
+	for i := 0; i < len(sealedTables) && !found && err == nil; i++ {
+		err = s.store.View(ctx, func(etx engine.Tx) (err error) {
+			found, err = etx.(*tx).otherwiseSealed(&sealedTables[i], key)
+			return err
+		})
+	}
+	return found, err
 }

@@ -139,7 +139,7 @@ func TestRewrapWhileOthersWork(t *testing.T) {
 			all.Go(func() {
 				for !stop.Load() {
 					x := secretsAt(next.Add(10))
-					err := s.Update(context.Background(), x.insert)
+					err := s.Update(context.Background(), x.insertRows)
 					if err == nil {
 						err = s.View(context.Background(), func(tx engine.Tx) error { _, err := x.read(tx); return err })
 					}
@@ -169,6 +169,36 @@ func TestRewrapWhileOthersWork(t *testing.T) {
 			x.check(t, s)
 		}
 		t.Logf("%d rows of each kind", len(written))
+	})
+}
+
+// A row that can't be opened keeps no other from being sealed. The keys that it
+// may need stay.
+func TestDamagedRowIsPassedOver(t *testing.T) {
+	forEachKeyed(t, func(t *testing.T, o keyed, db *sql.DB) {
+		s, x := openKeyed(t, o, 1), secretsAt(20)
+		update(t, s, func(tx engine.Tx) error { return tx.InsertMessages([]*engine.Message{message(10), message(11)}) })
+		update(t, s, x.insert)
+		good := scanOne[[]byte](t, db, `select sealed from messages where seq = 10`)
+		for seq, bad := range map[int64][]byte{10: good[:len(good)-1], 11: {7}} {
+			if _, err := db.Exec(`update messages set sealed = $1 where seq = $2`, bad, seq); err != nil {
+				t.Fatal(err)
+			}
+		}
+		rewrap(t, s, 2, 1)
+		resealAll(t, s)
+		if now := sealing(t, s); now.UnderWay() || now.DataKeys != 2 {
+			t.Errorf("at the end: %+v", now)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = openKeyed(t, o, 2)
+		x.check(t, s)
+		if _, err := db.Exec(`update messages set sealed = $1 where seq = 10`, good); err != nil {
+			t.Fatal(err)
+		}
+		equal(t, "put right", messages(t, s, 10), []*engine.Message{message(10)})
 	})
 }
 
