@@ -21,7 +21,7 @@ demo: build ## run a secured workflow here, then attack it
 test: deps ## run all tests, race detector on; installs what it needs
 	go test -race -timeout 12m ./...
 
-deps: ## install what tests need beyond Go: Node packages, PostgreSQL
+deps: ## install what tests need beyond Go: Node packages, PostgreSQL, nginx, Caddy
 	@scripts/test-deps
 
 lint: ## gofmt, go vet, staticcheck, govulncheck

@@ -28,15 +28,17 @@ var rooms = map[string][]string{
 	"internal/store":   {"internal/engine", "internal/wire"},
 	"internal/deliver": {"internal/engine", "internal/wire", "receiver"},
 	"internal/api":     {"internal/engine", "internal/wire", "client"},
+	"internal/guard":   {"receiver"},
 
 	"":             {"internal/engine", "internal/store", "internal/deliver", "internal/api"},
 	"signposttest": {"", "client", "receiver"},
-	"cmd/signpost": {"", "internal/wire", "client", "receiver", "workflow"},
+	"cmd/signpost": {"", "internal/wire", "internal/guard", "client", "receiver", "workflow"},
 
 	"examples/onboarding": {"client", "receiver", "workflow"},
 	"examples/demo":       {"client", "receiver"},
 
 	"internal/pgtest": {},
+	"examples/guard":  {},
 	"e2e":             {},
 }
 

@@ -163,7 +163,8 @@ func (s *Server) open(ctx context.Context) (err error) {
 	}
 	s.deliver = deliver.New(deliver.Options{AllowLocal: s.Dev, Allow: s.AllowDestinations})
 	s.engine, err = engine.New(ctx, engine.Options{
-		Store: s.store, Deliverer: s.deliver, Logger: s.Logger, Concurrency: s.Concurrency, MasterKeys: s.masterKeys,
+		Store: s.store, Deliverer: s.deliver, Logger: s.Logger, Concurrency: s.Concurrency,
+		Keys: s.deliver, MasterKeys: s.masterKeys,
 		Limits: engine.Limits{MaxBody: s.MaxMessageBytes, Retention: s.Retention},
 	})
 	if err != nil {

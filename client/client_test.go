@@ -111,6 +111,17 @@ func TestRequests(t *testing.T) {
 		{"retry all from dlq", `{}`, func(c *Client) error { _, err := c.RetryDLQ(ctx, DLQSelection{All: true}); return err }, "POST /v2/dlq/retry?count=100", ""},
 		{"keys", `{}`, func(c *Client) error { _, err := c.Keys(ctx); return err }, "GET /v2/keys", ""},
 		{"rotate keys", `{}`, func(c *Client) error { _, err := c.RotateKeys(ctx); return err }, "POST /v2/keys/rotate", ""},
+		{"rotate keys by force", `{}`, func(c *Client) error { _, err := c.ForceRotateKeys(ctx); return err }, "POST /v2/keys/rotate?force=true", ""},
+		{"key status", `{}`, func(c *Client) error { _, err := c.KeyStatus(ctx); return err }, "GET /v2/keys/status", ""},
+		{"probe keys", `{}`, func(c *Client) error {
+			_, err := c.ProbeKeys(ctx, ProbeRequest{URL: "https://example.com/hook", Body: "{}"})
+			return err
+		}, "POST /v2/keys/probe", `{"url":"https://example.com/hook","body":"{}"}`},
+		{"settings", `{}`, func(c *Client) error { _, err := c.Settings(ctx); return err }, "GET /v2/settings", ""},
+		{"change settings", `{}`, func(c *Client) error {
+			_, err := c.ChangeSettings(ctx, SettingsChange{SignCalls: new(SignCallsNever), SignWith: &[]string{}})
+			return err
+		}, "PATCH /v2/settings", `{"signCalls":"never","signWith":[]}`},
 		{"runs", `{}`, func(c *Client) error { _, err := c.Runs(ctx, RunsRequest{}); return err }, "GET /v2/workflows/logs", ""},
 		{"runs by filter", `{}`, func(c *Client) error {
 			_, err := c.Runs(ctx, RunsRequest{
@@ -137,7 +148,8 @@ func TestRequests(t *testing.T) {
 			if line := r.Method + " " + r.URI; line != tt.want || r.Body != tt.body {
 				t.Errorf("got  %s %q\nwant %s %q", line, r.Body, tt.want, tt.body)
 			}
-			if h := r.Header; h.Get("Authorization") != "Bearer tok" || h.Get("User-Agent") != "signpost-go" || h.Get("Content-Type") != "" {
+			typed := r.Method == "PATCH" || strings.HasSuffix(r.URI, "/probe")
+			if h := r.Header; h.Get("Authorization") != "Bearer tok" || h.Get("User-Agent") != "signpost-go" || (h.Get("Content-Type") != "") != typed {
 				t.Errorf("headers are %v", h)
 			}
 			if n := len(got); n != 0 {

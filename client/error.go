@@ -24,6 +24,7 @@ var (
 	ErrUnauthorized = errors.New("unauthorized")      // 401: missing or wrong token
 	ErrForbidden    = errors.New("forbidden")         // 403: the token may only read
 	ErrNotFound     = errors.New("not found")         // 404
+	ErrConflict     = errors.New("conflict")          // 409: it would break what is in use, see Error.Endpoints
 	ErrPrecondition = errors.New("limit exceeded")    // 412: over a limit of the account
 	ErrTooLarge     = errors.New("body too large")    // 413
 	ErrRateLimited  = errors.New("too many requests") // 429: see Error.Reset
@@ -37,6 +38,8 @@ type Error struct {
 	// Reset is when the rate limit of a 429 allows the next request. The zero
 	// time when the server does not say.
 	Reset time.Time `json:"-"`
+	// Endpoints are those that a rotation of the signing keys would break.
+	Endpoints []EndpointKeys `json:"endpoints,omitempty"`
 }
 
 func (e *Error) Error() string {
@@ -57,6 +60,8 @@ func (e *Error) Is(target error) bool {
 		return target == ErrForbidden
 	case http.StatusNotFound:
 		return target == ErrNotFound
+	case http.StatusConflict:
+		return target == ErrConflict
 	case http.StatusPreconditionFailed:
 		return target == ErrPrecondition
 	case http.StatusRequestEntityTooLarge:

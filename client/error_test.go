@@ -44,9 +44,9 @@ func TestErrorMessage(t *testing.T) {
 func TestErrorIs(t *testing.T) {
 	sentinels := map[int]error{
 		400: ErrBadRequest, 401: ErrUnauthorized, 403: ErrForbidden, 404: ErrNotFound,
-		412: ErrPrecondition, 413: ErrTooLarge, 429: ErrRateLimited,
+		409: ErrConflict, 412: ErrPrecondition, 413: ErrTooLarge, 429: ErrRateLimited,
 	}
-	for _, status := range []int{400, 401, 402, 403, 404, 412, 413, 429, 500, 503} {
+	for _, status := range []int{400, 401, 402, 403, 404, 409, 412, 413, 429, 500, 503} {
 		c, _ := newTestClient(t, status, `{"error":"no"}`)
 		_, err := c.Keys(context.Background())
 		for of, sentinel := range sentinels {

@@ -61,6 +61,10 @@ type PublishRequest struct {
 	// ContentBasedDeduplication makes such an id of the destination, the body
 	// and the headers. Default: false.
 	ContentBasedDeduplication bool
+
+	// SignWith are the signatures that deliveries carry beside the standard one
+	// and those of [Settings.SignWith]. Default: none.
+	SignWith []string
 }
 
 // Callback is a URL that is told about an outcome, in a message of its own.
@@ -153,6 +157,9 @@ func (r *PublishRequest) item() (BatchItem, error) {
 		return BatchItem{}, err
 	}
 	writeNotBefore(h, r.NotBefore)
+	if len(r.SignWith) > 0 {
+		h.Set(wire.HeaderSignWith, strings.Join(r.SignWith, ","))
+	}
 	if r.DeduplicationID != "" {
 		h.Set(wire.HeaderDeduplicationID, r.DeduplicationID)
 	}

@@ -23,6 +23,7 @@ import (
 type benchCmd struct {
 	Messages benchMessagesCmd `cmd:"" help:"Publish and deliver messages."`
 	Steps    benchStepsCmd    `cmd:"" help:"Run workflows."`
+	Rotation benchRotationCmd `cmd:"" help:"Rotate the signing keys under load, and look for deliveries that are refused."`
 	Crash    benchCrashCmd    `cmd:"" help:"Kill a server under load, again and again, and look for what it has lost."`
 }
 
@@ -224,13 +225,23 @@ func (a *arrivals) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
+	a.note(number, now)
+}
+
+func (a *arrivals) note(number int, at time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if _, known := a.first[number]; known {
 		a.again++
 		return
 	}
-	a.first[number] = now
+	a.first[number] = at
+}
+
+func (a *arrivals) distinct() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.first)
 }
 
 func (a *arrivals) count() int {

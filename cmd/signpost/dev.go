@@ -37,7 +37,7 @@ func (c *devCmd) Run(ctx context.Context, o *outside) error {
 	}
 	s := &signpost.Server{
 		Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(int(c.Port))), Data: c.Data, Dev: true,
-		Logger:        slog.New(slog.NewTextHandler(o.stderr, &slog.HandlerOptions{Level: c.LogLevel})),
+		Logger:        slog.New(logHandler("text", c.LogLevel, o.stderr)),
 		MasterKeyFile: c.MasterKeyFile, MasterKeys: c.MasterKey,
 	}
 	return serve(ctx, s, time.Duration(c.Grace), o, func() error { return c.announce(ctx, s, o) })

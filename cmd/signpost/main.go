@@ -41,7 +41,9 @@ type commands struct {
 	Server      serverCmd      `cmd:"" help:"Run a production server."`
 	Publish     publishCmd     `cmd:"" help:"Publish a message."`
 	Logs        logsCmd        `cmd:"" help:"Show what happened to messages."`
-	Keys        keysCmd        `cmd:"" help:"Show or rotate the signing keys."`
+	Guard       guardCmd       `cmd:"" help:"Verify requests in front of an endpoint that does not."`
+	Keys        keysCmd        `cmd:"" help:"Show or rotate the signing keys, and see who holds them."`
+	Settings    settingsCmd    `cmd:"" help:"Show or change what holds for all deliveries."`
 	Verify      verifyCmd      `cmd:"" help:"Explain why a signed request is refused."`
 	Bench       benchCmd       `cmd:"" help:"Measure a server on this machine."`
 	Healthcheck healthcheckCmd `cmd:"" help:"Ask whether a server takes messages."`

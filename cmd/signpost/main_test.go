@@ -71,6 +71,7 @@ func TestHelpNamesVariables(t *testing.T) {
 	for args, want := range map[string]string{
 		"dev --help":            "($SIGNPOST_PORT, $QSTASH_DEV_PORT)",
 		"server --help":         "($SIGNPOST_ALLOW_DESTINATION)",
+		"guard --help":          "($SIGNPOST_GUARD_UPSTREAM)",
 		"verify --help":         "($QSTASH_CURRENT_SIGNING_KEY)",
 		"bench messages --help": "-n, --messages=N",
 		"bench steps --help":    "--runs=N",

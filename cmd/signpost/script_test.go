@@ -35,12 +35,13 @@ func TestMain(m *testing.M) {
 //
 //	start NAME args…          start "signpost args…" and go on
 //	see NAME PATTERN          wait until its output matches
-//	signal NAME TERM|INT|KILL send it a signal
+//	signal NAME TERM|INT|HUP|KILL  send it a signal
 //	gone NAME STATUS          wait until it has ended: 0, 1, 2 or killed; its output is in NAME.out
 //	paste NAME                put the "export" lines of its output into the environment
 //	capture VARIABLE          put the last output into the environment
 //	port VARIABLE             find a free port
-//	endpoint                  start $ENDPOINT: /ok answers 200, /fail 500, /hold when told to
+//	endpoint                  start $ENDPOINT: /ok answers 200, /fail 500, /hold when told to, /guarded what verifies with
+//	                          the keys that the environment has now
 //	received N PATTERN        wait until it has got N requests whose "METHOD /path body" match; all must be signed
 //	release                   let /hold answer
 //	eventually PATTERN args…  run "signpost args…" until its output matches
@@ -134,7 +135,8 @@ func (w *world) start(ts *testscript.TestScript, args []string) {
 	p.cmd.Dir = ts.MkAbs(".")
 	for _, name := range []string{
 		"WORK", "HOME", "PATH", "TZ", "TMPDIR", "GOCOVERDIR", "GORACE",
-		"QSTASH_URL", "QSTASH_TOKEN", "SIGNPOST_PORT", "SIGNPOST_DATA", "SIGNPOST_MASTER_KEY", "SIGNPOST_MASTER_KEY_FILE",
+		"QSTASH_URL", "QSTASH_TOKEN", "QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY", "SIGNPOST_PORT", "SIGNPOST_DATA",
+		"SIGNPOST_MASTER_KEY", "SIGNPOST_MASTER_KEY_FILE",
 	} {
 		if value := ts.Getenv(name); value != "" {
 			p.cmd.Env = append(p.cmd.Env, name+"="+value)
@@ -164,7 +166,7 @@ func (w *world) see(ts *testscript.TestScript, args []string) {
 }
 
 func (w *world) signal(ts *testscript.TestScript, args []string) {
-	how := map[string]os.Signal{"TERM": syscall.SIGTERM, "INT": os.Interrupt, "KILL": os.Kill}[args[1]]
+	how := map[string]os.Signal{"TERM": syscall.SIGTERM, "INT": os.Interrupt, "KILL": os.Kill, "HUP": syscall.SIGHUP}[args[1]]
 	ts.Check(w.process(ts, args[0]).cmd.Process.Signal(how))
 }
 
@@ -267,7 +269,12 @@ type recorded struct {
 func (w *world) startEndpoint(ts *testscript.TestScript, _ []string) {
 	held, letGo := context.WithCancel(context.Background())
 	e := &endpoint{letGo: letGo}
+	guarded := verified(ts)
 	e.Server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/guarded" {
+			guarded.ServeHTTP(rw, r)
+			return
+		}
 		content, err := io.ReadAll(r.Body)
 		if err != nil {
 			return
@@ -284,6 +291,19 @@ func (w *world) startEndpoint(ts *testscript.TestScript, _ []string) {
 	}))
 	w.endpoint, w.closers = e, append(w.closers, func() { letGo(); e.Close() })
 	ts.Setenv("ENDPOINT", e.URL)
+}
+
+// verified accepts what the keys in the environment have signed.
+func verified(ts *testscript.TestScript) http.Handler {
+	if ts.Getenv("QSTASH_CURRENT_SIGNING_KEY") == "" {
+		return http.NotFoundHandler()
+	}
+	rc, err := receiver.New(receiver.Options{
+		CurrentSigningKey: ts.Getenv("QSTASH_CURRENT_SIGNING_KEY"), NextSigningKey: ts.Getenv("QSTASH_NEXT_SIGNING_KEY"),
+		Development: true,
+	})
+	ts.Check(err)
+	return rc.Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 }
 
 func (w *world) release(*testscript.TestScript, []string) { w.endpoint.letGo() }

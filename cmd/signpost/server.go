@@ -41,18 +41,13 @@ cut off then, or by a second signal, is delivered again after the next start.`
 }
 
 func (c *serverCmd) Run(ctx context.Context, o *outside) error {
-	options := &slog.HandlerOptions{Level: c.LogLevel}
-	var handler slog.Handler = slog.NewTextHandler(o.stderr, options)
-	if c.LogFormat == "json" {
-		handler = slog.NewJSONHandler(o.stderr, options)
-	}
 	if c.Concurrency < 1 {
 		return &usageError{fmt.Errorf("--concurrency: expected 1 or more, got %d", c.Concurrency), "leave it out for 1000"}
 	}
 	s := &signpost.Server{
 		Addr: c.Listen, Data: c.Data, AllowDestinations: c.AllowDestination, MaxMessageBytes: int64(c.MaxMessageBytes),
-		Concurrency: c.Concurrency, Retention: time.Duration(c.Retention), Logger: slog.New(handler),
-		MasterKeyFile: c.MasterKeyFile, MasterKeys: c.MasterKey,
+		Concurrency: c.Concurrency, Retention: time.Duration(c.Retention), MasterKeyFile: c.MasterKeyFile, MasterKeys: c.MasterKey,
+		Logger: slog.New(logHandler(c.LogFormat, c.LogLevel, o.stderr)),
 	}
 	return serve(ctx, s, time.Duration(c.Grace), o, func() error {
 		fmt.Fprintf(o.stdout, "Signpost is running at %s\n", s.URL())
@@ -63,6 +58,15 @@ func (c *serverCmd) Run(ctx context.Context, o *outside) error {
 		}
 		return nil
 	})
+}
+
+// logHandler writes a log as text or json.
+func logHandler(format string, level slog.Level, w io.Writer) slog.Handler {
+	options := &slog.HandlerOptions{Level: level}
+	if format == "json" {
+		return slog.NewJSONHandler(w, options)
+	}
+	return slog.NewTextHandler(w, options)
 }
 
 // serve runs a server until ctx is done, then stops it within grace.

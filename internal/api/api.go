@@ -17,7 +17,7 @@ import (
 	"github.com/signposthq/signpost/internal/wire"
 )
 
-// Handler serves /v2.
+// Handler serves /v2 and the public keys.
 type Handler struct {
 	engine   *engine.Engine
 	log      *slog.Logger
@@ -82,6 +82,12 @@ var routes = []route{
 	{"GET", "/v2/keys", engine.ScopeKeys, getKeys},
 	{"POST", "/v2/keys/rotate", engine.ScopeKeys, rotateKeys},
 	{"POST", "/v2/rotate", engine.ScopeKeys, rotateKeys},
+	{"GET", "/v2/keys/status", engine.ScopeKeys, keyStatus},
+	{"POST", "/v2/keys/probe", engine.ScopeKeys, probeKeys},
+	{"GET", "/.well-known/jwks.json", noToken, getJWKS},
+
+	{"GET", "/v2/settings", engine.ScopeAdmin, getSettings},
+	{"PATCH", "/v2/settings", engine.ScopeAdmin, changeSettings},
 
 	{"GET", "/v2/admin/rewrap", engine.ScopeAdmin, getSealing},
 	{"POST", "/v2/admin/rewrap", engine.ScopeAdmin, rewrap},

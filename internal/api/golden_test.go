@@ -33,8 +33,8 @@ var update = flag.Bool("update", false, "write what the server answers into test
 // a message, or a run, is in a state.
 //
 // {endpoint} is a destination that answers by its path. Ids and times differ
-// from run to run: they are written msg_1, wfr_1, dlq_1, sig_1, cursor_1 in the
-// order they appear, and TIME. In a request, such a name stands for the value
+// from run to run: they are written msg_1, wfr_1, dlq_1, sig_1, cursor_1, and the
+// ids of keys key_1 and kid_1, in the order they appear, and TIME. In a request, such a name stands for the value
 // it was given to.
 func TestGolden(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
@@ -181,7 +181,7 @@ type names struct {
 }
 
 var (
-	given    = regexp.MustCompile(`msg_[0-9A-Za-z]{22}|wfr_[0-9A-Za-z]{21}|sig_[0-9A-Za-z]{28}|\b1\d{12}-\d+|\b\d{16,19}-\d+|\b1\d{12}\b`)
+	given    = regexp.MustCompile(`msg_[0-9A-Za-z]{22}|wfr_[0-9A-Za-z]{21}|sig_[0-9A-Za-z]{28}|\b1\d{12}-\d+|\b\d{16,19}-\d+|\b1\d{12}\b|"[0-9a-f]{12}"|"[\w-]{43}"`)
 	nickname = regexp.MustCompile(`\b(msg|wfr|sig|dlq|cursor)_\d+\b`)
 )
 
@@ -198,6 +198,12 @@ func (n *names) name(value string) string {
 	}
 	prefix := "cursor"
 	switch {
+	case value[0] == '"':
+		return `"` + n.name(strings.Trim(value, `"`)) + `"`
+	case len(value) == 12:
+		prefix = "key"
+	case len(value) == 43:
+		prefix = "kid"
 	case len(value) == 13:
 		return "TIME"
 	case value[3] == '_':

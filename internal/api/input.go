@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,6 +40,56 @@ func (r *request) body(limit int64) ([]byte, error) {
 		return nil, &engine.Error{Code: engine.Invalid, Message: "body: it ended early"}
 	}
 	return body, nil
+}
+
+// json reads the body, a JSON object without fields that v does not have, into
+// v: a mistyped one must not pass for one that was left out.
+func (r *request) json(limit int64, v any) error {
+	body, err := r.body(limit)
+	if err != nil {
+		return err
+	}
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.DisallowUnknownFields()
+	err = decoder.Decode(v)
+	if err == nil && decoder.More() {
+		err = errors.New("more than one value")
+	}
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && wrong.Field != "" {
+		return invalid("%s: expected a %s, got a %s", wrong.Field, jsonKind(wrong.Type), wrong.Value)
+	}
+	if name, unknown := strings.CutPrefix(fmt.Sprint(err), "json: unknown field "); unknown {
+		return invalid("body: %s is not a field of this request", name)
+	}
+	if err != nil {
+		return invalid("body: expected a JSON object")
+	}
+	return nil
+}
+
+// jsonKind is what JSON calls a type.
+func jsonKind(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Slice:
+		return "list"
+	case reflect.Struct, reflect.Map:
+		return "object"
+	case reflect.String, reflect.Bool:
+		return t.Kind().String()
+	}
+	return "number"
+}
+
+// flag is a parameter that is true or false; false if it is not there.
+func (r *request) flag(name string) (bool, error) {
+	if !r.query.Has(name) {
+		return false, nil
+	}
+	value, err := strconv.ParseBool(r.query.Get(name))
+	if err != nil {
+		return false, invalid("%s: expected true or false", name)
+	}
+	return value, nil
 }
 
 // filters are the query parameters of a list or bulk operation. For those that

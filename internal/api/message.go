@@ -76,15 +76,3 @@ func cancelMessages(r *request) (any, error) {
 	}
 	return client.CancelResponse{Cancelled: n}, nil
 }
-
-func getKeys(r *request) (any, error) {
-	return client.SigningKeys{Current: r.caller.CurrentKey, Next: r.caller.NextKey}, nil
-}
-
-func rotateKeys(r *request) (any, error) {
-	t, err := r.handler.engine.RotateKeys(r.Context(), r.caller.Tenant)
-	if err != nil {
-		return nil, err
-	}
-	return client.SigningKeys{Current: t.CurrentKey, Next: t.NextKey}, nil
-}

@@ -12,11 +12,9 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/signposthq/signpost/internal/engine"
-	"github.com/signposthq/signpost/internal/wire"
 	"github.com/signposthq/signpost/receiver"
 )
 
@@ -35,7 +33,7 @@ type Options struct {
 // Deliverer sends attempts over one pool of connections.
 type Deliverer struct {
 	client  *http.Client
-	signers sync.Map // of *receiver.Signer by key: a few for each tenant's rotations
+	signers signers
 }
 
 // New makes a Deliverer. Redirects are not followed, proxies of the
@@ -93,14 +91,13 @@ func (d *Deliverer) try(ctx context.Context, a engine.Attempt, o *engine.Outcome
 		req.Body = http.NoBody
 	}
 	req.Header = a.Header
-	signature, err := d.sign(a.SigningKey, receiver.SignOptions{
+	err = d.sign(req.Header, &a, receiver.SignOptions{
 		URL: sentURL(req.URL), Body: a.Body, Time: o.Start,
 		Kind: claimedKinds[a.Kind], RunID: a.RunID, Attempt: a.Retried, Header: a.Header,
 	})
 	if err != nil {
 		return fmt.Errorf("sign: %w", err)
 	}
-	req.Header[wire.HeaderSignature] = []string{signature}
 	resp, err := d.client.Do(req)
 	if err != nil {
 		return err
@@ -146,29 +143,4 @@ func sentURL(u *url.URL) string {
 	sent := *u
 	sent.User, sent.Fragment, sent.RawFragment = nil, "", ""
 	return sent.String()
-}
-
-// claimedKinds are what signatures say of attempts.
-var claimedKinds = map[engine.Kind]receiver.Kind{
-	engine.KindPlain:        receiver.KindMessage,
-	engine.KindCallback:     receiver.KindCallback,
-	engine.KindFailure:      receiver.KindFailure,
-	engine.KindInit:         receiver.KindStep,
-	engine.KindStep:         receiver.KindStep,
-	engine.KindToCallback:   receiver.KindCall,
-	engine.KindFromCallback: receiver.KindCallback,
-	engine.KindFailureCall:  receiver.KindFailure,
-}
-
-// sign makes the signature of an attempt, at the time it is sent.
-func (d *Deliverer) sign(key string, o receiver.SignOptions) (string, error) {
-	signer, ok := d.signers.Load(key)
-	if !ok {
-		fresh, err := receiver.NewSigner(key)
-		if err != nil {
-			return "", err
-		}
-		signer, _ = d.signers.LoadOrStore(key, fresh)
-	}
-	return signer.(*receiver.Signer).Sign(o)
 }

@@ -330,6 +330,7 @@ func (e *Engine) fly(q *queued) {
 	}
 	if f.skip == "" {
 		f.outcome = e.deliver.Deliver(e.attemptCtx, attempt)
+		e.endpoints.answered(e.tenants.get(f.message.Tenant), &attempt, &f.outcome)
 	}
 	<-e.slots
 	if e.attemptCtx.Err() != nil && f.skip == "" && f.outcome.Error != "" {
@@ -393,7 +394,7 @@ func (e *Engine) attempt(m *Message, run *Run, log []*LogEntry) Attempt {
 		MaxResponse: e.limits.MaxBody, Kind: m.Kind, Retried: m.Retried,
 	}
 	if t := e.tenants.get(m.Tenant); t != nil {
-		a.SigningKey = t.CurrentKey
+		a.signAs(t, m, run)
 	}
 	if m.Settings.Timeout > 0 {
 		a.Timeout = min(m.Settings.Timeout, e.limits.MaxTimeout)

@@ -273,6 +273,9 @@ func (c *change) retry(d *DeadMessage, over *wire.Config) (Published, error) {
 	if len(over.Labels) > 0 {
 		s.Labels = over.Labels
 	}
+	if len(over.SignWith) > 0 {
+		s.SignWith = over.SignWith
+	}
 	c.insert(&m)
 	return Published{MessageID: m.String(), URL: m.URL}, c.tx.DeleteDLQ(d.Entry.Seq)
 }

@@ -19,6 +19,9 @@ type Options struct {
 	Concurrency int
 	// MasterKeys are the store's, as they are now; nil: it has none.
 	MasterKeys func() ([][]byte, error)
+	// Keys names signing keys as receivers do. Default: what endpoints tell of
+	// their keys is ignored, no rotation is refused, and there are no public keys.
+	Keys KeyNamer
 }
 
 // Limits bound what one request may ask for. A zero field means its default.
@@ -65,20 +68,23 @@ type Engine struct {
 	tenants tenantCache
 	queue   dispatcher
 
+	endpoints endpointBook
+
 	slots    chan struct{} // one per attempt under way
 	outcomes chan *flight
 
 	masterKeys func() ([][]byte, error)
 	rewrapped  chan struct{} // there are rows to seal anew
 
-	stop         context.CancelFunc // ends dispatch
-	abort        context.CancelFunc // ends attempts
-	attemptCtx   context.Context
-	dispatchDone chan struct{}
-	settleDone   chan struct{}
-	purgeDone    chan struct{}
-	resealDone   chan struct{}
-	flights      sync.WaitGroup
+	stop          context.CancelFunc // ends dispatch
+	abort         context.CancelFunc // ends attempts
+	attemptCtx    context.Context
+	dispatchDone  chan struct{}
+	settleDone    chan struct{}
+	purgeDone     chan struct{}
+	resealDone    chan struct{}
+	endpointsDone chan struct{}
+	flights       sync.WaitGroup
 }
 
 // New prepares an engine; nothing is dispatched before Start.
@@ -105,12 +111,17 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 			return err
 		}
 		e.tenants.fill(tenants)
+		endpoints, err := tx.Endpoints()
+		if err != nil {
+			return err
+		}
+		e.endpoints.init(o.Keys, endpoints)
 		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read the store: %w", err)
 	}
-	return e, nil
+	return e, e.completeSecrets(ctx)
 }
 
 // Limits are the limits in force, defaults filled in.
@@ -123,10 +134,12 @@ func (e *Engine) Start() {
 	e.attemptCtx, e.abort = context.WithCancel(context.Background())
 	e.dispatchDone, e.settleDone, e.purgeDone = make(chan struct{}), make(chan struct{}), make(chan struct{})
 	e.resealDone = make(chan struct{})
+	e.endpointsDone = make(chan struct{})
 	go e.dispatchLoop(dispatchCtx)
 	go e.settleLoop()
 	go e.purgeLoop(dispatchCtx)
 	go e.resealLoop(dispatchCtx)
+	go e.endpointLoop(dispatchCtx)
 }
 
 // Close stops dispatching, lets the attempts under way end until ctx is done,
@@ -137,6 +150,7 @@ func (e *Engine) Close(ctx context.Context) error {
 	<-e.dispatchDone
 	<-e.purgeDone
 	<-e.resealDone
+	<-e.endpointsDone
 	ended := make(chan struct{})
 	go func() { e.flights.Wait(); close(ended) }()
 	select {
@@ -149,6 +163,7 @@ func (e *Engine) Close(ctx context.Context) error {
 	e.abort()
 	close(e.outcomes)
 	<-e.settleDone
+	e.writeAllEndpoints()
 	return nil
 }
 
@@ -239,6 +254,7 @@ func (e *Engine) purgeLoop(ctx context.Context) {
 			return
 		case <-time.After(purgeEvery):
 		}
+		e.endpoints.forget(unixMillis(time.Now()) - endpointKept)
 		for n := purgeStep; n >= purgeStep && ctx.Err() == nil; {
 			err := e.update(ctx, func(c *change) (err error) {
 				n, err = c.tx.Purge(c.now-e.limits.Retention.Milliseconds(), c.now, purgeStep)

@@ -25,6 +25,7 @@ type world struct {
 	store  engine.Store
 	engine *engine.Engine
 	tenant *engine.Tenant
+	caller *engine.Caller
 
 	keep int // messages the dispatcher keeps in memory; 0: as many as always
 
@@ -95,7 +96,7 @@ func (w *world) start() {
 	w.t.Helper()
 	ctx := context.Background()
 	e, err := engine.New(ctx, engine.Options{
-		Store: w.store, Deliverer: w, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Store: w.store, Deliverer: w, Keys: w, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -108,7 +109,7 @@ func (w *world) start() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.tenant = caller.Tenant
+	w.caller, w.tenant = caller, caller.Tenant
 	if w.engine = e; w.keep > 0 {
 		e.KeepInMemory(w.keep)
 	}
@@ -381,7 +382,7 @@ func TestRetriesAreSignedWithTheCurrentKey(t *testing.T) {
 		w.respond(status(500))
 		w.publish(engine.Publish{Config: wire.Config{Retries: new(1), RetryDelay: "60000"}})
 		time.Sleep(time.Second)
-		if _, err := w.engine.RotateKeys(context.Background(), w.tenant); err != nil {
+		if _, _, err := w.engine.RotateKeys(context.Background(), w.caller, false); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Hour)

@@ -120,7 +120,7 @@ func (c *change) newMessage(t *Tenant, p *Publish, kind Kind) *Message {
 		MaxRetries: DefaultRetries, Method: cfg.Method, URL: p.Destination,
 		CallerIP: p.CallerIP, Header: cfg.Header, Body: p.Body,
 		Settings: Settings{
-			RetryDelay: cfg.RetryDelay, Timeout: cfg.Timeout, Labels: cfg.Labels,
+			RetryDelay: cfg.RetryDelay, Timeout: cfg.Timeout, Labels: cfg.Labels, SignWith: cfg.SignWith,
 			Callback: cfg.Callback, FailureCallback: cfg.FailureCallback,
 		},
 	}

@@ -64,7 +64,7 @@ func (c *change) startRun(t *Tenant, p *Publish) (Published, error) {
 func runSettings(p *Publish) Settings {
 	cfg := &p.Config
 	return Settings{
-		RetryDelay: cfg.RetryDelay, Timeout: cfg.Timeout, Labels: cfg.Labels, Retries: cfg.Retries,
+		RetryDelay: cfg.RetryDelay, Timeout: cfg.Timeout, Labels: cfg.Labels, SignWith: cfg.SignWith, Retries: cfg.Retries,
 		FailureCallback: cfg.FailureCallback, Features: cfg.Workflow.Features,
 		ViaTrigger: p.ViaTrigger, UnknownSDK: cfg.Workflow.UnknownSDK,
 	}

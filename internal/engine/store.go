@@ -35,6 +35,11 @@ type Tx interface {
 	Tenants() ([]*Tenant, error)
 	LockTenant(id int64) (*Tenant, error)
 	UpdateTenant(*Tenant) error
+	// Endpoints are those of all tenants.
+	Endpoints() ([]*Endpoint, error)
+	PutEndpoints([]*Endpoint) error    // writes over what there is of the same tenant and URL
+	DeleteEndpoints([]*Endpoint) error // by tenant and URL
+
 	InsertToken(hash []byte, tenant, createdAt int64) error
 	TokenTenant(hash []byte) (*Tenant, error)
 
@@ -102,6 +107,7 @@ type Tenant struct {
 	UserID     string // public name, inside the token
 	CurrentKey string // signs deliveries
 	NextKey    string // becomes current on rotation
+	RotatedAt  int64  // Unix ms; 0: never
 	Settings   TenantSettings
 	Secrets    TenantSecrets
 }
@@ -150,6 +156,7 @@ const (
 	KindFromCallback Kind = 6 // that call's outcome, to the run's endpoint
 	KindFailureCall  Kind = 7 // a run's failure callback
 	KindFailure      Kind = 8 // about another message that has failed for good
+	KindProbe        Kind = 9 // no message: asks an endpoint for the keys it holds
 )
 
 // Message is one HTTP request to deliver. Its creation time is Millis(Seq).
@@ -177,6 +184,7 @@ type Settings struct {
 	RetryDelay      string         `json:"retryDelay,omitempty"`
 	Timeout         time.Duration  `json:"timeout,omitempty"`
 	Labels          []string       `json:"labels,omitempty"`
+	SignWith        []string       `json:"signWith,omitempty"` // signatures asked for, beside the tenant's
 	Callback        *wire.Callback `json:"callback,omitempty"`
 	FailureCallback *wire.Callback `json:"failureCallback,omitempty"`
 	Retries         *int           `json:"retries,omitempty"`    // runs: for every later message

@@ -5,6 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
 	"sync"
 )
 
@@ -13,9 +16,10 @@ const OperatorID int64 = 1
 
 // tenantCache spares every request and delivery a read. Tenants are few.
 type tenantCache struct {
-	mu      sync.RWMutex
-	byID    map[int64]*Tenant
-	byToken map[[sha256.Size]byte]int64
+	changing sync.Mutex // held by whoever changes a tenant, until the cache has it
+	mu       sync.RWMutex
+	byID     map[int64]*Tenant
+	byToken  map[[sha256.Size]byte]int64
 }
 
 func (tc *tenantCache) fill(tenants []*Tenant) {
@@ -32,6 +36,12 @@ func (tc *tenantCache) put(t *Tenant) {
 	tc.mu.Lock()
 	defer tc.mu.Unlock()
 	tc.byID[t.ID] = t
+}
+
+func (tc *tenantCache) all() []*Tenant {
+	tc.mu.RLock()
+	defer tc.mu.RUnlock()
+	return slices.Collect(maps.Values(tc.byID))
 }
 
 func (tc *tenantCache) get(id int64) *Tenant {
@@ -107,7 +117,33 @@ func NewCredentials() Credentials {
 }
 
 func newTenantSecrets() TenantSecrets {
-	return TenantSecrets{RedactKey: randomBytes(32), CurrentSeed: randomBytes(32), NextSeed: randomBytes(32)}
+	return TenantSecrets{RedactKey: randomBytes(32), CurrentSeed: newSeed(), NextSeed: newSeed()}
+}
+
+// newSeed makes a random Ed25519 seed.
+func newSeed() []byte { return randomBytes(32) }
+
+// completeSecrets makes what tenants of an older version lack.
+func (e *Engine) completeSecrets(ctx context.Context) error {
+	for _, t := range e.tenants.all() {
+		if t.Secrets.complete() {
+			continue
+		}
+		_, err := e.changeTenant(ctx, &Caller{Tenant: t}, func(_ *change, row *Tenant) error {
+			if !row.Secrets.complete() {
+				row.Secrets = newTenantSecrets()
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("make secrets of tenant %s: %w", t.UserID, err)
+		}
+	}
+	return nil
+}
+
+func (s *TenantSecrets) complete() bool {
+	return len(s.RedactKey) > 0 && len(s.CurrentSeed) > 0 && len(s.NextSeed) > 0
 }
 
 // EnsureTenant creates the tenant of these credentials unless its token is
@@ -153,27 +189,29 @@ func (e *Engine) HasToken(ctx context.Context, token string) (bool, error) {
 	return err == nil, err
 }
 
-// RotateKeys makes the next key current and a new random key next. Deliveries
-// are signed when they are sent, so the change holds from the next attempt on,
-// retries included.
-func (e *Engine) RotateKeys(ctx context.Context, t *Tenant) (*Tenant, error) {
-	fresh := NewSigningKey()
-	var rotated *Tenant
-	err := e.update(ctx, func(c *change) error {
-		row, err := c.tx.LockTenant(t.ID)
-		if err != nil {
+// changeTenant changes a tenant's row, in one transaction, and returns what it
+// has become. Deliveries use that from their next attempt on.
+func (e *Engine) changeTenant(ctx context.Context, c *Caller, alter func(*change, *Tenant) error) (*Tenant, error) {
+	tc := &e.tenants
+	tc.changing.Lock() // of two changes, the cache is to keep the later one
+	defer tc.changing.Unlock()
+	var row *Tenant
+	err := e.update(ctx, func(ch *change) error {
+		var err error
+		if row, err = ch.tx.LockTenant(c.ID); err != nil {
 			return err
 		}
 		if row == nil {
 			return errorf(NotFound, "tenant not found")
 		}
-		row.CurrentKey, row.NextKey = row.NextKey, fresh
-		rotated = row
-		return c.tx.UpdateTenant(row)
+		if err := alter(ch, row); err != nil {
+			return err
+		}
+		return ch.tx.UpdateTenant(row)
 	})
 	if err != nil {
 		return nil, err
 	}
-	e.tenants.put(rotated)
-	return rotated, nil
+	tc.put(row)
+	return row, nil
 }

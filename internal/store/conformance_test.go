@@ -187,7 +187,7 @@ func oddHeader() http.Header {
 func allSettings() engine.Settings {
 	retries := 0 // not the same as none given
 	return engine.Settings{
-		RetryDelay: "pow(2, retried) * 1000", Timeout: 90 * time.Second, Labels: []string{"a", oddText},
+		RetryDelay: "pow(2, retried) * 1000", Timeout: 90 * time.Second, SignWith: []string{"ed25519"}, Labels: []string{"a", oddText},
 		Callback:        &wire.Callback{URL: "https://cb.example/?a=1&b=2", Header: http.Header{"Upstash-Retries": {"2"}}},
 		FailureCallback: &wire.Callback{URL: "https://failed.example", Header: oddHeader()}, Retries: &retries,
 		Features: []string{"LazyFetch"}, ViaTrigger: true, UnknownSDK: true, StepName: oddText, StepID: 7, Concurrent: 3,

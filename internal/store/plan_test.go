@@ -105,6 +105,10 @@ var plans = []struct {
 		"SEARCH tenants USING INTEGER PRIMARY KEY (rowid=?)"},
 	{"UpdateTenant", func(tx engine.Tx) error { return tx.UpdateTenant(&engine.Tenant{ID: 1}) },
 		"SEARCH tenants USING INTEGER PRIMARY KEY (rowid=?)"},
+	{"Endpoints", func(tx engine.Tx) error { _, err := tx.Endpoints(); return err }, "SCAN endpoints"}, // in the key's order
+	{"PutEndpoints", func(tx engine.Tx) error { return tx.PutEndpoints([]*engine.Endpoint{{Tenant: 1}}) }, ""},
+	{"DeleteEndpoints", func(tx engine.Tx) error { return tx.DeleteEndpoints([]*engine.Endpoint{{Tenant: 1}}) },
+		"SEARCH endpoints USING PRIMARY KEY (tenant=? AND hash=?)"},
 	{"TokenTenant", func(tx engine.Tx) error { _, err := tx.TokenTenant([]byte("h")); return err },
 		"SEARCH tokens USING PRIMARY KEY (hash=?); SEARCH tenants USING INTEGER PRIMARY KEY (rowid=?)"},
 

@@ -6,15 +6,15 @@ import (
 	"github.com/signposthq/signpost/internal/engine"
 )
 
-const tenantColumns = `tenants.id, tenants.user_id, tenants.current_key, tenants.next_key, tenants.settings, tenants.secrets,
-	tenants.sealed`
+const tenantColumns = `tenants.id, tenants.user_id, tenants.current_key, tenants.next_key, tenants.rotated_at, tenants.settings,
+	tenants.secrets, tenants.sealed`
 
 func (t *tx) scanTenant(r *sql.Rows) (*engine.Tenant, error) {
 	var n engine.Tenant
 	var settings string
 	var p private
 	var sealed []byte
-	if err := r.Scan(&n.ID, &n.UserID, &p.texts[0], &p.texts[1], &settings, &p.texts[2], &sealed); err != nil {
+	if err := r.Scan(&n.ID, &n.UserID, &p.texts[0], &p.texts[1], &n.RotatedAt, &settings, &p.texts[2], &sealed); err != nil {
 		return nil, err
 	}
 	if err := t.open(place{"tenants", n.ID, 0}, sealed, &p); err != nil {
@@ -51,8 +51,8 @@ func (t *tx) InsertTenant(n *engine.Tenant) error {
 		return err
 	}
 	_, err = t.exec(`
-		insert into tenants (id, user_id, current_key, next_key, settings, secrets, sealed) values ($1, $2, $3, $4, $5, $6, $7)`,
-		n.ID, n.UserID, p.texts[0], p.texts[1], settings, p.texts[2], sealed)
+		insert into tenants (id, user_id, current_key, next_key, rotated_at, settings, secrets, sealed) values ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		n.ID, n.UserID, p.texts[0], p.texts[1], n.RotatedAt, settings, p.texts[2], sealed)
 	return err
 }
 
@@ -70,8 +70,8 @@ func (t *tx) UpdateTenant(n *engine.Tenant) error {
 		return err
 	}
 	return must(t.exec(`
-		update tenants set current_key = $1, next_key = $2, settings = $3, secrets = $4, sealed = $5 where id = $6`,
-		p.texts[0], p.texts[1], settings, p.texts[2], sealed, n.ID))
+		update tenants set current_key = $1, next_key = $2, rotated_at = $3, settings = $4, secrets = $5, sealed = $6 where id = $7`,
+		p.texts[0], p.texts[1], n.RotatedAt, settings, p.texts[2], sealed, n.ID))
 }
 
 func (t *tx) InsertToken(hash []byte, tenant, createdAt int64) error {

@@ -12,7 +12,7 @@ import (
 
 func tenant(name string) *engine.Tenant {
 	return &engine.Tenant{
-		UserID: name, CurrentKey: "sig_current_" + name, NextKey: "sig_next_" + name,
+		UserID: name, CurrentKey: "sig_current_" + name, NextKey: "sig_next_" + name, RotatedAt: 12,
 		Settings: engine.TenantSettings{SignCalls: "never", SignWith: []string{name}},
 		Secrets:  engine.TenantSecrets{RedactKey: []byte(name), CurrentSeed: []byte("c" + name), NextSeed: []byte("n" + name)},
 	}
@@ -55,11 +55,11 @@ func TestUpdateTenant(t *testing.T) {
 		a, b := tenant("a"), tenant("b")
 		insertTenants(t, s, a, b)
 		rotated := &engine.Tenant{
-			ID: b.ID, UserID: "not a key", CurrentKey: "sig_2", NextKey: "sig_3",
+			ID: b.ID, UserID: "not a key", CurrentKey: "sig_2", NextKey: "sig_3", RotatedAt: 34,
 			Settings: engine.TenantSettings{SignCalls: "same-origin"}, Secrets: engine.TenantSecrets{NextSeed: []byte{1}},
 		}
 		update(t, s, func(tx engine.Tx) error { return tx.UpdateTenant(rotated) })
-		b.CurrentKey, b.NextKey, b.Settings, b.Secrets = "sig_2", "sig_3", rotated.Settings, rotated.Secrets
+		b.CurrentKey, b.NextKey, b.RotatedAt, b.Settings, b.Secrets = "sig_2", "sig_3", 34, rotated.Settings, rotated.Secrets
 		equal(t, "after", read(t, s, engine.Tx.Tenants), []*engine.Tenant{a, b})
 		err := s.Update(context.Background(), func(tx engine.Tx) error { return tx.UpdateTenant(&engine.Tenant{ID: 99}) })
 		if err == nil {

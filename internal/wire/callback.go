@@ -13,7 +13,7 @@ import (
 func (p *configParser) callback(to **Callback, name, prefix string, values []string) error {
 	url, err := single(values)
 	if err == nil {
-		err = checkURL(url)
+		err = CheckURL(url)
 	}
 	if err != nil {
 		return Within(name, err)

@@ -38,7 +38,8 @@ type Config struct {
 	Callback        *Callback
 	FailureCallback *Callback
 
-	Labels []string
+	Labels   []string
+	SignWith []string // signatures beside the standard one, as in SignatureNames
 
 	DeduplicationID string
 	ContentDedup    bool
@@ -195,6 +196,9 @@ func (p *configParser) setting(name string, values []string) (err error) {
 	case HeaderLabel:
 		p.Labels, err = parseLabels(values)
 		return err
+	case HeaderSignWith:
+		p.SignWith, err = parseSignWith(values)
+		return err
 	case HeaderFeatureSet:
 		p.Workflow.Features, err = splitList(values)
 		return err
@@ -209,7 +213,7 @@ func (p *configParser) setting(name string, values []string) (err error) {
 	}
 	switch name {
 	case HeaderMethod:
-		p.Method, err = parseMethod(v)
+		p.Method, err = ParseMethod(v)
 	case HeaderDelay:
 		p.Delay, err = ParseDuration(v)
 	case HeaderNotBefore:
@@ -252,7 +256,7 @@ func (p *configParser) workflow(name string, values []string) error {
 		err = checkRunID(v)
 	case HeaderWorkflowURL:
 		w.URL = v
-		err = checkURL(v)
+		err = CheckURL(v)
 	case HeaderWorkflowCallType:
 		w.CallType, err = parseCallType(v)
 	case HeaderWorkflowInvoke:
@@ -327,7 +331,8 @@ func parseLabels(values []string) ([]string, error) {
 	return labels, nil
 }
 
-func parseMethod(s string) (string, error) {
+// ParseMethod reads the method of a delivery. Errors are *Error without a Field.
+func ParseMethod(s string) (string, error) {
 	switch method := strings.ToUpper(s); method {
 	case http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete:
 		return method, nil
@@ -377,21 +382,6 @@ func checkDeduplicationID(id string) error {
 	}
 	if id == "" || len(id) > MaxDeduplicationIDBytes {
 		return errorf("", "expected an id of 1 to %d bytes, got %d", MaxDeduplicationIDBytes, len(id))
-	}
-	return nil
-}
-
-// checkRunID allows what survives, unescaped, as a header value, as a segment
-// of a path and as an element of a comma list: clients put run ids into all
-// three as they are.
-func checkRunID(id string) error {
-	if id == "" || len(id) > MaxRunIDBytes {
-		return errorf("", "expected an id of 1 to %d bytes, got %d", MaxRunIDBytes, len(id))
-	}
-	printable := func(r rune) bool { return ' ' <= r && r <= '~' }
-	odd := strings.ContainsFunc(id, func(r rune) bool { return !printable(r) })
-	if odd || strings.ContainsAny(id, `/\?#%,`) || id == "." || id == ".." {
-		return errorf("", `expected printable ASCII without / \ ? # %% and comma, got %s`, quote(id))
 	}
 	return nil
 }

@@ -48,7 +48,12 @@ func TestParseConfig(t *testing.T) {
 		"labels": {
 			[]string{"Upstash-Label: a, b.c ,,_d-1", "Upstash-Label: e,"}, Config{Labels: []string{"a", "b.c", "_d-1", "e"}},
 		},
-		"no labels":        {[]string{"Upstash-Label: , "}, Config{}},
+		"no labels": {[]string{"Upstash-Label: , "}, Config{}},
+		"signatures": {
+			[]string{"Upstash-Sign-With: standard-webhooks,ed25519", "Upstash-Sign-With: ed25519"},
+			Config{SignWith: []string{SignEd25519, SignStandardWebhooks}},
+		},
+		"no signatures":    {[]string{"Upstash-Sign-With: "}, Config{}},
 		"deduplication id": {[]string{"Upstash-Deduplication-Id: order 42/ü"}, Config{DeduplicationID: "order 42/ü"}},
 		"content based deduplication as Python writes it": {
 			[]string{"Upstash-Content-Based-Deduplication: True"}, Config{ContentDedup: true},
@@ -117,6 +122,7 @@ func TestParseConfigErrors(t *testing.T) {
 	const unsupported = "not supported by this version of Signpost"
 	tests := []struct{ in, want string }{
 		{"Upstash-Method: HEAD", `Upstash-Method: expected GET, POST, PUT, PATCH or DELETE, got "HEAD"`},
+		{"Upstash-Sign-With: ed25519, rsa", `Upstash-Sign-With: expected ed25519 or standard-webhooks, got "rsa"`},
 		{"Upstash-Method: ", `Upstash-Method: expected GET, POST, PUT, PATCH or DELETE, got ""`},
 		{"Upstash-Delay: soon", `Upstash-Delay: expected a duration such as 50s, 1.5h or 1d10h30m (units s m h d; a number alone is seconds), at most 36500d, got "soon"`},
 		{"Upstash-Delay: ", "Upstash-Delay: expected a duration"},
@@ -258,7 +264,7 @@ func FuzzParseConfig(f *testing.F) {
 			t.Errorf("negative: %+v", c)
 		}
 		for _, cb := range []*Callback{c.Callback, c.FailureCallback} {
-			if cb != nil && (checkURL(cb.URL) != nil || len(cb.Header) > 0 && !parses(cb.Header)) {
+			if cb != nil && (CheckURL(cb.URL) != nil || len(cb.Header) > 0 && !parses(cb.Header)) {
 				t.Errorf("a callback that does not parse again: %+v", cb)
 			}
 		}

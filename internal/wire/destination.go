@@ -139,9 +139,9 @@ func CheckDestination(dest string) error {
 	return errorf("", "invalid destination url: endpoint has invalid scheme, add http:// or https://")
 }
 
-// checkURL is CheckDestination for URLs in headers. It does not echo the URL,
+// CheckURL is CheckDestination for URLs in headers and fields. It does not echo the URL,
 // which may have a secret in it.
-func checkURL(s string) error {
+func CheckURL(s string) error {
 	fault := "endpoint has no http:// or https:// scheme"
 	if hasHTTPScheme(s) {
 		fault = urlFault(s)

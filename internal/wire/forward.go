@@ -49,7 +49,7 @@ func dropped(name string) bool {
 	switch name {
 	case "Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
 		"Content-Length", "Expect", "Host",
-		HeaderSignature, HeaderMessageID, HeaderRetried:
+		HeaderSignature, HeaderSignatureEd25519, HeaderMessageID, HeaderRetried:
 		return true
 	}
 	return strings.HasPrefix(name, "Proxy-")

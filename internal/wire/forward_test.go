@@ -34,6 +34,7 @@ func TestParseConfigHeader(t *testing.T) {
 				"Upstash-Forward-Keep-Alive: 5", "Upstash-Forward-TE: trailers", "Upstash-Forward-Trailer: x",
 				"Upstash-Forward-Transfer-Encoding: chunked", "Upstash-Forward-Upgrade: h2c", "Upstash-Forward-Expect: 100-continue",
 				"Upstash-Forward-Proxy-Authorization: p", "Upstash-Forward-Proxy-Connection: p", "Upstash-Forward-Upstash-Signature: s",
+				"Upstash-Forward-Upstash-Signature-Ed25519: s",
 				"Upstash-Forward-Upstash-Message-Id: m", "Upstash-Forward-Upstash-Retried: 1"},
 			nil,
 		},

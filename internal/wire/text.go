@@ -39,6 +39,21 @@ func checkField(name string, values []string) error {
 	return nil
 }
 
+// checkRunID allows what survives, unescaped, as a header value, as a segment
+// of a path and as an element of a comma list: clients put run ids into all
+// three as they are.
+func checkRunID(id string) error {
+	if id == "" || len(id) > MaxRunIDBytes {
+		return errorf("", "expected an id of 1 to %d bytes, got %d", MaxRunIDBytes, len(id))
+	}
+	printable := func(r rune) bool { return ' ' <= r && r <= '~' }
+	odd := strings.ContainsFunc(id, func(r rune) bool { return !printable(r) })
+	if odd || strings.ContainsAny(id, `/\?#%,`) || id == "." || id == ".." {
+		return errorf("", `expected printable ASCII without / \ ? # %% and comma, got %s`, quote(id))
+	}
+	return nil
+}
+
 // isToken reports whether s is a valid header name (RFC 9110 §5.6.2).
 func isToken(s string) bool {
 	return s != "" && tokenEnd(s) == len(s)
