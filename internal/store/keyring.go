@@ -56,12 +56,6 @@ func (r *keyring) use(k *dataKey) {
 	r.state.Store(&keys{old.masters, k, old.byID})
 }
 
-// forget lets go of all data keys but the current one.
-func (r *keyring) forget() {
-	old := r.state.Load()
-	r.state.Store(&keys{old.masters, old.current, map[int64]*dataKey{old.current.id: old.current}})
-}
-
 // hold keeps the current data key current until it is let go.
 func (r *keyring) hold() (letGo func()) {
 	if r == nil {

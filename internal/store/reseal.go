@@ -316,9 +316,7 @@ func (s *sealing) finish(ctx context.Context, r *resealing) (more bool, err erro
 		r.endedAt = time.Now().UnixMilli()
 		return t.putResealing(r)
 	})
-	if err == nil && !left {
-		s.ring.forget()
-	}
+	// In memory they stay: a view may still see rows as they were.
 	return err != nil, err
 }
 
