@@ -6,10 +6,10 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT  := $(shell git rev-parse HEAD 2>/dev/null)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
-.PHONY: help build demo test deps lint vuln bench fuzz clean
+.PHONY: help build demo test deps lint vuln bench bench-hostile fuzz clean
 
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/signpost, static
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/signpost ./cmd/signpost
@@ -35,6 +35,9 @@ bench: build ## messages and steps per second here, and what 20 crashes lose
 	bin/signpost bench messages -n 20000 -c 64
 	bin/signpost bench steps
 	bin/signpost bench crash --rounds 20
+
+bench-hostile: build ## publish while 5,000 connections are half-open; fails if p99 reaches 50 ms
+	bin/signpost bench hostile
 
 fuzz: ## run every fuzz target for FUZZTIME (default 10s)
 	@set -e; for dir in $$(git grep -l 'func Fuzz' -- '*_test.go' | xargs -n1 dirname | sort -u); do \

@@ -17,10 +17,12 @@ const module = "github.com/signposthq/signpost"
 // rooms are the packages of the module, each with those of ours that it may
 // import. A new package needs a line here.
 var rooms = map[string][]string{
-	"internal/wire": {},
-	"receiver":      {},
-	"client":        {"internal/wire"},
-	"workflow":      {"internal/wire", "client", "receiver"},
+	"internal/wire":   {},
+	"internal/intake": {},
+	"internal/secret": {},
+	"receiver":        {},
+	"client":          {"internal/secret", "internal/wire"},
+	"workflow":        {"internal/wire", "client", "receiver"},
 
 	"receiver/sqlreplay": {"receiver"},
 
@@ -30,9 +32,9 @@ var rooms = map[string][]string{
 	"internal/api":     {"internal/engine", "internal/wire", "client"},
 	"internal/guard":   {"receiver"},
 
-	"":             {"internal/engine", "internal/store", "internal/deliver", "internal/api"},
+	"":             {"internal/engine", "internal/store", "internal/deliver", "internal/api", "internal/intake"},
 	"signposttest": {"", "client", "receiver"},
-	"cmd/signpost": {"", "internal/wire", "internal/guard", "client", "receiver", "workflow"},
+	"cmd/signpost": {"", "internal/guard", "internal/secret", "internal/wire", "client", "receiver", "workflow"},
 
 	"examples/onboarding": {"client", "receiver", "workflow"},
 	"examples/demo":       {"client", "receiver"},

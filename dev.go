@@ -1,6 +1,14 @@
 package signpost
 
-import "github.com/signposthq/signpost/internal/engine"
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"github.com/signposthq/signpost/internal/api"
+	"github.com/signposthq/signpost/internal/engine"
+)
 
 // DevUsers are the users every development server has, with the credentials
 // that official SDKs know too: they adopt such a server on port 8080 when
@@ -31,4 +39,53 @@ var DevUsers = [...]Credentials{
 
 func (c Credentials) row() engine.Credentials {
 	return engine.Credentials{UserID: c.UserID, Token: c.Token, CurrentKey: c.CurrentSigningKey, NextKey: c.NextSigningKey}
+}
+
+// guard keeps web pages from using a development server: its token is no
+// secret, so the browser's word for where a request comes from is asked for,
+// and the name it has for the server, which a page may have pointed here.
+func (s *Server) guard(next http.Handler) http.Handler {
+	if !s.Dev {
+		return next
+	}
+	refuse := func(w http.ResponseWriter) {
+		api.Refuse(w, http.StatusForbidden, "a development server takes no requests from web pages of other origins or under other host names")
+	}
+	protection := http.NewCrossOriginProtection()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !isLoopbackName(hostname(r.Host)) || protection.Check(r) != nil {
+			refuse(w)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// hostname is a Host header without its port, if it has one, and without the
+// brackets of IPv6.
+func hostname(host string) string {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		return name
+	}
+	if name, ok := strings.CutPrefix(host, "["); ok {
+		if name, ok = strings.CutSuffix(name, "]"); ok && strings.Contains(name, ":") {
+			return name
+		}
+	}
+	return host
+}
+
+// isLoopback says whether host:port is on this machine only.
+func isLoopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	return err == nil && isLoopbackName(host)
+}
+
+// isLoopbackName says whether a host, by name or address, is this machine.
+func isLoopbackName(host string) bool {
+	if strings.EqualFold(strings.TrimSuffix(host, "."), "localhost") {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap().IsLoopback()
 }

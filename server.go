@@ -21,6 +21,7 @@ import (
 	"github.com/signposthq/signpost/internal/api"
 	"github.com/signposthq/signpost/internal/deliver"
 	"github.com/signposthq/signpost/internal/engine"
+	"github.com/signposthq/signpost/internal/intake"
 	"github.com/signposthq/signpost/internal/store"
 )
 
@@ -39,13 +40,14 @@ type Server struct {
 	Data string
 
 	// Dev makes a development server: the four well-known users of DevUsers
-	// exist, every destination may be called, and only loopback addresses are
-	// listened on.
+	// exist, loopback and private destinations may be called, and only loopback
+	// addresses are listened on.
 	Dev bool
 
 	// AllowDestinations are networks that messages may go to although they are
-	// private, such as 10.0.0.0/8. Public addresses are always allowed;
-	// loopback, link-local and cloud metadata addresses never (but with Dev).
+	// private, such as 10.0.0.0/8. Public addresses are always allowed; loopback
+	// only with Dev; link-local, cloud metadata, multicast and unspecified
+	// addresses never.
 	AllowDestinations []netip.Prefix
 
 	// MaxMessageBytes is the largest body of a message; default 10 MiB.
@@ -73,6 +75,24 @@ type Server struct {
 	// separated by commas. They come after those of the file.
 	MasterKeys string
 
+	// MaxConnections is how many clients may be connected at once; default
+	// 10,000, or half of the files that the process may have open if that is
+	// less. One too many takes the place of the one that has been silent longest.
+	MaxConnections int
+
+	// RateLimit is how many requests per second each token may make to see and
+	// manage what is there; default 1000, negative: no limit. Publishing, and
+	// what workflow endpoints report, is not limited.
+	RateLimit int
+
+	// RateLimitIP is how many requests of any kind per second are answered for
+	// each address of clients; 0: no limit. Addresses of IPv6 count by their /64.
+	RateLimitIP int
+
+	// TrustedProxies are networks whose word, in X-Forwarded-For, is taken for
+	// where a request comes from; others are the client themselves.
+	TrustedProxies []netip.Prefix
+
 	// Logger gets what operators should know; default slog.Default().
 	Logger *slog.Logger
 
@@ -85,7 +105,7 @@ type Server struct {
 	engine   *engine.Engine
 	deliver  *deliver.Deliverer
 	handler  *api.Handler
-	http     *http.Server
+	http     *intake.Server
 	listener net.Listener
 	served   chan error
 	closing  sync.Once
@@ -100,6 +120,12 @@ type Credentials struct {
 	CurrentSigningKey string
 	NextSigningKey    string
 }
+
+// Format keeps tokens and keys out of what prints credentials.
+func (c Credentials) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "{UserID:%s ***}", c.UserID) }
+
+// LogValue keeps them out of logs.
+func (c Credentials) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(c)) }
 
 // Start opens the data, listens, and begins to deliver. It returns once
 // requests are accepted.
@@ -127,22 +153,24 @@ func (s *Server) Start(ctx context.Context) (err error) {
 	if err := s.tenants(ctx); err != nil {
 		return err
 	}
-	if s.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", s.Addr); err != nil {
+	// No probes of the system: whatever a connection waits for has an end here.
+	if s.listener, err = (&net.ListenConfig{KeepAlive: -1}).Listen(ctx, "tcp", s.Addr); err != nil {
 		return err
 	}
 	s.handler = api.New(s.engine, s.Logger)
-	s.http = &http.Server{
-		Handler:           s.guard(s.handler),
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       2 * time.Minute,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    128 << 10,
-		ErrorLog:          slog.NewLogLogger(s.Logger.Handler(), slog.LevelDebug),
-	}
+	s.handler.Limit(api.Limits{PerToken: s.RateLimit, PerIP: s.RateLimitIP, TrustedProxies: s.TrustedProxies})
+	s.http = intake.New(s.guard(s.handler), intake.Options{MaxConnections: s.MaxConnections, Logger: s.Logger})
 	s.engine.Start()
 	s.served = make(chan error, 1)
-	go func() { s.served <- s.http.Serve(s.listener) }()
+	go s.serve()
 	return nil
+}
+
+func (s *Server) serve() {
+	defer close(s.served)
+	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+		s.served <- err
+	}
 }
 
 func (s *Server) open(ctx context.Context) (err error) {
@@ -220,7 +248,8 @@ func (s *Server) URL() string {
 	return "http://" + net.JoinHostPort(host, fmt.Sprint(addr.Port))
 }
 
-// Err delivers the error that ended serving, if one did.
+// Err delivers the error that ended serving, if one did, and is closed once
+// nothing is served any more.
 func (s *Server) Err() <-chan error { return s.served }
 
 // Close stops the server. New messages are refused at once; deliveries under
@@ -243,45 +272,4 @@ func (s *Server) close(ctx context.Context) error {
 	}
 	s.deliver.Close()
 	return errors.Join(err, s.store.Close())
-}
-
-// guard keeps web pages from using a development server: its token is no
-// secret, so the browser's word for where a request comes from is asked for.
-func (s *Server) guard(next http.Handler) http.Handler {
-	if !s.Dev {
-		return next
-	}
-	refuse := func(w http.ResponseWriter) {
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(http.StatusForbidden)
-		w.Write([]byte(`{"error":"a development server takes no requests from web pages of other origins or under other host names"}`))
-	}
-	protection := http.NewCrossOriginProtection()
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !isLoopback(withPort(r.Host)) || protection.Check(r) != nil {
-			refuse(w)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-func withPort(host string) string {
-	if _, _, err := net.SplitHostPort(host); err != nil {
-		return net.JoinHostPort(host, "80")
-	}
-	return host
-}
-
-// isLoopback says whether host:port is on this machine only.
-func isLoopback(addr string) bool {
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return false
-	}
-	if host == "localhost" {
-		return true
-	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.Unmap().IsLoopback()
 }

@@ -39,7 +39,9 @@ func start(t *testing.T, s *signpost.Server) *signpost.Server {
 	if s.Addr == "" {
 		s.Addr = "127.0.0.1:0"
 	}
-	s.Logger = slog.New(slog.DiscardHandler)
+	if s.Logger == nil {
+		s.Logger = slog.New(slog.DiscardHandler)
+	}
 	if err := s.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -187,11 +189,11 @@ func TestDevCredentialsStayLocal(t *testing.T) {
 
 // A development server is for programs: no web page uses it, under whatever
 // name it reaches it.
-func TestWebPagesAreRefused(t *testing.T) {
+func TestT20WebPagesAreRefused(t *testing.T) {
 	s, _ := dev(t, signpost.Memory)
-	production := start(t, &signpost.Server{Data: signpost.Memory})
+	production := start(t, &signpost.Server{Data: signpost.Memory, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
 	_, port, _ := net.SplitHostPort(strings.TrimPrefix(s.URL(), "http://"))
-	for _, test := range []struct {
+	for i, test := range []struct {
 		host   string
 		header []string
 		dev    int
@@ -200,7 +202,20 @@ func TestWebPagesAreRefused(t *testing.T) {
 		{"127.0.0.1:" + port, nil, 200, 401},
 		{"localhost:" + port, nil, 200, 401},
 		{"localhost", nil, 200, 401},
+		{"localhost.:" + port, nil, 200, 401},
+		{"LocalHost.", nil, 200, 401},
 		{"[::1]:" + port, nil, 200, 401},
+		{"[::1]", nil, 200, 401},
+		{"[::ffff:127.0.0.1]", nil, 200, 401},
+		{"127.0.0.1", nil, 200, 401},
+		{"", nil, 403, 401},
+		{"0.0.0.0:" + port, nil, 403, 401}, // some systems take it for this machine
+		{"[::]:" + port, nil, 403, 401},
+		{"127.0.0.1.", nil, 403, 401},
+		{"127.0.0.1.evil.example", nil, 403, 401},
+		{"evil.example", nil, 403, 401},
+		{"[evil.example]", nil, 403, 401},
+		{"2130706433", nil, 403, 401},
 		{"127.0.0.2:" + port, nil, 200, 401},
 		{"evil.example:" + port, nil, 403, 401},
 		{"localhost.evil.example", nil, 403, 401},
@@ -213,10 +228,44 @@ func TestWebPagesAreRefused(t *testing.T) {
 		{"127.0.0.1:" + port, []string{"Origin: http://127.0.0.1:" + port}, 200, 401},
 	} {
 		for server, want := range map[*signpost.Server]int{s: test.dev, production: test.other} {
-			request := fmt.Sprintf("POST /v2/publish/https://localhost:1/ HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nUpstash-Delay: 1h\r\nContent-Length: 0\r\n%s\r\n",
-				test.host, signpost.DevUsers[0].Token, strings.Join(append(test.header, ""), "\r\n"))
+			request := fmt.Sprintf("POST /v2/publish/https://localhost:1/ HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nUpstash-Delay: 1h\r\nContent-Length: 0\r\nX-Forwarded-For: 192.0.2.%d\r\n%s\r\n",
+				test.host, signpost.DevUsers[0].Token, i, strings.Join(append(test.header, ""), "\r\n"))
 			if got := exchange(t, server, request); got != want {
 				t.Errorf("%s %v: %d, want %d", test.host, test.header, got, want)
+			}
+		}
+	}
+}
+
+// No page of another origin is told that it may read an answer.
+func TestT20NoCrossOriginAnswers(t *testing.T) {
+	for _, s := range []*signpost.Server{{Data: signpost.Memory}, {Data: signpost.Memory, Dev: true}} {
+		start(t, s)
+		for _, method := range []string{"OPTIONS", "GET", "HEAD", "POST"} {
+			for _, path := range []string{"/v2/keys", "/v2/liveness", "/v2/publish/https://example.com", "/nothing", "*"} {
+				conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL(), "http://"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: localhost\r\nOrigin: https://evil.example\r\nAccess-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: Authorization\r\nConnection: close\r\n\r\n", method, path)
+				resp, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})
+				if err != nil {
+					t.Fatal(err)
+				}
+				conn.Close()
+				if method == "OPTIONS" && resp.StatusCode < 400 {
+					t.Errorf("OPTIONS %s: %d", path, resp.StatusCode)
+				}
+				for name := range resp.Header {
+					if strings.HasPrefix(name, "Access-Control-") {
+						t.Errorf("%s %s: %s", method, path, name)
+					}
+				}
+				for name, want := range map[string]string{"Content-Type": "application/json", "Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"} {
+					if got := resp.Header.Get(name); got != want {
+						t.Errorf("%s %s: %s is %q", method, path, name, got)
+					}
+				}
 			}
 		}
 	}
@@ -242,6 +291,20 @@ func exchange(t *testing.T, s *signpost.Server, request string) int {
 		t.Errorf("answer of %s: %v", resp.Header.Get("Content-Type"), err)
 	}
 	return resp.StatusCode
+}
+
+// What ends serving by itself is told; to be closed is no error.
+func TestErrAfterClose(t *testing.T) {
+	s := start(t, &signpost.Server{Data: signpost.Memory})
+	select {
+	case err := <-s.Err():
+		t.Fatalf("of a server that runs: %v", err)
+	default:
+	}
+	stop(t, s, time.Second)
+	if err, ok := <-s.Err(); ok {
+		t.Errorf("of a server that was closed: %v", err)
+	}
 }
 
 // gate is an endpoint whose answers wait.
@@ -402,20 +465,35 @@ func TestMemory(t *testing.T) {
 }
 
 // In production private destinations are refused when they are dialled, but
-// for those that the operator allows; loopback always.
-func TestPrivateDestinations(t *testing.T) {
+// for those that the operator allows; loopback always. In development only what
+// is never a destination is. A refusal is a failed attempt like any other.
+func TestT09PrivateDestinations(t *testing.T) {
 	var hits atomic.Int32
 	local := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { hits.Add(1) }))
 	defer local.Close()
-	for _, allow := range [][]netip.Prefix{nil, {netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8")}} {
-		s := start(t, &signpost.Server{Data: signpost.Memory, AllowDestinations: allow})
-		c := clientOf(t, s, s.NewTenant.Token)
-		for _, url := range []string{local.URL, strings.Replace(local.URL, "127.0.0.1", "localhost", 1), "http://169.254.169.254/latest/meta-data/"} {
-			id := publish(t, c, client.PublishRequest{URL: url, Retries: new(int)})
+	const metadata = "http://169.254.169.254/latest/meta-data/"
+	own := []string{local.URL, strings.Replace(local.URL, "127.0.0.1", "localhost", 1), metadata}
+	for name, test := range map[string]struct {
+		server  *signpost.Server
+		refused []string
+	}{
+		"no setting":  {&signpost.Server{}, own},
+		"allowed":     {&signpost.Server{AllowDestinations: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("169.254.0.0/16")}}, own},
+		"development": {&signpost.Server{Dev: true}, []string{metadata, "http://0.0.0.0:1/", "http://[::]:1/", "http://224.0.0.1/"}},
+	} {
+		test.server.Data = signpost.Memory
+		s := start(t, test.server)
+		token := signpost.DevUsers[0].Token
+		if !s.Dev {
+			token = s.NewTenant.Token
+		}
+		c := clientOf(t, s, token)
+		for _, url := range test.refused {
+			id := publish(t, c, client.PublishRequest{URL: url, Retries: new(1), RetryDelay: "1"})
 			await(t, c, id, client.EventFailed)
 			page, err := c.Events(t.Context(), client.EventsRequest{MessageIDs: []string{id}})
-			if err != nil || !strings.Contains(page.Events[0].Error, "never a destination") {
-				t.Errorf("%s: %+v, %v", url, page.Events, err)
+			if err != nil || len(page.Events) != 7 || !strings.Contains(page.Events[0].Error, "never a destination") {
+				t.Errorf("%s, %s: %+v, %v", name, url, page.Events, err)
 			}
 		}
 	}

@@ -105,7 +105,7 @@ func (c *Client) request(ctx context.Context, k call) (*http.Request, error) {
 	if k.header != nil {
 		req.Header = k.header.Clone()
 	}
-	req.Header.Set("Authorization", "Bearer "+c.token)
+	req.Header.Set("Authorization", "Bearer "+c.token.Reveal())
 	req.Header.Set("User-Agent", c.agent)
 	return req, nil
 }

@@ -4,11 +4,14 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"os"
 	"strings"
 	"time"
+
+	"github.com/signposthq/signpost/internal/secret"
 )
 
 const (
@@ -43,12 +46,20 @@ type Options struct {
 	MaxResponseBytes int64
 }
 
+// Format keeps the token out of what prints options.
+func (o Options) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "{URL:%s Token:%s UserAgent:%s}", o.URL, secret.Hidden, o.UserAgent)
+}
+
+// LogValue keeps the token out of logs.
+func (o Options) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(o)) }
+
 // Client calls the API of one server with one token. Use [New] to make one; it
 // is safe for concurrent use.
 type Client struct {
 	base     *url.URL // scheme and host
 	prefix   string   // escaped path of the base, without a trailing slash
-	token    string
+	token    secret.Text
 	agent    string
 	retries  int
 	maxBytes int64
@@ -60,13 +71,13 @@ type Client struct {
 // missing token, is what [Client.Err] and then every call report.
 func New(o Options) *Client {
 	c := &Client{
-		token:    cmp.Or(o.Token, os.Getenv("QSTASH_TOKEN")),
+		token:    secret.New(cmp.Or(o.Token, os.Getenv("QSTASH_TOKEN"))),
 		agent:    cmp.Or(o.UserAgent, defaultUserAgent),
 		retries:  max(0, cmp.Or(o.NetworkRetries, defaultNetworkRetries)),
 		maxBytes: cmp.Or(max(0, o.MaxResponseBytes), defaultMaxResponseBytes),
 		http:     httpClient(o.HTTPClient),
 	}
-	if c.token == "" {
+	if c.token.IsEmpty() {
 		c.err = errors.New("client has no token: set QSTASH_TOKEN or Options.Token")
 		return c
 	}

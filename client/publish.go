@@ -62,6 +62,14 @@ type PublishRequest struct {
 	// and the headers. Default: false.
 	ContentBasedDeduplication bool
 
+	// Redact lists what is never shown of the message, nor of its callbacks,
+	// but as a hash: "body", "header" for all headers, "header[Name]" for one.
+	// Deliveries and retries have it all the same. Default: nothing.
+	Redact []string
+	// Hop is the Upstash-Hop header of the delivery that this is published in
+	// answer to. With it, messages that cause each other without end are
+	// stopped at the sixteenth. Default: in answer to none.
+	Hop string
 	// SignWith are the signatures that deliveries carry beside the standard one
 	// and those of [Settings.SignWith]. Default: none.
 	SignWith []string
@@ -165,6 +173,12 @@ func (r *PublishRequest) item() (BatchItem, error) {
 	}
 	if r.ContentBasedDeduplication {
 		h.Set(wire.HeaderContentDedup, "true")
+	}
+	if len(r.Redact) > 0 {
+		h.Set(wire.HeaderRedactFields, strings.Join(r.Redact, ","))
+	}
+	if r.Hop != "" {
+		h.Set(wire.HeaderHop, r.Hop)
 	}
 	return BatchItem{Destination: destination, Header: h, Body: r.Body}, nil
 }

@@ -61,6 +61,9 @@ func TestPublish(t *testing.T) {
 		{"deduplication", PublishRequest{DeduplicationID: "d", ContentBasedDeduplication: true}, http.Header{
 			"Upstash-Deduplication-Id": {"d"}, "Upstash-Content-Based-Deduplication": {"true"},
 		}, ""},
+		{"redaction and hop", PublishRequest{Redact: []string{"body", "header[X]"}, Hop: "3"}, http.Header{
+			"Upstash-Redact-Fields": {"body,header[X]"}, "Upstash-Hop": {"3"},
+		}, ""},
 		{"callbacks", PublishRequest{
 			Callback: &Callback{
 				URL: "https://example.com/done?a=b#frag", Method: "PATCH", Header: http.Header{"Content-Type": {"text/plain"}, "X-A": {"1"}},

@@ -52,6 +52,11 @@ type TriggerRequest struct {
 	// Labels to find the run by; letters, digits, "_", "." and "-". Default:
 	// none.
 	Labels []string
+	// Redact lists what is never shown of the run, as of [PublishRequest]:
+	// "body" is its payload, its result and what its steps return.
+	Redact []string
+	// Hop, as of [PublishRequest]; a run's own calls do not count.
+	Hop string
 }
 
 // Trigger starts a run. It is safe to call again, or to be sent again, with
@@ -115,7 +120,7 @@ func (r *TriggerRequest) item() (BatchItem, error) {
 	publish := PublishRequest{
 		URL: r.URL, Method: http.MethodPost, Body: r.Body, Header: r.Header,
 		Delay: r.Delay, NotBefore: r.NotBefore, Retries: r.Retries, RetryDelay: r.RetryDelay,
-		FailureCallback: &failure, Labels: r.Labels,
+		FailureCallback: &failure, Labels: r.Labels, Redact: r.Redact, Hop: r.Hop,
 	}
 	item, err := publish.item()
 	if err != nil {

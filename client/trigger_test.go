@@ -44,6 +44,7 @@ func TestTriggerSettings(t *testing.T) {
 	_, err := c.Trigger(context.Background(), TriggerRequest{
 		URL: "https://app.example/wf#top", RunID: "r", Body: []byte("text"), Header: header,
 		NotBefore: time.Unix(1700000000, 0), FailureURL: "https://app.example/failed", Retries: new(0),
+		Redact: []string{"body"}, Hop: "3",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -62,6 +63,8 @@ func TestTriggerSettings(t *testing.T) {
 		"content-type":                                   "text/plain",
 		"upstash-not-before":                             "1700000000",
 		"upstash-retries":                                "0",
+		"upstash-redact-fields":                          "body",
+		"upstash-hop":                                    "3",
 		"upstash-workflow-url":                           "https://app.example/wf",
 		"upstash-forward-authorization":                  "Bearer user",
 		"upstash-failure-callback":                       "https://app.example/failed",

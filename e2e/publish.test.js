@@ -334,7 +334,7 @@ describe("refusal", () => {
   refused("a bad method", { url: at, method: "BREW" }, 400, /Upstash-Method/);
   refused("too many retries", { url: at, retries: 100_000 }, 412, /retries/i);
   refused("flow control, which does not exist yet", { url: at, flowControl: { key: "k", parallelism: 1 } }, 400, /Upstash-Flow-Control-Key/);
-  refused("redaction, which does not exist yet", { url: at, redact: { body: true } }, 400, /Upstash-Redact-Fields/);
+  refused("redaction of what there is not", { url: at, redact: { header: ["a b"] } }, 400, /Upstash-Redact-Fields/);
 
   test("no destination", async () => {
     const { status, body } = await raw("POST", "/v2/publish/");

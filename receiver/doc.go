@@ -76,8 +76,9 @@
 //
 // The request's URL is Options.BaseURL followed by the request target, byte for
 // byte as it came. Without BaseURL it is the connection's scheme and the Host
-// header; X-Forwarded-Proto and X-Forwarded-Host are believed only when the peer
-// is in Options.TrustedProxies. [URLCanonical], the default, compares two URLs in
+// header, which is believed for loopback addresses only, since whoever sends a
+// request chooses it; all three of Host, X-Forwarded-Proto and X-Forwarded-Host
+// are believed when the peer is in Options.TrustedProxies. [URLCanonical], the default, compares two URLs in
 // this form:
 //
 //	part       canonical form                              example

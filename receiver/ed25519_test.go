@@ -232,6 +232,7 @@ func TestT04NoDowngrade(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			tt.o.BaseURL = "https://app.example.com"
 			rc, err := New(tt.o)
 			if err != nil {
 				t.Fatal(err)

@@ -35,7 +35,7 @@ func TestVerifyHead(t *testing.T) {
 			r.Header.Set(Header, mustSign(t, "sig_of_somebody_else", SignOptions{Time: time.Now()}))
 		}, ErrBadSignature},
 	}
-	rc, err := New(Options{CurrentSigningKey: currentKey})
+	rc, err := New(Options{CurrentSigningKey: currentKey, BaseURL: "https://app.example.com"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +61,7 @@ func TestVerifyHead(t *testing.T) {
 }
 
 func TestT02VerifyHeadCountsAsSeen(t *testing.T) {
-	rc, err := New(Options{CurrentSigningKey: currentKey, Replay: NewMemoryReplayCache(0)})
+	rc, err := New(Options{CurrentSigningKey: currentKey, BaseURL: "https://app.example.com", Replay: NewMemoryReplayCache(0)})
 	if err != nil {
 		t.Fatal(err)
 	}

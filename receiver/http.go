@@ -106,6 +106,10 @@ func (rc *Receiver) requestURL(r *http.Request) (string, error) {
 		if host, err = forwarded(r.Header, "X-Forwarded-Host", host); err != nil {
 			return "", err
 		}
+	} else if rc.opts.URLMode != URLPathOnly && !isLoopbackHost(host) {
+		// Whoever sends a request chooses its Host: one that was signed for another
+		// server would pass with that server's name in it.
+		return "", errors.New("the Host header is not to be believed: set Options.BaseURL, or Options.TrustedProxies")
 	}
 	// A host with a '/' in it would become part of the path.
 	if _, err := parseOrigin(scheme, host); err != nil {

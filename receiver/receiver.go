@@ -76,11 +76,13 @@ type Options struct {
 
 	// BaseURL is where senders reach this server: scheme, host, and the path
 	// that a proxy cuts off, if any; no query. With it no header can influence
-	// the comparison. Default: taken from each request.
+	// the comparison. Default: the connection's scheme and the request's Host if
+	// that is a loopback address, or if the peer is in TrustedProxies. Any other
+	// request is then refused.
 	BaseURL string
 
-	// TrustedProxies are the peers whose X-Forwarded-Proto and X-Forwarded-Host
-	// are believed when BaseURL is empty. Default: none.
+	// TrustedProxies are the peers whose Host, X-Forwarded-Proto and
+	// X-Forwarded-Host are believed when BaseURL is empty. Default: none.
 	TrustedProxies []netip.Prefix
 
 	// ClockTolerance is how far this clock and the sender's may be apart.
@@ -192,6 +194,11 @@ type Request struct {
 	URL  string // absolute URL the request was sent to; not needed with URLOff
 	Body []byte // the body as it came, before any decoding
 
+	// ReadBody gives the body in Body's place, after all else has been verified:
+	// a stranger then cannot make the receiver hold bytes for him. Its error is
+	// returned as it is. Default: Body.
+	ReadBody func() ([]byte, error)
+
 	// Header is what a token that covers the control headers is compared with.
 	// Nil: nothing is compared, and nothing that an Upstash-* header says may be
 	// believed.
@@ -223,6 +230,9 @@ func (rc *Receiver) VerifyContext(ctx context.Context, r Request) (Claims, error
 	}
 	if err == nil {
 		err = matchHeader(rc.opts.RequireBinding, c, r.Header)
+	}
+	if err == nil && r.ReadBody != nil {
+		r.Body, err = r.ReadBody()
 	}
 	if err == nil {
 		err = matchBody(c.BodyHash, r.Body)

@@ -33,6 +33,9 @@ func newReceiver(t testing.TB, o Options) *Receiver {
 	if o.CurrentSigningKey == "" {
 		o.CurrentSigningKey, o.NextSigningKey = currentKey, nextKey
 	}
+	if o.BaseURL == "" && o.TrustedProxies == nil { // who httptest.NewRequest says sends
+		o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")}
+	}
 	rc, err := New(o)
 	if err != nil {
 		t.Fatal(err)

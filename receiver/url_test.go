@@ -246,6 +246,7 @@ func TestURLDifference(t *testing.T) {
 }
 
 func TestT07RequestURL(t *testing.T) {
+	const proxy = "10.1.2.3:9"
 	proxies := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}
 	forwardedAs := func(proto, host string) http.Header {
 		h := http.Header{}
@@ -265,20 +266,25 @@ func TestT07RequestURL(t *testing.T) {
 		baseURL            string
 		want               string // "" means refused
 	}{
-		{name: "plain", host: "a.example", target: "/h?x=1", want: "http://a.example/h?x=1"},
-		{name: "TLS", host: "a.example", target: "/h", tls: true, want: "https://a.example/h"},
+		{name: "plain", peer: proxy, host: "a.example", target: "/h?x=1", want: "http://a.example/h?x=1"},
+		{name: "TLS", peer: proxy, host: "a.example", target: "/h", tls: true, want: "https://a.example/h"},
 		{name: "host with port", host: "localhost:3000", target: "/", want: "http://localhost:3000/"},
-		{name: "raw target", host: "a.example", target: "/b%2Fc//d/../e?", want: "http://a.example/b%2Fc//d/../e?"},
-		{name: "target that looks like an authority", host: "a.example", target: "//evil.example/h", want: "http://a.example//evil.example/h"},
-		{name: "absolute form", host: "a.example", target: "http://a.example/h?x=1", want: "http://a.example/h?x=1"},
-		{name: "absolute form without path", host: "a.example", target: "http://a.example?x=1", want: "http://a.example/?x=1"},
-		{name: "absolute form, bare", host: "a.example", target: "http://a.example", want: "http://a.example/"},
-		{name: "slash in the host", host: "a.example/x", target: "/h"},
-		{name: "user info in the host", host: "u@a.example", target: "/h"},
-		{name: "query in the host", host: "a.example?", target: "/h"},
-		{name: "no host", target: "/h"},
-		{name: "forwarded by a stranger", peer: "192.0.2.1:9", host: "a.example", target: "/h", header: forwardedAs("https", "b.example"), want: "http://a.example/h"},
-		{name: "forwarded by a unix socket", peer: "@", host: "a.example", target: "/h", header: forwardedAs("https", "b.example"), want: "http://a.example/h"},
+		{name: "raw target", peer: proxy, host: "a.example", target: "/b%2Fc//d/../e?", want: "http://a.example/b%2Fc//d/../e?"},
+		{name: "target that looks like an authority", peer: proxy, host: "a.example", target: "//evil.example/h", want: "http://a.example//evil.example/h"},
+		{name: "absolute form", peer: proxy, host: "a.example", target: "http://a.example/h?x=1", want: "http://a.example/h?x=1"},
+		{name: "absolute form without path", peer: proxy, host: "a.example", target: "http://a.example?x=1", want: "http://a.example/?x=1"},
+		{name: "absolute form, bare", peer: proxy, host: "a.example", target: "http://a.example", want: "http://a.example/"},
+		{name: "slash in the host", peer: proxy, host: "a.example/x", target: "/h"},
+		{name: "user info in the host", peer: proxy, host: "u@a.example", target: "/h"},
+		{name: "query in the host", peer: proxy, host: "a.example?", target: "/h"},
+		{name: "no host", peer: proxy, target: "/h"},
+		{name: "host of a stranger", peer: "192.0.2.1:9", host: "a.example", target: "/h"},
+		{name: "address of a stranger", peer: "192.0.2.1:9", host: "192.0.2.2", target: "/h"},
+		{name: "loopback that is none", peer: "192.0.2.1:9", host: "a.example/.localhost", target: "/h"},
+		{name: "loopback address", peer: "192.0.2.1:9", host: "127.0.0.1:80", target: "/h", want: "http://127.0.0.1:80/h"},
+		{name: "loopback, forwarded by a stranger", peer: "127.0.0.1:9", host: "[::1]", target: "/h", header: forwardedAs("https", "b.example"), want: "http://[::1]/h"},
+		{name: "forwarded by a stranger", peer: "192.0.2.1:9", host: "a.example", target: "/h", header: forwardedAs("https", "b.example")},
+		{name: "forwarded by a unix socket", peer: "@", host: "a.example", target: "/h", header: forwardedAs("https", "b.example")},
 		{name: "forwarded by a proxy", peer: "10.1.2.3:9", host: "a.example", target: "/h", header: forwardedAs("https", "b.example"), want: "https://b.example/h"},
 		{name: "forwarded by a mapped proxy", peer: "[::ffff:10.1.2.3]:9", host: "a.example", target: "/h", header: forwardedAs("https", ""), want: "https://a.example/h"},
 		{name: "forwarded by an IPv6 proxy", peer: "[fd00::1%eth0]:9", host: "a.example", target: "/h", header: forwardedAs("", "b.example:8443"), want: "http://b.example:8443/h"},
@@ -314,7 +320,7 @@ func TestRequestURLWithoutRequestLine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := newReceiver(t, Options{}).requestURL(r)
+	got, err := newReceiver(t, Options{URLMode: URLPathOnly}).requestURL(r)
 	if want := "http://a.example/b%2Fc?d"; got != want || err != nil {
 		t.Errorf("got %q, error %v, want %q", got, err, want)
 	}

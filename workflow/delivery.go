@@ -58,11 +58,7 @@ func (e *Endpoint) receive(w http.ResponseWriter, r *http.Request) (*delivery, e
 	if err != nil {
 		return nil, &statusError{http.StatusMisdirectedRequest, err}
 	}
-	body, err := e.read(w, r)
-	if err != nil {
-		return nil, err
-	}
-	claims, err := e.verify(r, url, body)
+	body, claims, err := e.verify(w, r, url)
 	if err != nil {
 		return nil, err
 	}
@@ -95,18 +91,24 @@ func (e *Endpoint) read(w http.ResponseWriter, r *http.Request) ([]byte, error) 
 	return body, nil
 }
 
-func (e *Endpoint) verify(r *http.Request, url string, body []byte) (receiver.Claims, error) {
+// verify reads the body once everything else has proved good.
+func (e *Endpoint) verify(w http.ResponseWriter, r *http.Request, url string) (body []byte, c receiver.Claims, err error) {
 	if e.opts.loopbackOnly() && !receiver.IsLocal(r) {
-		return receiver.Claims{}, &refusal{errors.New("without signing keys of its own the endpoint serves this machine only")}
+		return nil, c, &refusal{errors.New("without signing keys of its own the endpoint serves this machine only")}
+	}
+	read := func() ([]byte, error) {
+		body, err = e.read(w, r)
+		return body, err
 	}
 	if e.opts.Receiver == nil {
-		return receiver.Claims{}, nil
+		_, err = read()
+		return body, c, err
 	}
-	c, err := e.opts.Receiver.VerifyContext(r.Context(), receiver.Request{URL: url, Header: r.Header, Body: body})
-	if err != nil {
-		return receiver.Claims{}, &forgery{err}
+	c, err = e.opts.Receiver.VerifyContext(r.Context(), receiver.Request{URL: url, Header: r.Header, ReadBody: read})
+	if refused := (*receiver.VerifyError)(nil); errors.As(err, &refused) {
+		err = &forgery{err}
 	}
-	return c, nil
+	return body, c, err
 }
 
 func (d *delivery) classify() error {

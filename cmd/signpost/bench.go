@@ -25,6 +25,7 @@ type benchCmd struct {
 	Steps    benchStepsCmd    `cmd:"" help:"Run workflows."`
 	Rotation benchRotationCmd `cmd:"" help:"Rotate the signing keys under load, and look for deliveries that are refused."`
 	Crash    benchCrashCmd    `cmd:"" help:"Kill a server under load, again and again, and look for what it has lost."`
+	Hostile  benchHostileCmd  `cmd:"" help:"Publish while thousands of connections are kept half-open."`
 }
 
 // benched is the server a benchmark measures: by default a process of its own,

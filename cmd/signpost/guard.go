@@ -22,7 +22,7 @@ type guardCmd struct {
 	Upstream          string         `from:"SIGNPOST_GUARD_UPSTREAM" placeholder:"URL" help:"Where verified requests go, such as http://127.0.0.1:3000."`
 	Auth              bool           `from:"SIGNPOST_GUARD_AUTH" help:"Answer forward auth (nginx auth_request, Caddy, Traefik) at /auth."`
 	Listen            string         `default:"127.0.0.1:3001" from:"SIGNPOST_GUARD_LISTEN" placeholder:"ADDR" help:"Address to listen on (default 127.0.0.1:3001)."`
-	PublicURL         string         `name:"public-url" from:"SIGNPOST_GUARD_PUBLIC_URL" placeholder:"URL" help:"Where senders reach the endpoint: scheme, host, and the path that a proxy cuts off (default: as each request says)."`
+	PublicURL         string         `name:"public-url" from:"SIGNPOST_GUARD_PUBLIC_URL" placeholder:"URL" help:"Where senders reach the endpoint: scheme, host, and the path that a proxy cuts off (default: loopback names, and what --trusted-proxies say)."`
 	TrustedProxies    []netip.Prefix `from:"SIGNPOST_GUARD_TRUSTED_PROXIES" placeholder:"CIDR" help:"Peers whose X-Forwarded-* and X-Original-* headers are believed; may be repeated (default none, with --auth loopback)."`
 	CurrentKey        string         `from:"QSTASH_CURRENT_SIGNING_KEY" placeholder:"KEY" help:"Current signing key."`
 	NextKey           string         `from:"QSTASH_NEXT_SIGNING_KEY" placeholder:"KEY" help:"Next signing key."`
@@ -127,7 +127,7 @@ func (c *guardCmd) guard(log *slog.Logger) (*guard.Guard, error) {
 func (c *guardCmd) announce(o *outside, log *slog.Logger, addr net.Addr) {
 	fmt.Fprintf(o.stdout, "Signpost guard is listening at http://%s\n", addr)
 	if c.PublicURL == "" {
-		log.Warn("no --public-url: the host that a request names is believed, so what the same keys sign for another host can be sent here under its name")
+		log.Warn("no --public-url: requests are refused unless they go to a loopback name, or come through --trusted-proxies, whose word for the host is taken")
 	}
 	for _, path := range c.AllowUnsignedPath {
 		log.Warn("GET and HEAD need no signature", "path", path)

@@ -76,6 +76,7 @@ func TestHelpNamesVariables(t *testing.T) {
 		"bench messages --help": "-n, --messages=N",
 		"bench steps --help":    "--runs=N",
 		"bench crash --help":    "--rounds=N",
+		"bench hostile --help":  "--half-open=N",
 		"keys rotate --help":    "($QSTASH_TOKEN)",
 		"healthcheck --help":    "($QSTASH_URL)",
 		"logs --help":           "-f, --follow",

@@ -26,6 +26,7 @@ type publishCmd struct {
 	Label           []string `placeholder:"LABEL" help:"Label to find the message by; may be repeated."`
 	DeduplicationID string   `name:"deduplication-id" placeholder:"ID" help:"Accept the message once per id."`
 	ContentDedup    bool     `name:"content-based-deduplication" help:"Make that id of destination, body and headers."`
+	Redact          []string `placeholder:"PART" help:"What is never shown but as a hash: body, header (all) or header[Name]; may be repeated."`
 	JSON            bool     `name:"json" help:"Print JSON."`
 	Wait            bool     `short:"w" help:"Print what happens until the message is delivered; the status is 1 if it is not."`
 	remote          `embed:""`
@@ -84,6 +85,7 @@ func (c *publishCmd) request(o *outside) (client.PublishRequest, error) {
 		Retries: c.Retries, RetryDelay: c.RetryDelay, Timeout: time.Duration(c.Timeout),
 		Callback: callback(c.Callback), FailureCallback: callback(c.FailureCallback),
 		Labels: c.Label, DeduplicationID: c.DeduplicationID, ContentBasedDeduplication: c.ContentDedup,
+		Redact: c.Redact,
 	}, nil
 }
 

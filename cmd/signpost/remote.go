@@ -7,17 +7,18 @@ import (
 
 	"github.com/signposthq/signpost"
 	"github.com/signposthq/signpost/client"
+	"github.com/signposthq/signpost/internal/secret"
 )
 
 // remote is the server that a client command talks to.
 type remote struct {
-	Server string `default:"http://127.0.0.1:8080" from:"QSTASH_URL" placeholder:"URL" help:"Server to talk to (default http://127.0.0.1:8080)."`
-	Token  string `from:"QSTASH_TOKEN" placeholder:"TOKEN" help:"Token of that server (default for a server on this machine: the one of development servers)."`
+	Server string      `default:"http://127.0.0.1:8080" from:"QSTASH_URL" placeholder:"URL" help:"Server to talk to (default http://127.0.0.1:8080)."`
+	Token  secret.Text `from:"QSTASH_TOKEN" placeholder:"TOKEN" help:"Token of that server (default for a server on this machine: the one of development servers)."`
 }
 
 // client makes a client that waits for no server that is not there.
 func (r *remote) client() (*client.Client, error) {
-	token := r.Token
+	token := r.Token.Reveal()
 	if token == "" {
 		if !isLocal(r.Server) {
 			return nil, withHint(errors.New("no token for "+r.Server), "set QSTASH_TOKEN, or pass --token")

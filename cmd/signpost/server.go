@@ -22,6 +22,10 @@ type serverCmd struct {
 	MaxMessageBytes  size           `default:"10MiB" from:"SIGNPOST_MAX_MESSAGE_BYTES" placeholder:"SIZE" help:"Largest body of a message (default 10MiB)."`
 	Retention        duration       `default:"7d" from:"SIGNPOST_RETENTION" placeholder:"TIME" help:"How long finished messages and runs are kept (default 7d)."`
 	Concurrency      int            `default:"1000" from:"SIGNPOST_CONCURRENCY" placeholder:"N" help:"Most deliveries at once (default 1000)."`
+	RateLimit        int            `default:"1000" from:"SIGNPOST_RATE_LIMIT" placeholder:"N" help:"Requests per second for each token to see and manage what is there, publishing excepted; 0: no limit (default 1000)."`
+	RateLimitIP      int            `name:"rate-limit-ip" default:"0" from:"SIGNPOST_RATE_LIMIT_IP" placeholder:"N" help:"Requests per second of any kind for each client address; 0: no limit (default)."`
+	TrustedProxies   []netip.Prefix `from:"SIGNPOST_TRUSTED_PROXIES" placeholder:"CIDR" help:"Networks of proxies whose X-Forwarded-For says where a request comes from; may be repeated."`
+	MaxConnections   int            `default:"0" from:"SIGNPOST_MAX_CONNECTIONS" placeholder:"N" help:"Most connections of clients at once (default 10000, or half of the files it may open)."`
 	LogFormat        string         `default:"text" enum:"text,json" from:"SIGNPOST_LOG_FORMAT" placeholder:"FORMAT" help:"Format of the log on stderr: text or json (default text)."`
 	LogLevel         slog.Level     `default:"info" from:"SIGNPOST_LOG_LEVEL" placeholder:"LEVEL" help:"Least important lines of the log: debug, info, warn or error (default info)."`
 	masterKeys       `embed:""`
@@ -44,10 +48,18 @@ func (c *serverCmd) Run(ctx context.Context, o *outside) error {
 	if c.Concurrency < 1 {
 		return &usageError{fmt.Errorf("--concurrency: expected 1 or more, got %d", c.Concurrency), "leave it out for 1000"}
 	}
+	if c.RateLimit < 0 || c.RateLimitIP < 0 || c.MaxConnections < 0 {
+		return &usageError{errors.New("--rate-limit, --rate-limit-ip, --max-connections: expected 0 or more"), `see "signpost server --help"`}
+	}
 	s := &signpost.Server{
 		Addr: c.Listen, Data: c.Data, AllowDestinations: c.AllowDestination, MaxMessageBytes: int64(c.MaxMessageBytes),
-		Concurrency: c.Concurrency, Retention: time.Duration(c.Retention), MasterKeyFile: c.MasterKeyFile, MasterKeys: c.MasterKey,
+		MasterKeyFile: c.MasterKeyFile, MasterKeys: c.MasterKey,
+		Concurrency: c.Concurrency, Retention: time.Duration(c.Retention), MaxConnections: c.MaxConnections,
+		RateLimit: c.RateLimit, RateLimitIP: c.RateLimitIP, TrustedProxies: c.TrustedProxies,
 		Logger: slog.New(logHandler(c.LogFormat, c.LogLevel, o.stderr)),
+	}
+	if c.RateLimit == 0 {
+		s.RateLimit = -1 // none, where the server's 0 is its default
 	}
 	return serve(ctx, s, time.Duration(c.Grace), o, func() error {
 		fmt.Fprintf(o.stdout, "Signpost is running at %s\n", s.URL())

@@ -8,22 +8,23 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/signposthq/signpost/internal/secret"
 	"github.com/signposthq/signpost/receiver"
 )
 
 type verifyCmd struct {
-	URL        string   `name:"url" placeholder:"URL" help:"URL the request was sent to."`
-	Body       body     `short:"d" placeholder:"TEXT" help:"Body of the request, as it came: text, @file, or - for standard input (default empty)."`
-	Signature  string   `placeholder:"JWT" help:"Value of its Upstash-Signature header."`
-	Header     headers  `short:"H" sep:"none" placeholder:"'K: V'" help:"Header of the request, to compare with what the signature covers; may be repeated. With any, give all Upstash-* headers; --signature is then not needed."`
-	CurrentKey string   `from:"QSTASH_CURRENT_SIGNING_KEY" placeholder:"KEY" help:"Current signing key of the receiver."`
-	NextKey    string   `from:"QSTASH_NEXT_SIGNING_KEY" placeholder:"KEY" help:"Next signing key of the receiver."`
-	PublicKey  []string `placeholder:"KEY" help:"Public key of the server, as x in its /.well-known/jwks.json: the signature is that of Upstash-Signature-Ed25519; may be repeated."`
-	OldKey     []string `placeholder:"KEY" help:"Key of former times, to recognise its signatures; may be repeated."`
-	At         moment   `placeholder:"TIME" help:"When the request came, RFC 3339 or Unix seconds (default now)."`
-	Tolerance  duration `default:"5s" placeholder:"TIME" help:"How far the clocks may be apart (default 5s)."`
-	Binding    bool     `name:"require-binding" help:"Refuse a signature that covers no headers, as a receiver with RequireBinding does."`
-	URLMode    string   `name:"url-mode" default:"canonical" enum:"canonical,exact,path-only,off" placeholder:"MODE" help:"How URLs are compared: canonical, exact, path-only or off (default canonical)."`
+	URL        string        `name:"url" placeholder:"URL" help:"URL the request was sent to."`
+	Body       body          `short:"d" placeholder:"TEXT" help:"Body of the request, as it came: text, @file, or - for standard input (default empty)."`
+	Signature  string        `placeholder:"JWT" help:"Value of its Upstash-Signature header."`
+	Header     headers       `short:"H" sep:"none" placeholder:"'K: V'" help:"Header of the request, to compare with what the signature covers; may be repeated. With any, give all Upstash-* headers; --signature is then not needed."`
+	CurrentKey secret.Text   `from:"QSTASH_CURRENT_SIGNING_KEY" placeholder:"KEY" help:"Current signing key of the receiver."`
+	NextKey    secret.Text   `from:"QSTASH_NEXT_SIGNING_KEY" placeholder:"KEY" help:"Next signing key of the receiver."`
+	PublicKey  []string      `placeholder:"KEY" help:"Public key of the server, as x in its /.well-known/jwks.json: the signature is that of Upstash-Signature-Ed25519; may be repeated."`
+	OldKey     []secret.Text `placeholder:"KEY" help:"Key of former times, to recognise its signatures; may be repeated."`
+	At         moment        `placeholder:"TIME" help:"When the request came, RFC 3339 or Unix seconds (default now)."`
+	Tolerance  duration      `default:"5s" placeholder:"TIME" help:"How far the clocks may be apart (default 5s)."`
+	Binding    bool          `name:"require-binding" help:"Refuse a signature that covers no headers, as a receiver with RequireBinding does."`
+	URLMode    string        `name:"url-mode" default:"canonical" enum:"canonical,exact,path-only,off" placeholder:"MODE" help:"How URLs are compared: canonical, exact, path-only or off (default canonical)."`
 }
 
 func (*verifyCmd) Help() string {
@@ -66,12 +67,15 @@ func (c *verifyCmd) input(o *outside) (in receiver.DiagnoseInput, err error) {
 	if in.Body, err = c.Body.read(o.stdin); err != nil {
 		return in, err
 	}
-	in.Time, in.OldKeys = c.At.Time, c.OldKey
+	in.Time = c.At.Time
+	for _, key := range c.OldKey {
+		in.OldKeys = append(in.OldKeys, key.Reveal())
+	}
 	return in, nil
 }
 
 func (c *verifyCmd) options() (o receiver.Options, err error) {
-	if c.CurrentKey == "" && len(c.PublicKey) == 0 {
+	if c.CurrentKey.IsEmpty() && len(c.PublicKey) == 0 {
 		return o, withHint(errors.New("no key to verify with"),
 			`set QSTASH_CURRENT_SIGNING_KEY, or pass --current-key; "signpost keys show" prints the server's`)
 	}
@@ -82,7 +86,7 @@ func (c *verifyCmd) options() (o receiver.Options, err error) {
 		}
 		o.PublicKeys = append(o.PublicKeys, key)
 	}
-	o.CurrentSigningKey, o.NextSigningKey = c.CurrentKey, c.NextKey
+	o.CurrentSigningKey, o.NextSigningKey = c.CurrentKey.Reveal(), c.NextKey.Reveal()
 	o.URLMode, o.RequireBinding = urlModes[c.URLMode], c.Binding
 	o.ClockTolerance = time.Duration(c.Tolerance)
 	if o.ClockTolerance == 0 {

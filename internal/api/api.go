@@ -3,11 +3,12 @@ package api
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -22,6 +23,9 @@ type Handler struct {
 	engine   *engine.Engine
 	log      *slog.Logger
 	draining atomic.Bool
+
+	perToken, perIP, guesses *limiter // nil: no limit
+	proxies                  []netip.Prefix
 }
 
 // New makes a Handler. log may be nil.
@@ -29,7 +33,9 @@ func New(e *engine.Engine, log *slog.Logger) *Handler {
 	if log == nil {
 		log = slog.Default()
 	}
-	return &Handler{engine: e, log: log}
+	h := &Handler{engine: e, log: log}
+	h.Limit(Limits{})
+	return h
 }
 
 // Drain makes the handler refuse new messages with 503. What a workflow
@@ -41,6 +47,8 @@ type request struct {
 	*http.Request
 	handler *Handler
 	writer  http.ResponseWriter
+	addr    netip.Addr // of the caller
+	route   *route
 	caller  *engine.Caller
 	params  []string // of the pattern, in order, decoded; a tail is raw
 	query   url.Values
@@ -155,15 +163,12 @@ func (p *pattern) match(path string) (params []string, ok bool) {
 }
 
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	defer func() {
-		if v := recover(); v != nil {
-			if v == http.ErrAbortHandler {
-				panic(v)
-			}
-			h.log.Error("panic in API handler", "panic", v, "stack", string(debug.Stack()))
-			writeError(w, http.StatusInternalServerError, "internal error")
-		}
-	}()
+	defer h.recover(w)
+	req := &request{Request: r, handler: h, writer: w, addr: h.caller(r)}
+	if err := h.limitIP(req); err != nil {
+		h.fail(req, err)
+		return
+	}
 	path, rawQuery := splitURI(r)
 	found, params, allowed := find(r.Method, path)
 	if found == nil {
@@ -176,10 +181,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	r.URL.RawQuery = rawQuery
-	req := &request{Request: r, handler: h, writer: w, params: params, query: query}
+	req.route, req.params, req.query = found, params, query
 	if found.scope != noToken {
-		req.caller, err = h.engine.Authenticate(r.Context(), token(r, query))
-		if err != nil {
+		token := token(r, query)
+		if err := h.authenticate(req, token); err != nil {
+			h.fail(req, err)
+			return
+		}
+		if err := h.limitToken(req, token); err != nil {
 			h.fail(req, err)
 			return
 		}
@@ -191,6 +200,24 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	writeJSON(w, answer)
+}
+
+// recover answers for a handler that panicked. What it panicked with is logged
+// only if it is the runtime's, whose words hold nothing of the request.
+func (h *Handler) recover(w http.ResponseWriter) {
+	v := recover()
+	if v == nil {
+		return
+	}
+	if v == http.ErrAbortHandler {
+		panic(v)
+	}
+	what := fmt.Sprintf("%T", v)
+	if e, ok := v.(runtime.Error); ok {
+		what = e.Error()
+	}
+	h.log.Error("panic in API handler", "panic", what, "stack", string(debug.Stack()))
+	writeError(w, http.StatusInternalServerError, "internal error")
 }
 
 // splitURI takes path and query as they came: net/http's own parsing is right,
@@ -211,10 +238,13 @@ func find(method, path string) (found *route, params []string, allowed []string)
 		if !ok {
 			continue
 		}
-		if routes[i].method == method {
+		has := routes[i].method
+		if has == method || has == http.MethodGet && method == http.MethodHead {
 			return &routes[i], params, nil
 		}
-		allowed = append(allowed, routes[i].method)
+		if allowed = append(allowed, has); has == http.MethodGet {
+			allowed = append(allowed, http.MethodHead)
+		}
 	}
 	return nil, nil, allowed
 }
@@ -222,7 +252,7 @@ func find(method, path string) (found *route, params []string, allowed []string)
 func (h *Handler) notFound(w http.ResponseWriter, method, path string, allowed []string) {
 	if len(allowed) > 0 {
 		w.Header().Set("Allow", strings.Join(allowed, ", "))
-		writeError(w, http.StatusMethodNotAllowed, "method "+method+" is not allowed here, only "+strings.Join(allowed, ", "))
+		writeError(w, http.StatusMethodNotAllowed, "method "+shorten(method)+" is not allowed here, only "+strings.Join(allowed, ", "))
 		return
 	}
 	segments := strings.Split(strings.ToLower(path), "/")
@@ -232,17 +262,7 @@ func (h *Handler) notFound(w http.ResponseWriter, method, path string, allowed [
 			return
 		}
 	}
-	writeError(w, http.StatusNotFound, "no such route: "+method+" "+routeOf(path))
-}
-
-// routeOf is the beginning of a path. The rest may be a destination, and there
-// are such with a secret in their path.
-func routeOf(path string) string {
-	segments := strings.SplitAfterN(path, "/", 4)
-	if len(segments) == 4 && segments[3] != "" {
-		segments[3] = "…"
-	}
-	return strings.Join(segments, "")
+	writeError(w, http.StatusNotFound, "no such route: "+shorten(method)+" "+shorten(routeOf(path)))
 }
 
 // token is the bearer token; the header wins over the query.
@@ -255,15 +275,6 @@ func token(r *http.Request, query url.Values) string {
 		return ""
 	}
 	return query.Get("qstash_token")
-}
-
-// callerIP is the peer's address without its port.
-func (r *request) callerIP() string {
-	if at, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
-		return at.Addr().Unmap().WithZone("").String()
-	}
-	host, _, _ := net.SplitHostPort(r.RemoteAddr)
-	return host
 }
 
 // statuses say which HTTP status a class of error is.
@@ -291,8 +302,8 @@ func (h *Handler) fail(r *request, err error) {
 	case status == 0 && r.Context().Err() != nil:
 		return // the caller has gone
 	case status == 0:
-		path, _, _ := strings.Cut(r.RequestURI, "?")
-		h.log.Error("API request failed", "method", r.Method, "path", routeOf(path), "error", err)
+		// Not the path: a destination in it may hold what only its owner should know.
+		h.log.Error("API request failed", "method", r.route.method, "route", r.route.pattern, "error", err)
 		writeError(r.writer, http.StatusInternalServerError, "internal error")
 		return
 	case status == http.StatusUnauthorized:
@@ -332,12 +343,27 @@ func writeJSON(w http.ResponseWriter, answer any) {
 	}
 	header := w.Header()
 	header["Content-Type"] = jsonType
+	if header["Cache-Control"] == nil {
+		header["Cache-Control"] = noStore
+	}
+	header["Referrer-Policy"] = noReferrer
+	header["X-Content-Type-Options"] = noSniff
 	header["Content-Length"] = []string{strconv.Itoa(len(body))}
 	w.WriteHeader(status)
 	w.Write(body)
 }
 
-var jsonType = []string{"application/json"}
+// Headers of all answers: they hold what is not for caches, and tokens may
+// stand in the URLs that were asked for.
+var (
+	jsonType   = []string{"application/json"}
+	noStore    = []string{"no-store"}
+	noReferrer = []string{"no-referrer"}
+	noSniff    = []string{"nosniff"}
+)
+
+// Refuse answers a request that is not let through to a Handler.
+func Refuse(w http.ResponseWriter, status int, message string) { writeError(w, status, message) }
 
 func writeError(w http.ResponseWriter, status int, message string) {
 	writeJSON(w, reply{status, struct {

@@ -86,6 +86,7 @@ func TestCallbacks(t *testing.T) {
 	if first.MaxRetries != 0 || last.MaxRetries != 7 {
 		t.Errorf("retries %d and %d", first.MaxRetries, last.MaxRetries)
 	}
+	w.await(first.MessageID, client.EventDelivered)
 	equal(t, "a callback's events", w.states(first.MessageID), []client.EventState{"CREATED", "ACTIVE", "DELIVERED"})
 }
 

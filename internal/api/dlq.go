@@ -44,6 +44,9 @@ func (r *request) selectDLQ(strict bool) (sel engine.DLQFilter, f *filters, coun
 	if err = f.selectRuns(&sel); err != nil {
 		return sel, nil, 0, err
 	}
+	if _, err = f.newest(false); err != nil { // also where it does not matter
+		return sel, nil, 0, err
+	}
 	count, err = f.count(100)
 	return sel, f, count, err
 }
@@ -89,20 +92,20 @@ func listDLQ(r *request) (any, error) {
 	}
 	out := client.DLQPage{Cursor: next}
 	for _, d := range page {
-		out.Messages = append(out.Messages, dlqJSON(d))
+		out.Messages = append(out.Messages, r.dlqJSON(d))
 	}
 	return out, nil
 }
 
-func dlqJSON(d *engine.DeadMessage) client.DLQMessage {
+func (r *request) dlqJSON(d *engine.DeadMessage) client.DLQMessage {
 	out := client.DLQMessage{
-		Message: messageJSON(d.Message), DLQID: engine.DLQID(d.Entry.Seq),
+		Message: r.messageJSON(d.Message), DLQID: engine.DLQID(d.Entry.Seq),
 		ResponseStatus: d.Entry.Status, ResponseHeader: d.Entry.Header,
 	}
 	out.SetResponseBody(d.Entry.Body)
 	if d.Run != nil {
 		if cb := d.Run.Settings.FailureCallback; cb != nil && out.FailureCallback == "" {
-			out.FailureCallback, out.FailureCallbackHeader = cb.URL, cb.Header
+			out.FailureCallback, out.FailureCallbackHeader = cb.URL, r.veil(&d.Run.Settings).callbackHeader(cb.Header)
 		}
 		out.WorkflowRunID, out.WorkflowURL = d.Run.ID, d.Run.URL
 		out.WorkflowCreatedAt = engine.Millis(d.Run.Seq)
@@ -119,7 +122,7 @@ func getDLQEntry(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return dlqJSON(d), nil
+	return r.dlqJSON(d), nil
 }
 
 func deleteDLQEntry(r *request) (any, error) {

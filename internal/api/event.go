@@ -47,29 +47,34 @@ func (r *request) events() (*client.EventsPage, error) {
 	}
 	page := &client.EventsPage{Cursor: next, Events: make([]client.Event, len(events))}
 	for i := range events {
-		page.Events[i] = eventJSON(&events[i])
+		page.Events[i] = r.eventJSON(&events[i])
 	}
 	return page, nil
 }
 
-func eventJSON(ev *engine.Event) client.Event {
+func (r *request) eventJSON(ev *engine.Event) client.Event {
 	m, s := ev.Message, &ev.Message.Settings
+	v := r.veil(s)
 	out := client.Event{
 		Time: ev.At, State: client.EventState(ev.State), MessageID: m.String(), URL: m.URL,
-		Method: m.Method, Header: m.Header, MaxRetries: m.MaxRetries, RetryDelayExpression: s.RetryDelay,
+		Method: m.Method, Header: v.header(m.Header), MaxRetries: m.MaxRetries, RetryDelayExpression: s.RetryDelay,
 		Timeout: s.Timeout.Milliseconds(), NextDeliveryTime: ev.NextDue,
 		Labels: s.Labels, Label: first(s.Labels),
 	}
-	out.SetBody(m.Body)
+	if out.Body = v.body(m.Body); out.Body == "" {
+		out.SetBody(m.Body)
+	}
 	if s.Callback != nil {
-		out.Callback, out.CallbackHeader = s.Callback.URL, s.Callback.Header
+		out.Callback, out.CallbackHeader = s.Callback.URL, v.callbackHeader(s.Callback.Header)
 	}
 	if s.FailureCallback != nil {
-		out.FailureCallback, out.FailureCallbackHeader = s.FailureCallback.URL, s.FailureCallback.Header
+		out.FailureCallback, out.FailureCallbackHeader = s.FailureCallback.URL, v.callbackHeader(s.FailureCallback.Header)
 	}
 	if ev.HasResponse() {
 		out.Error, out.ResponseStatus, out.ResponseHeader = ev.Settlement.Error, ev.Settlement.Status, ev.Settlement.Header
-		out.SetResponseBody(ev.Settlement.Body)
+		if out.ResponseBody = r.answerVeil(m).body(ev.Settlement.Body); out.ResponseBody == "" {
+			out.SetResponseBody(ev.Settlement.Body)
+		}
 	}
 	return out
 }

@@ -138,8 +138,13 @@ func (w *world) raw(text string) string {
 	status, header, answer := w.exchange(strings.Join(lines, "\r\n") + "\r\n\r\n" + body)
 	var out strings.Builder
 	fmt.Fprintln(&out, status)
+	for name, want := range everywhere {
+		if got := header.Get(name); got != want && (name != "Cache-Control" || got == "") {
+			w.t.Errorf("%s: %s is %q, want %q", lines[0], name, got, want)
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(header)) {
-		if name != "Date" && name != "Content-Length" && name != "Connection" {
+		if header.Get(name) != everywhere[name] && name != "Date" && name != "Content-Length" && name != "Connection" && !strings.HasPrefix(name, "Burst-") {
 			fmt.Fprintf(&out, "%s: %s\n", name, strings.Join(header[name], "|"))
 		}
 	}
@@ -149,6 +154,11 @@ func (w *world) raw(text string) string {
 	}
 	fmt.Fprintf(&out, "\n%s\n", pretty.Bytes())
 	return out.String()
+}
+
+// everywhere are headers that all answers have; the first may be another.
+var everywhere = map[string]string{
+	"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff",
 }
 
 // exchange sends bytes on a new connection and reads one response.

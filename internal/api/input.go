@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"reflect"
 	"slices"
 	"strconv"
@@ -24,22 +25,35 @@ func (r *request) body(limit int64) ([]byte, error) {
 	if r.ContentLength > limit {
 		return nil, tooLarge
 	}
-	limited := http.MaxBytesReader(r.writer, r.Body, limit)
-	var body []byte
-	var err error
-	if r.ContentLength >= 0 {
-		body = make([]byte, r.ContentLength)
-		_, err = io.ReadFull(limited, body)
-	} else {
-		body, err = io.ReadAll(limited)
-	}
+	body, err := readAll(http.MaxBytesReader(r.writer, r.Body, limit), r.ContentLength)
 	if _, over := errors.AsType[*http.MaxBytesError](err); over {
 		return nil, tooLarge
 	}
-	if err != nil {
-		return nil, &engine.Error{Code: engine.Invalid, Message: "body: it ended early"}
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, invalid("body: expected at least 1 KiB per second, it came more slowly")
+	case err != nil:
+		return nil, invalid("body: it ended early")
 	}
 	return body, nil
+}
+
+// readAll reads a body of so many bytes, -1 if that was not said. Memory is
+// given for what has come, not for what was announced.
+func readAll(r io.Reader, length int64) ([]byte, error) {
+	const trusted = 256 << 10
+	if length < 0 {
+		return io.ReadAll(r)
+	}
+	body := make([]byte, min(length, trusted))
+	read := 0
+	for {
+		n, err := io.ReadFull(r, body[read:])
+		if read += n; err != nil || int64(read) == length {
+			return body, err
+		}
+		body = append(body, make([]byte, min(length, 2*int64(read))-int64(read))...)
+	}
 }
 
 // json reads the body, a JSON object without fields that v does not have, into

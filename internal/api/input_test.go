@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -57,7 +58,7 @@ func sample(r api.Route) string {
 
 // Every route but those that are open wants a token that somebody has.
 func TestUnauthorized(t *testing.T) {
-	w := newWorld(t)
+	w := newWorldOf(t, &signpost.Server{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
 	anybody := *w
 	anybody.token = ""
 	basic := "Authorization: Basic " + w.token
@@ -77,6 +78,7 @@ func TestUnauthorized(t *testing.T) {
 			"bare token":   {held, "Authorization: " + w.token},
 		}
 		for name, header := range tries {
+			header = append(header, fmt.Sprint("X-Forwarded-For: 192.0.2.", i)) // each may try a few
 			w.unchanged(name, func() {
 				a := anybody.do(r.Method, sample(r), "[]", header...)
 				a.refused(401, "unauthorized")
@@ -112,6 +114,9 @@ func TestNoSuchRoute(t *testing.T) {
 			} else {
 				wrong = append(wrong, method)
 			}
+		}
+		if slices.Contains(right, "GET") {
+			right = append(right, "HEAD")
 		}
 		for _, method := range wrong {
 			w.unchanged(method+" "+path, func() {
@@ -181,6 +186,8 @@ var badSettings = []struct {
 	{"Upstash-Failure-Callback: http://", 400, []string{"Upstash-Failure-Callback", "absolute http or https URL"}},
 	{"Upstash-Callback: https://example.com\nUpstash-Callback-Retries: x", 400, []string{"Upstash-Callback-Retries", "whole number"}},
 	{"Upstash-Callback: https://example.com\nUpstash-Callback-Retries: 1000", 412, []string{"at most 999"}},
+	{"Upstash-Callback: https://example.com\nUpstash-Callback-Delay: 367d", 412, []string{"callback https://example.com", "Upstash-Delay", "at most"}},
+	{"Upstash-Failure-Callback: https://example.com\nUpstash-Failure-Callback-Not-Before: 9000000000", 412, []string{"callback https://example.com", "Upstash-Not-Before", "ahead"}},
 	{"Upstash-Callback: https://example.com\nUpstash-Callback-Callback: https://example.com", 400, []string{"Upstash-Callback-Callback"}},
 	{"Upstash-Failure-Callback: https://example.com\nUpstash-Failure-Callback-Delay: x", 400, []string{"Upstash-Failure-Callback-Delay", "duration"}},
 	{"Upstash-Failure-Callback: https://example.com\nUpstash-Failure-Callback-Retry-Delay: x", 400, []string{"Upstash-Failure-Callback-Retry-Delay"}},
@@ -195,7 +202,9 @@ var badSettings = []struct {
 	{"Upstash-Flow-Control-Value: rate=1", 400, []string{"Upstash-Flow-Control-Value", "not supported"}},
 	{"Upstash-Cron: * * * * *", 400, []string{"Upstash-Cron", "not supported"}},
 	{"Upstash-Schedule-Id: s", 400, []string{"Upstash-Schedule-Id", "not supported"}},
-	{"Upstash-Redact-Fields: body", 400, []string{"Upstash-Redact-Fields", "not supported"}},
+	{"Upstash-Redact-Fields: body,all", 400, []string{"Upstash-Redact-Fields", `"all"`, "header[Name]"}},
+	{"Upstash-Hop: some", 400, []string{"Upstash-Hop", `"some"`, "whole number"}},
+	{"Upstash-Hop: 16", 400, []string{"Upstash-Hop", "message 17 of a chain", "loop"}},
 	{"Upstash-Forward-A B: x", 400, []string{"header name"}},
 	{"Upstash-Workflow-Init: perhaps", 400, []string{"Upstash-Workflow-Init", "true or false"}},
 	{"Upstash-Workflow-Init: true\nUpstash-Workflow-Runid: a/b", 400, []string{"Upstash-Workflow-Runid", `"a/b"`}},
@@ -358,6 +367,7 @@ func TestBadParameters(t *testing.T) {
 		{"DELETE", "/v2/messages", `{"messageIds":["msg_1"]`, "JSON object"},
 		{"DELETE", "/v2/messages", `{"queue":"q"}`, "queue: not a parameter"},
 		{"DELETE", "/v2/dlq?host=example.com", "", "host: not a parameter"},
+		{"DELETE", "/v2/dlq?order=newest", "", "order: expected latestFirst or earliestFirst"},
 		{"DELETE", "/v2/dlq?dlqIds=", "", "dlqIds: an empty value"},
 		{"POST", "/v2/dlq/retry?labeel=x", "", "labeel: not a parameter"},
 		{"POST", "/v2/dlq/retry?dlqIds=", "", "dlqIds: an empty value"},

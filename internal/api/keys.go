@@ -93,6 +93,11 @@ func probeAnswer(a *engine.ProbeAnswer) *client.ProbeAnswer {
 // no answer for those who send another, or none.
 func getJWKS(r *request) (any, error) {
 	token, user := token(r.Request, r.query), r.query.Get("user")
+	if token != "" && user == "" {
+		if err := r.handler.authenticate(r, token); err != nil {
+			return nil, err
+		}
+	}
 	set, err := r.handler.engine.JWKS(r.Context(), token, user)
 	if err != nil {
 		return nil, err

@@ -13,23 +13,25 @@ func getMessage(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return messageJSON(m), nil
+	return r.messageJSON(m), nil
 }
 
-func messageJSON(m *engine.Message) client.Message {
-	s := &m.Settings
+func (r *request) messageJSON(m *engine.Message) client.Message {
+	s, v := &m.Settings, r.veil(&m.Settings)
 	out := client.Message{
-		MessageID: m.String(), URL: m.URL, Method: m.Method, Header: m.Header,
+		MessageID: m.String(), URL: m.URL, Method: m.Method, Header: v.header(m.Header),
 		MaxRetries: m.MaxRetries, RetryDelayExpression: s.RetryDelay,
 		NotBefore: m.NotBefore, CreatedAt: engine.Millis(m.Seq), CallerIP: m.CallerIP,
 		Labels: s.Labels, Label: first(s.Labels),
 	}
-	out.SetBody(m.Body)
+	if out.Body = v.body(m.Body); out.Body == "" {
+		out.SetBody(m.Body)
+	}
 	if s.Callback != nil {
-		out.Callback, out.CallbackHeader = s.Callback.URL, s.Callback.Header
+		out.Callback, out.CallbackHeader = s.Callback.URL, v.callbackHeader(s.Callback.Header)
 	}
 	if s.FailureCallback != nil {
-		out.FailureCallback, out.FailureCallbackHeader = s.FailureCallback.URL, s.FailureCallback.Header
+		out.FailureCallback, out.FailureCallbackHeader = s.FailureCallback.URL, v.callbackHeader(s.FailureCallback.Header)
 	}
 	return out
 }

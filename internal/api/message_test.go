@@ -45,7 +45,7 @@ func TestDelivery(t *testing.T) {
 	body := "\x00\xff\xfe plain \xef\xbb\xbf\r\n"
 	id := w.publish(e.URL+"/a//b?c=d", body,
 		"Upstash-Method: PATCH", "Content-Type: application/x-odd", "Upstash-Forward-X-Trace: a  b", "Upstash-Forward-Authorization: Bearer theirs",
-		"Upstash-Forward-Upstash-Workflow-Sdk-Version: 1",
+		"Upstash-Forward-Upstash-Label: theirs", "Upstash-Forward-Upstash-Workflow-Sdk-Version: 1",
 		"Upstash-Forward-Upstash-Message-Id: forged", "Upstash-Forward-Upstash-Signature: forged", "Upstash-Forward-Upstash-Retried: 7",
 		"Upstash-Forward-Host: forged", "Upstash-Forward-Content-Length: 1", "Upstash-Forward-Connection: X-Trace",
 		"X-Private: not forwarded", "Cookie: not=forwarded", "Upstash-Telemetry-Sdk: x", "Upstash-Telemetry-Runtime: x", "Upstash-Unknown: x")
@@ -59,7 +59,7 @@ func TestDelivery(t *testing.T) {
 	}
 	want := map[string]string{
 		"Content-Type": "application/x-odd", "X-Trace": "a  b", "Authorization": "Bearer theirs",
-		"Upstash-Workflow-Sdk-Version": "1", "Upstash-Message-Id": id, "Upstash-Retried": "0",
+		"Upstash-Label": "theirs", "Upstash-Message-Id": id, "Upstash-Retried": "0", "Upstash-Hop": "0",
 		"Upstash-Caller-Ip": "127.0.0.1", "User-Agent": "Upstash-QStash", "Content-Length": fmt.Sprint(len(body)),
 	}
 	for name := range d.header {

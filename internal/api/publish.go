@@ -77,6 +77,10 @@ func (r *request) batchItems() ([]engine.Publish, error) {
 	if err != nil {
 		return nil, err
 	}
+	hop, err := wire.RequestHop(r.Header)
+	if err != nil {
+		return nil, err
+	}
 	items := make([]engine.Publish, len(raw))
 	caller := r.callerIP()
 	for i, item := range raw {
@@ -88,6 +92,7 @@ func (r *request) batchItems() ([]engine.Publish, error) {
 		if err != nil {
 			return nil, wire.Within(at+".headers", err)
 		}
+		cfg.Hop = max(cfg.Hop, hop)
 		items[i] = engine.Publish{Destination: item.Destination, Config: cfg, Body: item.Body, CallerIP: caller}
 	}
 	return items, nil

@@ -48,12 +48,13 @@ func endRun(r *request) (any, error) {
 // cancelRuns cancels by ids, by filters or all: DELETE /v2/workflows/runs.
 func cancelRuns(r *request) (any, error) {
 	f, err := r.filters(true, "workflowRunIds", "workflowRunId", "workflowUrl", "workflowUrlExactMatch",
-		"label", "fromDate", "toDate", "callerIp", "flowControlKey", "count")
+		"host", "path", "label", "fromDate", "toDate", "callerIp", "flowControlKey", "count")
 	if err != nil {
 		return nil, err
 	}
 	sel := engine.RunFilter{
-		IDs: f.list("workflowRunIds", "workflowRunId"), Labels: f.list("label"), CallerIPs: f.list("callerIp"),
+		IDs: f.list("workflowRunIds", "workflowRunId"), Hosts: f.urls("host"), Paths: f.urls("path"),
+		Labels: f.list("label"), CallerIPs: f.list("callerIp"),
 	}
 	exact, err := boolean(f.Values, "workflowUrlExactMatch", false)
 	if err != nil {
@@ -101,8 +102,8 @@ func listRuns(r *request) (any, error) {
 		return nil, err
 	}
 	sel := engine.RunFilter{
-		IDs: f.list("workflowRunId"), URLs: f.urls("workflowUrl"), Labels: f.list("label"),
-		CallerIPs: f.list("callerIp"), MessageID: f.Get("messageId"),
+		IDs: f.list("workflowRunId"), URLs: f.urls("workflowUrl"), Hosts: f.urls("host"), Paths: f.urls("path"),
+		Labels: f.list("label"), CallerIPs: f.list("callerIp"), MessageID: f.Get("messageId"),
 	}
 	for _, ref := range f.list("workflowRuns") {
 		id, at, _ := strings.Cut(ref, "@")
@@ -141,7 +142,7 @@ func listRuns(r *request) (any, error) {
 	}
 	page := client.RunsPage{Cursor: next}
 	for _, h := range runs {
-		page.Runs = append(page.Runs, runJSON(h))
+		page.Runs = append(page.Runs, r.runJSON(h))
 	}
 	return page, nil
 }
@@ -165,12 +166,13 @@ var (
 	}
 )
 
-func runJSON(h *engine.RunHistory) client.Run {
+func (r *request) runJSON(h *engine.RunHistory) client.Run {
 	run := h.Run
+	v := r.veil(&run.Settings)
 	out := client.Run{
 		WorkflowRunID: run.ID, WorkflowURL: run.URL, State: runStateNames[run.State],
 		CreatedAt: engine.Millis(run.Seq), CompletedAt: run.EndedAt, CallerIP: run.CallerIP,
-		Response: text(run.Response), Labels: run.Settings.Labels, Label: first(run.Settings.Labels),
+		Response: v.text(run.Response), Labels: run.Settings.Labels, Label: first(run.Settings.Labels),
 	}
 	if run.DLQ != 0 {
 		out.DLQID = engine.DLQID(run.DLQ)
@@ -178,18 +180,18 @@ func runJSON(h *engine.RunHistory) client.Run {
 	for _, g := range h.Groups {
 		group := client.StepGroup{Type: groupTypes[g.Kind]}
 		for i := range g.Steps {
-			group.Steps = append(group.Steps, stepJSON(run, &g.Steps[i]))
+			group.Steps = append(group.Steps, r.stepJSON(run, &g.Steps[i]))
 		}
 		out.Steps = append(out.Steps, group)
 	}
 	if h.Failure != nil {
-		out.FailureFunction = failureJSON(run, h.Failure)
+		out.FailureFunction = r.failureJSON(run, h.Failure)
 	}
 	return out
 }
 
-func stepJSON(run *engine.Run, h *engine.StepHistory) client.RunStep {
-	out := client.RunStep{State: stepStates[h.State], NextDeliveryTime: h.NextDue, Errors: errorsJSON(h.Errors)}
+func (r *request) stepJSON(run *engine.Run, h *engine.StepHistory) client.RunStep {
+	out := client.RunStep{State: stepStates[h.State], NextDeliveryTime: h.NextDue, Errors: errorsJSON(h.Errors, r.answerVeil(h.Message))}
 	if m := h.Message; m != nil {
 		out.MessageID, out.Retries, out.RetryDelay = m.String(), m.MaxRetries, m.Settings.RetryDelay
 		out.CreatedAt = engine.Millis(m.Seq)
@@ -205,21 +207,23 @@ func stepJSON(run *engine.Run, h *engine.StepHistory) client.RunStep {
 	out.CallType, out.Concurrent, out.TargetStep = string(h.Entry.CallType), s.Concurrent, s.TargetStep
 	out.MessageID, out.CreatedAt = h.Entry.Message.String(), engine.Millis(h.Entry.Message.Seq)
 	out.SleepFor, out.SleepUntil = s.SleepSeconds(), s.SleepUntilUnix()
+	v := r.veil(&run.Settings)
 	if s.Out != nil {
-		out.Out = text([]byte(*s.Out))
+		out.Out = v.text([]byte(*s.Out))
 	}
 	if h.Entry.Index == 0 {
-		out.Headers = run.Header
+		out.Headers = v.header(run.Header)
 	}
 	if c := h.Call; c != nil {
-		out.CallURL, out.CallMethod, out.CallHeaders, out.CallBody = c.URL, c.Method, c.Header, text(c.Body)
-		addCallResult(&out, s)
+		cv := r.veil(&c.Settings)
+		out.CallURL, out.CallMethod, out.CallHeaders, out.CallBody = c.URL, c.Method, cv.header(c.Header), cv.text(c.Body)
+		addCallResult(&out, s, cv)
 	}
 	return out
 }
 
 // addCallResult shows a call's response beside its result, which holds it.
-func addCallResult(out *client.RunStep, s *wire.Step) {
+func addCallResult(out *client.RunStep, s *wire.Step, v veil) {
 	var result struct {
 		Status int         `json:"status"`
 		Body   any         `json:"body"`
@@ -230,28 +234,28 @@ func addCallResult(out *client.RunStep, s *wire.Step) {
 	}
 	out.CallResponseStatus, out.CallResponseHeaders = result.Status, result.Header
 	if body, ok := result.Body.(string); ok {
-		out.CallResponseBody = body
+		out.CallResponseBody = v.text([]byte(body))
 	} else if result.Body != nil {
 		encoded, _ := json.Marshal(result.Body)
-		out.CallResponseBody = string(encoded)
+		out.CallResponseBody = v.text(encoded)
 	}
 }
 
-func errorsJSON(attempts []*engine.Settlement) []client.StepError {
+func errorsJSON(attempts []*engine.Settlement, v veil) []client.StepError {
 	var out []client.StepError
 	for _, s := range attempts {
 		out = append(out, client.StepError{
-			Error: s.Error, Body: text(s.Body), Headers: s.Header, Status: s.Status, Time: s.EndedAt,
+			Error: s.Error, Body: v.text(s.Body), Headers: s.Header, Status: s.Status, Time: s.EndedAt,
 		})
 	}
 	return out
 }
 
-func failureJSON(run *engine.Run, f *engine.FailureHistory) *client.FailureFunction {
+func (r *request) failureJSON(run *engine.Run, f *engine.FailureHistory) *client.FailureFunction {
 	m := f.Message
 	out := &client.FailureFunction{
 		MessageID: m.String(), URL: m.URL, State: failureStates[run.Failure], DLQID: engine.DLQID(run.DLQ),
-		MaxRetries: m.MaxRetries, Errors: errorsJSON(f.Errors),
+		MaxRetries: m.MaxRetries, Errors: errorsJSON(f.Errors, r.answerVeil(m)),
 	}
 	if s := f.Failed; s != nil {
 		out.FailHeaders, out.FailStatus, out.FailResponse = s.Header, s.Status, text(s.Body)

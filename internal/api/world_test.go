@@ -33,9 +33,13 @@ type world struct {
 // newWorld starts the assembled server on a SQLite database of its own.
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	s := &signpost.Server{
-		Addr: "127.0.0.1:0", Data: t.TempDir(), Dev: true, Logger: slog.New(slog.DiscardHandler),
-	}
+	return newWorldOf(t, &signpost.Server{})
+}
+
+// newWorldOf starts it with settings of its own.
+func newWorldOf(t *testing.T, s *signpost.Server) *world {
+	t.Helper()
+	s.Addr, s.Data, s.Dev, s.Logger = "127.0.0.1:0", t.TempDir(), true, slog.New(slog.DiscardHandler)
 	if err := s.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}

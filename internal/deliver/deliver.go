@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -20,11 +19,11 @@ import (
 
 // Options configure a Deliverer.
 type Options struct {
-	// AllowLocal permits every address, loopback and private ones included:
-	// for development.
+	// AllowLocal permits loopback and private addresses: for development.
+	// Link-local, metadata, multicast and unspecified ones stay refused.
 	AllowLocal bool
-	// Allow permits networks that are otherwise refused as private. Loopback,
-	// link-local and metadata addresses stay refused.
+	// Allow permits networks that are otherwise refused as private. Loopback
+	// stays refused, and what AllowLocal does not permit.
 	Allow []netip.Prefix
 	// MaxConnsPerHost bounds connections to one host; default 512.
 	MaxConnsPerHost int
@@ -33,6 +32,9 @@ type Options struct {
 // Deliverer sends attempts over one pool of connections.
 type Deliverer struct {
 	client  *http.Client
+	dialer  *net.Dialer
+	tls     *tls.Config
+	memory  *memory
 	signers signers
 }
 
@@ -42,15 +44,17 @@ func New(o Options) *Deliverer {
 	if o.MaxConnsPerHost == 0 {
 		o.MaxConnsPerHost = 512
 	}
-	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
-	if !o.AllowLocal {
-		dialer.Control = guard(o.Allow)
+	allowed := guard{local: o.AllowLocal, allow: o.Allow}
+	d := &Deliverer{
+		dialer: &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second, Control: allowed.control},
+		tls:    &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}},
+		memory: newMemory(),
 	}
-	return &Deliverer{client: &http.Client{
+	d.client = &http.Client{
 		Transport: &http.Transport{
-			DialContext:            dialer.DialContext,
-			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
-			TLSHandshakeTimeout:    10 * time.Second,
+			DialContext:            d.dial,
+			DialTLSContext:         d.dialTLS,
+			TLSClientConfig:        d.tls,
 			ForceAttemptHTTP2:      true,
 			DisableCompression:     true,
 			MaxIdleConns:           1024,
@@ -58,31 +62,43 @@ func New(o Options) *Deliverer {
 			MaxConnsPerHost:        o.MaxConnsPerHost,
 			IdleConnTimeout:        90 * time.Second,
 			ExpectContinueTimeout:  time.Second,
-			MaxResponseHeaderBytes: 64 << 10,
+			MaxResponseHeaderBytes: maxHeaderBytes,
+			// What has come and is not read yet, of one response and of all on
+			// a connection.
+			HTTP2: &http.HTTP2Config{MaxReceiveBufferPerStream: 32 << 10, MaxReceiveBufferPerConnection: 256 << 10, MaxReadFrameSize: 16 << 10},
 		},
 		// The signature is for one URL: whoever answers a redirect with it
 		// would be handed a valid request for somewhere else.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
+	}
+	return d
 }
+
+const handshakeTime = 10 * time.Second
 
 // Close lets go of idle connections.
 func (d *Deliverer) Close() { d.client.CloseIdleConnections() }
 
 // Deliver makes one attempt and always says what came of it.
 func (d *Deliverer) Deliver(ctx context.Context, a engine.Attempt) engine.Outcome {
-	o := engine.Outcome{Start: time.Now()}
+	l := d.memory.lease()
+	o := engine.Outcome{Start: time.Now(), Release: l.release}
 	ctx, cancel := context.WithTimeout(ctx, a.Timeout)
 	defer cancel()
-	err := d.try(ctx, a, &o)
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	err := d.try(trace(ctx, l), a, &o, l, func() { giveUp(errTooSlow) })
 	o.End = time.Now()
+	if refused := l.refusal(); err != nil && refused != nil {
+		err = refused
+	}
 	if err != nil {
 		o.Error = explain(ctx, err, a.Timeout)
 	}
 	return o
 }
 
-func (d *Deliverer) try(ctx context.Context, a engine.Attempt, o *engine.Outcome) error {
+func (d *Deliverer) try(ctx context.Context, a engine.Attempt, o *engine.Outcome, l *lease, giveUp func()) error {
 	req, err := http.NewRequestWithContext(ctx, a.Method, a.URL, bytes.NewReader(a.Body))
 	if err != nil {
 		return err
@@ -103,29 +119,21 @@ func (d *Deliverer) try(ctx context.Context, a engine.Attempt, o *engine.Outcome
 		return err
 	}
 	defer resp.Body.Close()
+	if err := countLines(resp.Header); err != nil {
+		return err
+	}
 	o.Status, o.Header = resp.StatusCode, resp.Header
-	if o.Body, err = readBody(resp, a.MaxResponse); err != nil {
+	if o.Body, err = d.response(resp, &a, l, giveUp).read(ctx); err != nil {
 		return fmt.Errorf("read response: %w", err)
 	}
 	return nil
 }
 
-// readBody keeps the beginning of a response. A little more is read so that
-// the connection can be used again; an endless body costs its connection.
-func readBody(resp *http.Response, most int64) ([]byte, error) {
-	if resp.ContentLength == 0 {
-		return nil, nil
-	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, most))
-	if err == nil {
-		io.CopyN(io.Discard, resp.Body, 64<<10)
-	}
-	return body, err
-}
-
 // explain says in a user's words why there is no usable response.
 func explain(ctx context.Context, err error, timeout time.Duration) string {
 	switch {
+	case context.Cause(ctx) == errTooSlow:
+		return errTooSlow.Error()
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return fmt.Sprintf("timeout: no complete response within %v", timeout)
 	case errors.Is(err, errRefused):

@@ -32,7 +32,7 @@ const (
 func attempt(url string, change ...func(*engine.Attempt)) engine.Attempt {
 	a := engine.Attempt{
 		Method: "POST", URL: url, Header: http.Header{"User-Agent": {"Upstash-QStash"}},
-		Timeout: 10 * time.Second, SigningKey: currentKey, MaxResponse: 1 << 20,
+		Timeout: 10 * time.Second, SigningKey: currentKey, MaxResponse: 1 << 20, MaxFailure: 1 << 20,
 	}
 	for _, c := range change {
 		c(&a)
@@ -220,7 +220,7 @@ func TestSignature(t *testing.T) {
 }
 
 // A redirect is an answer like any other. Nobody is handed the request.
-func TestRedirectIsNotFollowed(t *testing.T) {
+func TestT11RedirectIsNotFollowed(t *testing.T) {
 	var hits atomic.Int32
 	canary := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { hits.Add(1) }))
 	defer canary.Close()

@@ -23,6 +23,11 @@ func (c *change) callback(parent *Message, cb *wire.Callback, kind Kind, body []
 	if len(m.Settings.Labels) == 0 {
 		m.Settings.Labels = parent.Settings.Labels
 	}
+	m.Settings.Hop = parent.Settings.Hop + 1
+	m.Settings.Redact = m.Settings.Redact.Union(parent.Settings.Redact)
+	if m.Settings.Redact.Any() {
+		m.Settings.Redact.Body = true // its parent's headers and body are in it
+	}
 	if m.Header.Get("Content-Type") == "" {
 		if m.Header == nil {
 			m.Header = http.Header{}
@@ -47,6 +52,9 @@ func (f *flight) outcomeBody(sourceBody []byte) wire.CallbackBody {
 // callBack tells a plain message's callback about an attempt, and its failure
 // callback about the last one.
 func (c *change) callBack(f *flight, dlq int64) error {
+	if f.message.Settings.Hop >= wire.MaxHops {
+		return nil // the settlement says so
+	}
 	for _, cb := range []*wire.Callback{f.message.Settings.Callback, f.message.Settings.FailureCallback} {
 		if cb == nil {
 			continue
@@ -124,6 +132,7 @@ func (c *change) failureCall(run *Run, cb *wire.Callback, f *flight, dlq int64, 
 		return nil, err
 	}
 	m.Run = run.Seq
+	m.belong(run)
 	m.Header.Set(wire.HeaderWorkflowIsFailure, "true")
 	m.Header.Set(wire.HeaderWorkflowFailureCB, "true")
 	c.insert(m)

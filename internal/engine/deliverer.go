@@ -9,7 +9,8 @@ import (
 )
 
 // Deliverer makes one attempt. It always returns an Outcome: a connection
-// nobody accepts is one.
+// nobody accepts is one. When nothing of an Outcome is used any more it is
+// released.
 type Deliverer interface {
 	Deliver(ctx context.Context, a Attempt) Outcome
 }
@@ -25,20 +26,23 @@ type KeyNamer interface {
 
 // Attempt is one HTTP request, complete but for its signatures.
 type Attempt struct {
-	Method      string
-	URL         string
-	Header      http.Header
-	Body        []byte
-	Timeout     time.Duration
-	Unsigned    bool     // the tenant signs nothing that goes there
-	SigningKey  string   // makes the standard signature
-	NextKey     string   // what SigningKey will be after a rotation; "" if there is none
-	Seed        []byte   // Ed25519
-	SignWith    []string // signatures beside the standard one, as in wire.SignatureNames
-	Kind        Kind     // what its signature says it is about
-	RunID       string   // the run it belongs to, "" if none or if a third party is not to know
-	Retried     int      // retries made before
-	MaxResponse int64    // bytes of the response body to keep
+	Method     string
+	URL        string
+	Header     http.Header
+	Body       []byte
+	Timeout    time.Duration
+	Unsigned   bool     // the tenant signs nothing that goes there
+	SigningKey string   // makes the standard signature
+	NextKey    string   // what SigningKey will be after a rotation; "" if there is none
+	Seed       []byte   // Ed25519
+	SignWith   []string // signatures beside the standard one, as in wire.SignatureNames
+	Kind       Kind     // what its signature says it is about
+	RunID      string   // the run it belongs to, "" if none or if a third party is not to know
+	Retried    int      // retries made before
+	// KeepResponse is how many bytes of any response's body to keep, if there
+	// is memory for them; MaxResponse and MaxFailure how many of a 2xx response
+	// and of another somebody waits for, so that memory is waited for.
+	KeepResponse, MaxResponse, MaxFailure int64
 }
 
 // signAs says how an attempt is signed: with the keys of now, by what the
@@ -64,4 +68,13 @@ type Outcome struct {
 	Error  string // why there is no response, or why this one does not count; "" otherwise
 	Start  time.Time
 	End    time.Time
+	// Release gives back the memory that Header and Body take; nil: none is
+	// counted.
+	Release func()
+}
+
+func (o *Outcome) release() {
+	if o.Release != nil {
+		o.Release()
+	}
 }

@@ -334,6 +334,7 @@ func (e *Engine) fly(q *queued) {
 	}
 	<-e.slots
 	if e.attemptCtx.Err() != nil && f.skip == "" && f.outcome.Error != "" {
+		f.outcome.release()
 		return // cut off by a shutdown: not an outcome of the endpoint
 	}
 	e.outcomes <- f
@@ -391,7 +392,13 @@ func (e *Engine) prepare(q *queued) (*flight, Attempt, error) {
 func (e *Engine) attempt(m *Message, run *Run, log []*LogEntry) Attempt {
 	a := Attempt{
 		Method: m.Method, URL: m.URL, Body: m.Body, Timeout: e.limits.MaxTimeout,
-		MaxResponse: e.limits.MaxBody, Kind: m.Kind, Retried: m.Retried,
+		KeepResponse: int64(e.limits.StoredResponse), Kind: m.Kind, Retried: m.Retried,
+	}
+	if m.Settings.Callback != nil {
+		a.MaxResponse = e.limits.MaxBody
+	}
+	if m.Settings.Callback != nil || m.Settings.FailureCallback != nil || run != nil && run.Settings.FailureCallback != nil {
+		a.MaxFailure = e.limits.MaxBody
 	}
 	if t := e.tenants.get(m.Tenant); t != nil {
 		a.signAs(t, m, run)
@@ -415,12 +422,14 @@ func (e *Engine) attempt(m *Message, run *Run, log []*LogEntry) Attempt {
 	default:
 		a.Header = cloneHeader(m.Header)
 	}
+	maps.DeleteFunc(a.Header, func(name string, _ []string) bool { return reserved(m.Kind, name) })
 	set := func(name, value string) { a.Header[name] = []string{value} }
 	if a.Header["User-Agent"] == nil {
 		set("User-Agent", "Upstash-QStash")
 	}
 	set(wire.HeaderMessageID, m.String())
 	set(wire.HeaderRetried, strconv.Itoa(m.Retried))
+	set(wire.HeaderHop, strconv.Itoa(m.Settings.Hop))
 	if m.CallerIP != "" {
 		set(wire.HeaderCallerIP, m.CallerIP)
 	}

@@ -273,6 +273,7 @@ func (c *change) retry(d *DeadMessage, over *wire.Config) (Published, error) {
 	if len(over.Labels) > 0 {
 		s.Labels = over.Labels
 	}
+	s.Hop, s.Redact = max(s.Hop, over.Hop), s.Redact.Union(over.Redact)
 	if len(over.SignWith) > 0 {
 		s.SignWith = over.SignWith
 	}

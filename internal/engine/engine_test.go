@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -389,6 +390,31 @@ func TestRetriesAreSignedWithTheCurrentKey(t *testing.T) {
 		made := w.made()
 		if made[0].SigningKey != "sig_current_current" || made[1].SigningKey != "sig_next_next_next" {
 			t.Errorf("signed with %s, then %s", made[0].SigningKey, made[1].SigningKey)
+		}
+	})
+}
+
+// A tenant from before there was redaction gets a key for it, once.
+func TestT17TenantWithoutRedactKey(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.stop()
+		err := w.store.Update(context.Background(), func(tx engine.Tx) error {
+			row, err := tx.LockTenant(w.tenant.ID)
+			if err != nil {
+				return err
+			}
+			row.Secrets.RedactKey = nil
+			return tx.UpdateTenant(row)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.start()
+		key := w.tenant.Secrets.RedactKey
+		w.stop()
+		w.start()
+		if again := w.tenant.Secrets.RedactKey; len(key) != 32 || !bytes.Equal(key, again) {
+			t.Errorf("key %x, then %x", key, again)
 		}
 	})
 }

@@ -116,11 +116,17 @@ func (f *MessageFilter) matches(m *Message) bool {
 		len(f.IDs) > 0 && !slices.Contains(f.IDs, m.String()) {
 		return false
 	}
-	if len(f.Hosts) == 0 && len(f.Paths) == 0 {
+	return matchesURL(m.URL, f.Hosts, f.Paths)
+}
+
+// matchesURL says whether a URL's host, with or without its port, is one of
+// hosts, and its path one of paths.
+func matchesURL(raw string, hosts, paths []string) bool {
+	if len(hosts) == 0 && len(paths) == 0 {
 		return true
 	}
-	u, err := url.Parse(m.URL)
-	return err == nil && (anyOf(f.Hosts, u.Host) || anyOf(f.Hosts, u.Hostname())) && anyOf(f.Paths, u.Path)
+	u, err := url.Parse(raw)
+	return err == nil && (anyOf(hosts, u.Host) || anyOf(hosts, u.Hostname())) && anyOf(paths, u.Path)
 }
 
 // CancelMessages cancels what a filter selects of the messages still to be

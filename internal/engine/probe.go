@@ -98,14 +98,16 @@ func (e *Engine) ask(ctx context.Context, t *Tenant, p *ProbeRequest, key string
 	id := Key{Seq: e.seq.next(unixMillis(time.Now())), Rnd: randomInt63()}
 	a := Attempt{
 		Method: cmp.Or(p.Method, http.MethodPost), URL: p.URL, Body: p.Body, Kind: KindProbe,
-		Timeout: min(probeTimeout, e.limits.MaxTimeout), MaxResponse: probeResponse,
+		Timeout: min(probeTimeout, e.limits.MaxTimeout), KeepResponse: probeResponse,
 		SigningKey: key, Seed: seed, SignWith: t.Settings.SignWith,
 		Header: http.Header{
 			"Content-Type": {"application/json"}, "User-Agent": {"Upstash-QStash"},
 			wire.HeaderMessageID: {id.String()}, wire.HeaderRetried: {"0"},
 		},
 	}
-	return a, e.deliver.Deliver(ctx, a)
+	o := e.deliver.Deliver(ctx, a)
+	o.release() // nobody asks for the body
+	return a, o
 }
 
 func probeAnswer(o Outcome) *ProbeAnswer { return &ProbeAnswer{Status: o.Status, Error: o.Error} }

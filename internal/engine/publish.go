@@ -64,11 +64,11 @@ func (e *Engine) checkLimits(p *Publish) *Error {
 	if cfg.Retries != nil && *cfg.Retries > l.MaxRetries {
 		return errorf(Precondition, "%s: %d, at most %d are allowed", wire.HeaderRetries, *cfg.Retries, l.MaxRetries)
 	}
-	if cfg.Delay > l.MaxDelay {
-		return errorf(Precondition, "%s: %v, at most %v is allowed", wire.HeaderDelay, cfg.Delay, l.MaxDelay)
+	if err := l.checkTimes(cfg); err != nil {
+		return err
 	}
-	if cfg.NotBefore > unixMillis(time.Now().Add(l.MaxDelay)) {
-		return errorf(Precondition, "%s: more than %v ahead", wire.HeaderNotBefore, l.MaxDelay)
+	if w := &cfg.Workflow; cfg.Hop > wire.MaxHops && (w.Init || w.RunID == "") {
+		return errorf(Invalid, "%s: %s", wire.HeaderHop, loop(cfg.Hop))
 	}
 	for name, cb := range map[string]*wire.Callback{wire.HeaderCallback: cfg.Callback, wire.HeaderFailureCallback: cfg.FailureCallback} {
 		if cb == nil {
@@ -83,6 +83,20 @@ func (e *Engine) checkLimits(p *Publish) *Error {
 		if inner.Retries != nil && *inner.Retries > l.MaxRetries {
 			return errorf(Precondition, "%s: %d retries, at most %d are allowed", name, *inner.Retries, l.MaxRetries)
 		}
+		if err := l.checkTimes(&inner); err != nil {
+			return errorf(err.Code, "callback %s: %s", cb.URL, err.Message)
+		}
+	}
+	return nil
+}
+
+// checkTimes refuses what would be delivered too far ahead.
+func (l *Limits) checkTimes(cfg *wire.Config) *Error {
+	if cfg.Delay > l.MaxDelay {
+		return errorf(Precondition, "%s: %v, at most %v is allowed", wire.HeaderDelay, cfg.Delay, l.MaxDelay)
+	}
+	if cfg.NotBefore > unixMillis(time.Now().Add(l.MaxDelay)) {
+		return errorf(Precondition, "%s: more than %v ahead", wire.HeaderNotBefore, l.MaxDelay)
 	}
 	return nil
 }
@@ -122,6 +136,7 @@ func (c *change) newMessage(t *Tenant, p *Publish, kind Kind) *Message {
 		Settings: Settings{
 			RetryDelay: cfg.RetryDelay, Timeout: cfg.Timeout, Labels: cfg.Labels, SignWith: cfg.SignWith,
 			Callback: cfg.Callback, FailureCallback: cfg.FailureCallback,
+			Hop: cfg.Hop, Redact: cfg.Redact,
 		},
 	}
 	if cfg.Retries != nil {

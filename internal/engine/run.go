@@ -67,6 +67,7 @@ func runSettings(p *Publish) Settings {
 		RetryDelay: cfg.RetryDelay, Timeout: cfg.Timeout, Labels: cfg.Labels, SignWith: cfg.SignWith, Retries: cfg.Retries,
 		FailureCallback: cfg.FailureCallback, Features: cfg.Workflow.Features,
 		ViaTrigger: p.ViaTrigger, UnknownSDK: cfg.Workflow.UnknownSDK,
+		Hop: cfg.Hop, Redact: cfg.Redact,
 	}
 }
 
@@ -111,6 +112,14 @@ func (c *change) inherit(m *Message, run *Run, cfg *wire.Config) {
 	if len(m.Settings.Labels) == 0 {
 		m.Settings.Labels = run.Settings.Labels
 	}
+	m.belong(run)
+}
+
+// belong makes a message one of its run's: it is as many hops from where that
+// comes from, as a run's own messages are not counted, and hides what that hides.
+func (m *Message) belong(run *Run) {
+	m.Settings.Hop = run.Settings.Hop
+	m.Settings.Redact = m.Settings.Redact.Union(run.Settings.Redact)
 }
 
 // FinishRun ends a run with its function's result. Ending an ended run again
@@ -214,6 +223,8 @@ type RunFilter struct {
 	IDsAt     []RunRef
 	URLs      []string
 	URLPrefix string
+	Hosts     []string // with or without the port
+	Paths     []string
 	Labels    []string
 	States    []RunState
 	CallerIPs []string
@@ -231,7 +242,7 @@ type RunRef struct {
 func (f *RunFilter) matches(r *Run) bool {
 	at := Millis(r.Seq)
 	return anyOf(f.IDs, r.ID) && anyOf(f.IDsAt, RunRef{r.ID, at}) && anyOf(f.URLs, r.URL) &&
-		strings.HasPrefix(r.URL, f.URLPrefix) && anyShared(f.Labels, r.Settings.Labels) &&
+		strings.HasPrefix(r.URL, f.URLPrefix) && matchesURL(r.URL, f.Hosts, f.Paths) && anyShared(f.Labels, r.Settings.Labels) &&
 		anyOf(f.States, r.State) && anyOf(f.CallerIPs, r.CallerIP) &&
 		(f.CreatedAt == 0 || f.CreatedAt == at) && (f.From == 0 || at >= f.From) && (f.To == 0 || at <= f.To)
 }

@@ -107,6 +107,9 @@ func (e *Engine) settleLoop() {
 		if err := e.settle(batch); err != nil {
 			e.settleSingly(batch, err)
 		}
+		for _, f := range batch {
+			f.outcome.release()
+		}
 	}
 }
 
@@ -253,6 +256,9 @@ func (e *Engine) settlement(f *flight) *Settlement {
 		NextDue: f.verdict.due, Error: f.verdict.reason,
 		Status: o.Status, Header: o.Header, Body: o.Body[:min(len(o.Body), e.limits.StoredResponse)],
 	}
+	if cut := f.cut(); cut != "" {
+		s.Error = strings.TrimPrefix(s.Error+"; "+cut, "; ")
+	}
 	if f.skip == "" {
 		s.StartedAt, s.EndedAt = f.started, unixMillis(o.End)
 	} else {
@@ -328,7 +334,7 @@ func (c *change) deadLetter(f *flight) (seq int64, err error) {
 	o := &f.outcome
 	d := &DLQEntry{
 		Seq: c.seq(), Tenant: f.message.Tenant, Message: f.message.Seq, Run: f.message.Run,
-		Status: o.Status, Header: o.Header, Body: o.Body,
+		Status: o.Status, Header: o.Header, Body: o.Body[:min(len(o.Body), c.e.limits.StoredResponse)],
 	}
 	if err := c.tx.InsertDLQ(d); err != nil {
 		return 0, fmt.Errorf("insert DLQ entry: %w", err)

@@ -40,6 +40,7 @@ func (c *change) appendToRun(t *Tenant, p *Publish) (Published, error) {
 		}
 		m = c.newMessage(t, p, KindToCallback)
 		callSettings(m)
+		m.belong(run)
 		entry.StepID = m.Settings.StepID
 	default:
 		return Published{}, errorf(Invalid, "%s: %q can't be published, only step and toCallback", wire.HeaderWorkflowCallType, w.CallType)

@@ -194,6 +194,8 @@ type Settings struct {
 	StepName        string         `json:"stepName,omitempty"`   // calls: of the step they belong to
 	StepID          int            `json:"stepId,omitempty"`
 	Concurrent      int            `json:"concurrent,omitempty"`
+	Hop             int            `json:"hop,omitempty"` // how many messages led to this one
+	Redact          wire.Redact    `json:"redact,omitzero"`
 }
 
 // Due is a message's place in the order of dispatch.

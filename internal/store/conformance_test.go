@@ -191,6 +191,7 @@ func allSettings() engine.Settings {
 		Callback:        &wire.Callback{URL: "https://cb.example/?a=1&b=2", Header: http.Header{"Upstash-Retries": {"2"}}},
 		FailureCallback: &wire.Callback{URL: "https://failed.example", Header: oddHeader()}, Retries: &retries,
 		Features: []string{"LazyFetch"}, ViaTrigger: true, UnknownSDK: true, StepName: oddText, StepID: 7, Concurrent: 3,
+		Hop: 4, Redact: wire.Redact{Body: true, Headers: true, Names: []string{"Authorization"}},
 	}
 }
 

@@ -24,6 +24,11 @@ func (p *configParser) plain(name string, values []string) error {
 
 // forward takes an Upstash-Forward-* header, name without the prefix.
 func (p *configParser) forward(name string, values []string) error {
+	if name == HeaderHop {
+		// Endpoints that forward whatever they were called with pass it on
+		// without knowing.
+		_ = p.hop(values[0])
+	}
 	if dropped(name) {
 		return nil
 	}
@@ -42,17 +47,25 @@ func (p *configParser) put(name string, values []string) error {
 }
 
 // dropped reports whether a destination never gets this header from a
-// publisher: it belongs to one connection, to framing or to our signature.
-// They are left out without an error, as official SDKs forward every header
-// they were called with.
+// publisher: it belongs to one connection, to framing or to what we say of the
+// delivery ourselves. They are left out without an error, as official SDKs
+// forward every header they were called with.
 func dropped(name string) bool {
+	if strings.Contains(name, "_") {
+		// Servers that put headers into environment variables, as CGI does,
+		// can't tell it from the name with hyphens.
+		name = http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-"))
+		if strings.HasPrefix(name, PrefixUpstash) {
+			return true
+		}
+	}
 	switch name {
-	case "Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+	case "Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Http2-Settings",
 		"Content-Length", "Expect", "Host",
-		HeaderSignature, HeaderSignatureEd25519, HeaderMessageID, HeaderRetried:
+		HeaderMessageID, HeaderRetried, HeaderCallerIP, HeaderHop, HeaderRegion, HeaderTopicName, HeaderScheduleID:
 		return true
 	}
-	return strings.HasPrefix(name, "Proxy-")
+	return strings.HasPrefix(name, "Proxy-") || strings.HasPrefix(name, HeaderSignature)
 }
 
 // forConnection reports whether the request's Connection header names it.

@@ -38,6 +38,18 @@ func TestParseConfigHeader(t *testing.T) {
 				"Upstash-Forward-Upstash-Message-Id: m", "Upstash-Forward-Upstash-Retried: 1"},
 			nil,
 		},
+		"what the server says of a delivery": {
+			[]string{"Upstash-Forward-Upstash-Caller-IP: 1.1.1.1", "Upstash-Forward-Upstash-Hop: 0", "Upstash-Forward-Upstash-Region: x",
+				"Upstash-Forward-Upstash-Topic-Name: t", "Upstash-Forward-Upstash-Schedule-Id: s", "Upstash-Forward-Upstash-Signature-Keys: k",
+				"Upstash-Forward-Upstash-Signature-Anything: k"},
+			nil,
+		},
+		"names that some servers can't tell from those": {
+			[]string{"Upstash-Forward-Content_Length: 0", "Upstash-Forward-Transfer_Encoding: chunked", "Upstash-Forward-proxy_connection: x",
+				"Upstash-Forward-Upstash_Signature: s", "Upstash-Forward-upstash_workflow_is_failure: true", "Upstash-Forward-UPSTASH_X-Y: z",
+				"Upstash-Forward-X_Y: 1"},
+			[]string{"X_y: 1"},
+		},
 		"all": {
 			[]string{"Upstash-Header-Forward: true", "Content-Type: a/b", "Cookie: c", "X-Many: 1", "X-Many: 2", "User-Agent: u",
 				"Host: h", "Content-Length: 3", "Authorization: Bearer t", "Connection: keep-alive, x-hop", "X-Hop: 1", "Te: trailers",

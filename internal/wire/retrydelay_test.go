@@ -137,6 +137,47 @@ func TestRetryDelayDoesNotAllocate(t *testing.T) {
 	}
 }
 
+// No expression takes long: what is large is refused before it is read, what is
+// deep or has many parts as soon as that shows.
+func TestT24ExpressionsAreBounded(t *testing.T) {
+	for name, s := range map[string]string{
+		"nested":          strings.Repeat("(", 5000) + "1" + strings.Repeat(")", 5000),
+		"nested, short":   strings.Repeat("(", 500) + "1" + strings.Repeat(")", 500),
+		"functions":       strings.Repeat("abs(", 200) + "1" + strings.Repeat(")", 200),
+		"signs":           strings.Repeat("-", 1000) + "1",
+		"sums":            strings.Repeat("1+", 500) + "1",
+		"large":           strings.Repeat(" ", 10<<20) + "1",
+		"powers":          strings.Repeat("pow(9,", 40) + "9" + strings.Repeat(")", 40),
+		"unbalanced":      strings.Repeat("(", 1000),
+		"a long name":     strings.Repeat("a", 1000),
+		"a long number":   strings.Repeat("9", 1000),
+		"a long exponent": "1e" + strings.Repeat("9", 1000),
+	} {
+		began := time.Now()
+		allocs := testing.AllocsPerRun(1, func() {
+			if _, err := ParseRetryDelay(s); err == nil {
+				t.Errorf("%s: accepted", name)
+			} else if len(err.Error()) > 1000 {
+				t.Errorf("%s: an error of %d bytes", name, len(err.Error()))
+			}
+		})
+		if took := time.Since(began); allocs > 300 || took > time.Second {
+			t.Errorf("%s: %v allocations, %v", name, allocs, took)
+		}
+	}
+	for s, want := range map[string]time.Duration{ // the largest that is accepted still has an end
+		"pow(pow(9,9),pow(9,9))": DefaultBackoff(1), // infinite
+		"exp(709)":               maxRetryDelay,
+		"-exp(709)":              0,
+		"0/0":                    DefaultBackoff(1),
+	} {
+		r, err := ParseRetryDelay(s)
+		if err != nil || r.Delay(0) != want {
+			t.Errorf("%s: %v, %v, want %v", s, r.Delay(0), err, want)
+		}
+	}
+}
+
 func FuzzParseRetryDelay(f *testing.F) {
 	for _, seed := range []string{"1000 * (1 + retried)", "max(1000, pow(2, retried) * 100)", "-1.5e3 % 7", "((((1", "min(1,"} {
 		f.Add(seed, 3)

@@ -30,7 +30,7 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	rc, err := receiver.New(receiver.Options{CurrentSigningKey: "sig_an_example_of_a_current_key0", Replay: cache})
+	rc, err := receiver.New(receiver.Options{BaseURL: "https://app.example.com", CurrentSigningKey: "sig_an_example_of_a_current_key0", Replay: cache})
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -270,7 +270,7 @@ func TestWithoutTable(t *testing.T) {
 		if _, err := c.Purge(t.Context()); err == nil {
 			t.Error("purged nothing")
 		}
-		rc, err := receiver.New(receiver.Options{CurrentSigningKey: key, Replay: c})
+		rc, err := receiver.New(receiver.Options{CurrentSigningKey: key, BaseURL: "https://app.example.com", Replay: c})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,0 +1,81 @@
+package api
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"net/http"
+	"strings"
+
+	"github.com/signposthq/signpost/internal/engine"
+	"github.com/signposthq/signpost/internal/wire"
+)
+
+// veil is between a message or a run and who reads about it: what its publisher
+// asked to redact is shown as a hash. The hash is keyed, so that it can't be
+// found by trying values; equal values of a tenant have equal hashes.
+type veil struct {
+	*wire.Redact
+	key []byte
+}
+
+func (r *request) veil(s *engine.Settings) veil {
+	return veil{&s.Redact, r.caller.Secrets.RedactKey}
+}
+
+// answerVeil is for what a message was answered. Only the answer to a run's call
+// is redacted, with the body: it is the result of a step, whose body hides it.
+func (r *request) answerVeil(m *engine.Message) veil {
+	if m == nil || m.Kind != engine.KindToCallback {
+		return veil{Redact: &wire.Redact{}}
+	}
+	return r.veil(&m.Settings)
+}
+
+func (v veil) hash(value []byte) string {
+	mac := hmac.New(sha256.New, v.key)
+	mac.Write(value)
+	return "REDACTED:" + hex.EncodeToString(mac.Sum(nil))
+}
+
+// body is what stands for a body, "" if it is shown, as one of no bytes always
+// is.
+func (v veil) body(b []byte) string {
+	if !v.Body || len(b) == 0 {
+		return ""
+	}
+	return v.hash(b)
+}
+
+// text is a body, or a part of one, that is shown as a string.
+func (v veil) text(b []byte) string {
+	if hidden := v.body(b); hidden != "" {
+		return hidden
+	}
+	return text(b)
+}
+
+func (v veil) header(h http.Header) http.Header { return v.under("", h) }
+
+// callbackHeader is the settings of a callback, among them the headers that are
+// forwarded to it.
+func (v veil) callbackHeader(h http.Header) http.Header { return v.under(wire.PrefixForward, h) }
+
+// under hides headers that bear a prefix by their name without it.
+func (v veil) under(prefix string, h http.Header) http.Header {
+	if !v.Headers && len(v.Names) == 0 {
+		return h
+	}
+	out := make(http.Header, len(h))
+	for name, values := range h {
+		plain, ok := strings.CutPrefix(name, prefix)
+		if !ok || !v.Header(plain) {
+			out[name] = values
+			continue
+		}
+		for _, value := range values {
+			out[name] = append(out[name], v.hash([]byte(value)))
+		}
+	}
+	return out
+}

@@ -1,0 +1,148 @@
+package deliver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// What responses may take of memory. An attempt has a little by itself, which
+// is enough for nearly all; the rest all attempts share, however many there are.
+const (
+	ownBody    = 2 << 10 // of a response's body
+	ownHeaders = 6 << 10 // of its headers, counted as headConn does
+	sharedMost = 4 << 20
+)
+
+// While others wait, whoever has the turn must go on at this pace.
+const (
+	turnGrace = 30 * time.Second
+	turnPace  = 32 << 10 // bytes per second
+)
+
+// errTooSlow is why a response is given up that others wait for.
+var errTooSlow = fmt.Errorf("response too slow: less than %d bytes per second, while others wait for the memory it takes", turnPace)
+
+var errReleased = errors.New("the attempt is over")
+
+// memory is what attempts share. Who needs more than is left waits for the
+// turn: one attempt at a time that may have as much as it wants. So there is
+// always one that can go on, whatever the others hold.
+type memory struct {
+	left    atomic.Int64
+	turn    chan struct{}
+	waiting atomic.Int64
+	spare   []byte // of whoever has the turn, used again by the next
+}
+
+func newMemory() *memory {
+	m := &memory{turn: make(chan struct{}, 1)}
+	m.left.Store(sharedMost)
+	return m
+}
+
+// lease is what one attempt has of the memory, until it is released.
+type lease struct {
+	memory *memory
+
+	mu       sync.Mutex // the reader of a connection takes, too
+	taken    int64
+	refused  error // why a connection of the attempt was given up
+	released bool
+	watch    *time.Timer // nil: it has not the turn
+
+	since time.Time    // when the turn came
+	got   atomic.Int64 // bytes read since
+}
+
+func (m *memory) lease() *lease { return &lease{memory: m} }
+
+// take says whether there was as much left.
+func (l *lease) take(n int64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.released {
+		return false
+	}
+	if l.memory.left.Add(-n) < 0 {
+		l.memory.left.Add(n)
+		return false
+	}
+	l.taken += n
+	return true
+}
+
+// refuse keeps the reason for giving up a connection, which net/http wraps into
+// others, or loses.
+func (l *lease) refuse(why error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refused = why
+	return why
+}
+
+func (l *lease) refusal() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.refused
+}
+
+// await waits for the turn, and returns a buffer of n bytes that is the
+// lease's. While it has the turn and others wait, giveUp is called if what the
+// attempt reads comes too slowly.
+func (l *lease) await(ctx context.Context, n int64, giveUp func()) ([]byte, error) {
+	m := l.memory
+	m.waiting.Add(1)
+	defer m.waiting.Add(-1)
+	select {
+	case m.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.released {
+		<-m.turn
+		return nil, errReleased
+	}
+	if int64(cap(m.spare)) < n {
+		m.spare = make([]byte, n)
+	}
+	l.since = time.Now()
+	l.watch = time.AfterFunc(turnGrace, func() { l.check(giveUp) })
+	return m.spare[:n], nil
+}
+
+func (l *lease) check(giveUp func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.released:
+	case l.memory.waiting.Load() > 0 && float64(l.got.Load()) < turnPace*(time.Since(l.since)-turnGrace).Seconds():
+		giveUp()
+	default:
+		l.watch.Reset(time.Second)
+	}
+}
+
+// release gives everything back. What was read must not be used after it.
+func (l *lease) release() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.released {
+		return
+	}
+	l.released = true
+	l.memory.left.Add(l.taken)
+	if l.watch == nil {
+		return
+	}
+	l.watch.Stop()
+	if l.memory.waiting.Load() == 0 {
+		l.memory.spare = nil
+	}
+	<-l.memory.turn
+}
