@@ -60,6 +60,21 @@ type Server struct {
 	// What is in the DLQ stays until it is taken out.
 	Retention time.Duration
 
+	// MasterKeyFile holds the master keys that seal on disk what users send and
+	// endpoints answer, and the signing keys; default none. One key a line, as
+	// NewMasterKey makes them or as hex; # begins a comment. The first one seals,
+	// the others open what is still sealed with them. The file must not be
+	// readable by others; it is read again when keys are rewrapped.
+	//
+	// A data directory without a master key becomes sealed at the first start
+	// with one, in the background. A sealed one can't be used without its key,
+	// see ErrMasterKey: keep a copy of it somewhere else.
+	MasterKeyFile string
+
+	// MasterKeys are master keys themselves, as lines of such a file or
+	// separated by commas. They come after those of the file.
+	MasterKeys string
+
 	// MaxConnections is how many clients may be connected at once; default
 	// 10,000, or half of the files that the process may have open if that is
 	// less. One too many takes the place of the one that has been silent longest.
@@ -159,17 +174,25 @@ func (s *Server) serve() {
 }
 
 func (s *Server) open(ctx context.Context) (err error) {
+	keys, err := s.masterKeys()
+	if err != nil {
+		return err
+	}
 	if s.Data == Memory {
-		s.store, err = store.OpenMemory(ctx)
+		s.store, err = store.OpenMemory(ctx, keys...)
 	} else {
-		s.store, err = store.OpenSQLite(ctx, s.Data)
+		s.store, err = store.OpenSQLite(ctx, s.Data, keys...)
 	}
 	if err != nil {
 		return err
 	}
+	if len(keys) == 0 && !s.Dev {
+		s.Logger.Warn("no master key: signing keys and messages are stored as they are; see --master-key-file")
+	}
 	s.deliver = deliver.New(deliver.Options{AllowLocal: s.Dev, Allow: s.AllowDestinations})
 	s.engine, err = engine.New(ctx, engine.Options{
-		Store: s.store, Deliverer: s.deliver, Logger: s.Logger, Concurrency: s.Concurrency, Keys: s.deliver,
+		Store: s.store, Deliverer: s.deliver, Logger: s.Logger, Concurrency: s.Concurrency,
+		Keys: s.deliver, MasterKeys: s.masterKeys,
 		Limits: engine.Limits{MaxBody: s.MaxMessageBytes, Retention: s.Retention},
 	})
 	if err != nil {

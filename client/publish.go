@@ -269,18 +269,19 @@ func writeLabels(h http.Header, header string, labels []string) error {
 }
 
 // checkDestination refuses what would not reach the server as it is written,
-// and drops the fragment, which HTTP never sends.
+// and drops the fragment, which HTTP never sends. A URL may have secrets in it:
+// the error does not echo it.
 func checkDestination(raw string) (string, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
-		return "", fmt.Errorf("parse destination: %w", err)
+		return "", errors.New("parse destination: " + wire.URLReason(err))
 	}
 	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return "", fmt.Errorf("destination %q: want an absolute url, http:// or https://", raw)
+		return "", errors.New("destination: want an absolute url, http:// or https://")
 	}
 	raw, _, _ = strings.Cut(raw, "#")
 	if strings.ContainsFunc(raw, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
-		return "", fmt.Errorf("destination %q: percent-encode its spaces and what is not ASCII", raw)
+		return "", errors.New("destination: percent-encode its spaces and what is not ASCII")
 	}
 	return raw, nil
 }

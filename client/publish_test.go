@@ -111,10 +111,10 @@ func TestPublishRefused(t *testing.T) {
 		r    PublishRequest
 		want string
 	}{
-		{"relative", PublishRequest{URL: "/a"}, `destination "/a": want an absolute url, http:// or https://`},
-		{"no host", PublishRequest{URL: "https:///a"}, `destination "https:///a": want an absolute url, http:// or https://`},
-		{"space", PublishRequest{URL: "https://example.com/a b"}, `destination "https://example.com/a b": percent-encode its spaces and what is not ASCII`},
-		{"not ASCII", PublishRequest{URL: "https://example.com/é"}, `destination "https://example.com/é": percent-encode its spaces and what is not ASCII`},
+		{"relative", PublishRequest{URL: "/a"}, `destination: want an absolute url, http:// or https://`},
+		{"no host", PublishRequest{URL: "https:///a"}, `destination: want an absolute url, http:// or https://`},
+		{"space", PublishRequest{URL: "https://example.com/a b"}, `destination: percent-encode its spaces and what is not ASCII`},
+		{"not ASCII", PublishRequest{URL: "https://example.com/é"}, `destination: percent-encode its spaces and what is not ASCII`},
 		{"line break", PublishRequest{URL: "https://example.com/a\r\nHost: evil"}, "net/url: invalid control character in URL"},
 		{"bad escape", PublishRequest{URL: "https://example.com/%zz"}, `invalid URL escape "%zz"`},
 		{"negative delay", PublishRequest{URL: ok, Delay: -1}, "delay, timeout and retries cannot be negative"},
@@ -122,7 +122,7 @@ func TestPublishRefused(t *testing.T) {
 		{"negative retries", PublishRequest{URL: ok, Retries: new(-1)}, "delay, timeout and retries cannot be negative"},
 		{"label with comma", PublishRequest{URL: ok, Labels: []string{"a,b"}}, `label "a,b": want letters, digits, "_", "." and "-"`},
 		{"empty label", PublishRequest{URL: ok, Labels: []string{""}}, `label "": want letters, digits, "_", "." and "-"`},
-		{"callback without url", PublishRequest{URL: ok, Callback: &Callback{}}, `Upstash-Callback: destination "": want an absolute url, http:// or https://`},
+		{"callback without url", PublishRequest{URL: ok, Callback: &Callback{}}, `Upstash-Callback: destination: want an absolute url, http:// or https://`},
 		{"failure callback with negative delay", PublishRequest{URL: ok, FailureCallback: &Callback{URL: ok, Delay: -1}}, "Upstash-Failure-Callback: delay, timeout and retries cannot be negative"},
 		{"line break in a header", PublishRequest{URL: ok, Header: http.Header{"A": {"b\nC: d"}}}, "header Upstash-Forward-A: value has a control character"},
 		{"header name", PublishRequest{URL: ok, Header: http.Header{"A B": {"c"}}}, `header name "Upstash-Forward-A B" is not valid`},

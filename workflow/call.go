@@ -76,10 +76,10 @@ func CallAsync(ctx *Context, name string, r CallRequest) *Future[CallResponse] {
 func (r *CallRequest) check(name string) error {
 	u, err := url.Parse(r.URL)
 	if err != nil {
-		return err
+		return errors.New("url: " + wire.URLReason(err))
 	}
 	if scheme := strings.ToLower(u.Scheme); (scheme != "http" && scheme != "https") || u.Host == "" {
-		return fmt.Errorf("%q is not an absolute http or https URL", u.Redacted())
+		return errors.New("url: expected an absolute http or https URL")
 	}
 	if !slices.Contains([]string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}, r.Method) {
 		return fmt.Errorf("method %q is not one of GET, POST, PUT, PATCH and DELETE", r.Method)

@@ -391,10 +391,10 @@ func TestCallChecked(t *testing.T) {
 		want       string // "" if it is sent
 	}{
 		{"good", "ask", good, ""},
-		{"relative", "ask", workflow.CallRequest{URL: "/x"}, `call: "/x" is not an absolute http or https URL`},
-		{"other scheme", "ask", workflow.CallRequest{URL: "ftp://u:pw@x/"}, `call: "ftp://u:xxxxx@x/" is not an absolute http or https URL`},
-		{"no host", "ask", workflow.CallRequest{URL: "http:///x"}, `call: "http:///x" is not an absolute http or https URL`},
-		{"no URL", "ask", workflow.CallRequest{URL: "http://a b"}, `call: parse "http://a b": invalid character " " in host name`},
+		{"relative", "ask", workflow.CallRequest{URL: "/x"}, `call: url: expected an absolute http or https URL`},
+		{"other scheme", "ask", workflow.CallRequest{URL: "ftp://u:pw@x/"}, `call: url: expected an absolute http or https URL`},
+		{"no host", "ask", workflow.CallRequest{URL: "http:///x"}, `call: url: expected an absolute http or https URL`},
+		{"no URL", "ask", workflow.CallRequest{URL: "http://a b"}, `call: url: invalid character in host name`},
 		{"method", "ask", workflow.CallRequest{URL: good.URL, Method: "get"}, `call: method "get" is not one of GET, POST, PUT, PATCH and DELETE`},
 		{"retries", "ask", workflow.CallRequest{URL: good.URL, Retries: -1}, "call: negative retries or timeout"},
 		{"timeout", "ask", workflow.CallRequest{URL: good.URL, Timeout: -1}, "call: negative retries or timeout"},

@@ -83,6 +83,7 @@ var hints = []struct {
 	hint  string
 }{
 	{signpost.ErrDevCredentials, "start it with another --data, or let it --listen on 127.0.0.1 only"},
+	{signpost.ErrMasterKey, "see \"signpost keys generate-master --help\"; a server needs every key that its data is sealed with"},
 	{signpost.ErrInUse, "another signpost is running on this --data: stop it, or choose another directory"},
 	{syscall.EADDRINUSE, "another program has this port: stop it, or choose another one (0 takes any that is free)"},
 	{syscall.EADDRNOTAVAIL, "this machine does not have that address: see --listen"},

@@ -19,6 +19,9 @@ type devCmd struct {
 	Data  string   `default:".signpost" from:"SIGNPOST_DATA" placeholder:"DIR" help:"Directory to keep messages and runs in, or :memory: (default .signpost in the current directory)."`
 	Grace duration `default:"2s" from:"SIGNPOST_GRACE" placeholder:"TIME" help:"How long deliveries under way may take after an interrupt (default 2s)."`
 	Quiet bool     `short:"q" help:"Print the address and nothing else."`
+
+	LogLevel   slog.Level `default:"info" from:"SIGNPOST_LOG_LEVEL" placeholder:"LEVEL" help:"Least important lines of the log: debug, info, warn or error (default info)."`
+	masterKeys `embed:""`
 }
 
 func (*devCmd) Help() string {
@@ -34,7 +37,8 @@ func (c *devCmd) Run(ctx context.Context, o *outside) error {
 	}
 	s := &signpost.Server{
 		Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(int(c.Port))), Data: c.Data, Dev: true,
-		Logger: slog.New(slog.NewTextHandler(o.stderr, nil)),
+		Logger:        slog.New(logHandler("text", c.LogLevel, o.stderr)),
+		MasterKeyFile: c.MasterKeyFile, MasterKeys: c.MasterKey,
 	}
 	return serve(ctx, s, time.Duration(c.Grace), o, func() error { return c.announce(ctx, s, o) })
 }

@@ -49,7 +49,7 @@ func (c *guardCmd) Run(ctx context.Context, o *outside) error {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
-	log := slog.New(logHandler(c.LogFormat, o.stderr))
+	log := slog.New(logHandler(c.LogFormat, slog.LevelInfo, o.stderr))
 	g, err := c.guard(log)
 	if err != nil {
 		return err

@@ -19,6 +19,9 @@ type keysCmd struct {
 	Status keysStatusCmd `cmd:"" help:"Show which endpoints hold which keys, and when they last verified a delivery."`
 	Probe  keysProbeCmd  `cmd:"" help:"Ask an endpoint which keys it accepts."`
 	Rotate keysRotateCmd `cmd:"" help:"Make the next key the current one, and a new key the next."`
+
+	GenerateMaster keysGenerateMasterCmd `cmd:"" help:"Print a new master key, to seal a server's data with."`
+	Rewrap         keysRewrapCmd         `cmd:"" help:"Seal a server's data anew, under the first of its master keys."`
 }
 
 type keysShowCmd struct {

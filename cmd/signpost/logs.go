@@ -80,7 +80,7 @@ func writeEvent(w io.Writer, ev *client.Event, asJSON bool) error {
 	if asJSON {
 		return json.NewEncoder(w).Encode(ev)
 	}
-	line := fmt.Sprintf("%s  %-16s  %s  %s %s", time.UnixMilli(ev.Time).Format("2006-01-02 15:04:05.000"), ev.State, ev.MessageID, ev.Method, ev.URL)
+	line := fmt.Sprintf("%s  %-16s  %s  %s %s", time.UnixMilli(ev.Time).Format("2006-01-02 15:04:05.000"), ev.State, ev.MessageID, ev.Method, shownURL(ev.URL))
 	if ev.ResponseStatus != 0 {
 		line += fmt.Sprintf("  %d", ev.ResponseStatus)
 	}
@@ -92,4 +92,19 @@ func writeEvent(w io.Writer, ev *client.Event, asJSON bool) error {
 	}
 	_, err := fmt.Fprintln(w, printable(line))
 	return err
+}
+
+// shownURL is a URL without its query and its user, where secrets are, for
+// those who watch. JSON has it all.
+func shownURL(raw string) string {
+	shown, _, found := strings.Cut(raw, "?")
+	if found {
+		shown += "?…"
+	}
+	scheme, rest, ok := strings.Cut(shown, "://")
+	host, _, _ := strings.Cut(rest, "/")
+	if user := strings.LastIndexByte(host, '@'); ok && user >= 0 {
+		shown = scheme + "://…" + rest[user:]
+	}
+	return shown
 }

@@ -137,6 +137,7 @@ func (w *world) start(ts *testscript.TestScript, args []string) {
 	for _, name := range []string{
 		"WORK", "HOME", "PATH", "TZ", "TMPDIR", "GOCOVERDIR", "GORACE",
 		"QSTASH_URL", "QSTASH_TOKEN", "QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY", "SIGNPOST_PORT", "SIGNPOST_DATA",
+		"SIGNPOST_MASTER_KEY", "SIGNPOST_MASTER_KEY_FILE",
 	} {
 		if value := ts.Getenv(name); value != "" {
 			p.cmd.Env = append(p.cmd.Env, name+"="+value)

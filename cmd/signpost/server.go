@@ -27,6 +27,15 @@ type serverCmd struct {
 	TrustedProxies   []netip.Prefix `from:"SIGNPOST_TRUSTED_PROXIES" placeholder:"CIDR" help:"Networks of proxies whose X-Forwarded-For says where a request comes from; may be repeated."`
 	MaxConnections   int            `default:"0" from:"SIGNPOST_MAX_CONNECTIONS" placeholder:"N" help:"Most connections of clients at once (default 10000, or half of the files it may open)."`
 	LogFormat        string         `default:"text" enum:"text,json" from:"SIGNPOST_LOG_FORMAT" placeholder:"FORMAT" help:"Format of the log on stderr: text or json (default text)."`
+	LogLevel         slog.Level     `default:"info" from:"SIGNPOST_LOG_LEVEL" placeholder:"LEVEL" help:"Least important lines of the log: debug, info, warn or error (default info)."`
+	masterKeys       `embed:""`
+}
+
+// masterKeys are what a server seals its data with. As a flag, a key itself
+// would be in the list of processes.
+type masterKeys struct {
+	MasterKeyFile string `from:"SIGNPOST_MASTER_KEY_FILE" placeholder:"FILE" help:"File with the keys that seal the data on disk, one a line, the first seals; or put them into $$SIGNPOST_MASTER_KEY."`
+	MasterKey     string `hidden:"" from:"SIGNPOST_MASTER_KEY" placeholder:"KEYS" help:"The keys themselves, separated by commas."`
 }
 
 func (*serverCmd) Help() string {
@@ -44,8 +53,10 @@ func (c *serverCmd) Run(ctx context.Context, o *outside) error {
 	}
 	s := &signpost.Server{
 		Addr: c.Listen, Data: c.Data, AllowDestinations: c.AllowDestination, MaxMessageBytes: int64(c.MaxMessageBytes),
+		MasterKeyFile: c.MasterKeyFile, MasterKeys: c.MasterKey,
 		Concurrency: c.Concurrency, Retention: time.Duration(c.Retention), MaxConnections: c.MaxConnections,
-		RateLimit: c.RateLimit, RateLimitIP: c.RateLimitIP, TrustedProxies: c.TrustedProxies, Logger: slog.New(logHandler(c.LogFormat, o.stderr)),
+		RateLimit: c.RateLimit, RateLimitIP: c.RateLimitIP, TrustedProxies: c.TrustedProxies,
+		Logger: slog.New(logHandler(c.LogFormat, c.LogLevel, o.stderr)),
 	}
 	if c.RateLimit == 0 {
 		s.RateLimit = -1 // none, where the server's 0 is its default
@@ -62,11 +73,12 @@ func (c *serverCmd) Run(ctx context.Context, o *outside) error {
 }
 
 // logHandler writes a log as text or json.
-func logHandler(format string, w io.Writer) slog.Handler {
+func logHandler(format string, level slog.Level, w io.Writer) slog.Handler {
+	options := &slog.HandlerOptions{Level: level}
 	if format == "json" {
-		return slog.NewJSONHandler(w, nil)
+		return slog.NewJSONHandler(w, options)
 	}
-	return slog.NewTextHandler(w, nil)
+	return slog.NewTextHandler(w, options)
 }
 
 // serve runs a server until ctx is done, then stops it within grace.

@@ -97,6 +97,9 @@ var routes = []route{
 	{"GET", "/v2/settings", engine.ScopeAdmin, getSettings},
 	{"PATCH", "/v2/settings", engine.ScopeAdmin, changeSettings},
 
+	{"GET", "/v2/admin/rewrap", engine.ScopeAdmin, getSealing},
+	{"POST", "/v2/admin/rewrap", engine.ScopeAdmin, rewrap},
+
 	{"GET", "/v2/workflows/logs", engine.ScopeRead, listRuns},
 	{"GET", "/v2/workflows/events", engine.ScopeRead, listRunEvents},
 	{"DELETE", "/v2/workflows/runs", engine.ScopePublish, cancelRuns},
@@ -286,16 +289,7 @@ func (h *Handler) notFound(w http.ResponseWriter, method, path string, allowed [
 			return
 		}
 	}
-	writeError(w, http.StatusNotFound, "no such route: "+shorten(method)+" "+shorten(path))
-}
-
-// shorten keeps an answer from being as long as what was asked for.
-func shorten(s string) string {
-	const most = 200
-	if len(s) <= most {
-		return s
-	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
+	writeError(w, http.StatusNotFound, "no such route: "+shorten(method)+" "+shorten(routeOf(path)))
 }
 
 // token is the bearer token; the header wins over the query.

@@ -130,7 +130,7 @@ func TestNoSuchRoute(t *testing.T) {
 	}
 	for _, path := range []string{"/", "/v2", "/v2/", "/v1/publish/https://example.com", "/v2/nothing", "/v2/messages/a/b",
 		"/v2/publishing/https://example.com", "/v2/user", "/llm/v1/chat/completions", "/v2/keys/other/thing"} {
-		w.unchanged(path, func() { w.do("POST", path, "").refused(404, "no such route", path) })
+		w.unchanged(path, func() { w.do("POST", path, "").refused(404, "no such route: POST /"+strings.Split(path, "/")[1]) })
 	}
 }
 

@@ -17,6 +17,8 @@ type Options struct {
 	Limits    Limits
 	// Concurrency is how many attempts may be under way at once; default 1000.
 	Concurrency int
+	// MasterKeys are the store's, as they are now; nil: it has none.
+	MasterKeys func() ([][]byte, error)
 	// Keys names signing keys as receivers do. Default: what endpoints tell of
 	// their keys is ignored, no rotation is refused, and there are no public keys.
 	Keys KeyNamer
@@ -74,12 +76,16 @@ type Engine struct {
 	slots    chan struct{} // one per attempt under way
 	outcomes chan *flight
 
+	masterKeys func() ([][]byte, error)
+	rewrapped  chan struct{} // there are rows to seal anew
+
 	stop          context.CancelFunc // ends dispatch
 	abort         context.CancelFunc // ends attempts
 	attemptCtx    context.Context
 	dispatchDone  chan struct{}
 	settleDone    chan struct{}
 	purgeDone     chan struct{}
+	resealDone    chan struct{}
 	endpointsDone chan struct{}
 	usesDone      chan struct{}
 	flights       sync.WaitGroup
@@ -87,7 +93,7 @@ type Engine struct {
 
 // New prepares an engine; nothing is dispatched before Start.
 func New(ctx context.Context, o Options) (*Engine, error) {
-	e := &Engine{store: o.Store, deliver: o.Deliverer, log: o.Logger, limits: o.Limits.withDefaults()}
+	e := &Engine{store: o.Store, deliver: o.Deliverer, log: o.Logger, limits: o.Limits.withDefaults(), masterKeys: o.MasterKeys}
 	if e.log == nil {
 		e.log = slog.Default()
 	}
@@ -96,6 +102,7 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 	}
 	e.slots = make(chan struct{}, o.Concurrency)
 	e.outcomes = make(chan *flight, o.Concurrency)
+	e.rewrapped = make(chan struct{}, 1)
 	e.queue.init()
 	e.callers.init()
 	err := e.store.View(ctx, func(tx Tx) error {
@@ -131,10 +138,12 @@ func (e *Engine) Start() {
 	e.stop = stop
 	e.attemptCtx, e.abort = context.WithCancel(context.Background())
 	e.dispatchDone, e.settleDone, e.purgeDone = make(chan struct{}), make(chan struct{}), make(chan struct{})
+	e.resealDone = make(chan struct{})
 	e.endpointsDone, e.usesDone = make(chan struct{}), make(chan struct{})
 	go e.dispatchLoop(dispatchCtx)
 	go e.settleLoop()
 	go e.purgeLoop(dispatchCtx)
+	go e.resealLoop(dispatchCtx)
 	go e.endpointLoop(dispatchCtx)
 	go e.usesLoop(dispatchCtx)
 }
@@ -146,6 +155,7 @@ func (e *Engine) Close(ctx context.Context) error {
 	e.stop()
 	<-e.dispatchDone
 	<-e.purgeDone
+	<-e.resealDone
 	<-e.endpointsDone
 	<-e.usesDone
 	ended := make(chan struct{})

@@ -74,7 +74,7 @@ func (e *Engine) checkLimits(p *Publish) *Error {
 	if w := &cfg.Workflow; cfg.Hop > wire.MaxHops && (w.Init || w.RunID == "") {
 		return errorf(Invalid, "%s: %s", wire.HeaderHop, loop(cfg.Hop))
 	}
-	for _, cb := range []*wire.Callback{cfg.Callback, cfg.FailureCallback} {
+	for name, cb := range map[string]*wire.Callback{wire.HeaderCallback: cfg.Callback, wire.HeaderFailureCallback: cfg.FailureCallback} {
 		if cb == nil {
 			continue
 		}
@@ -82,10 +82,10 @@ func (e *Engine) checkLimits(p *Publish) *Error {
 		// callback that could not be made; wire has parsed it once already.
 		inner, err := wire.ParseConfig(cb.Header)
 		if err != nil {
-			return errorf(Invalid, "callback %s: %v", cb.URL, err)
+			return errorf(Invalid, "%s: %v", name, err)
 		}
 		if inner.Retries != nil && *inner.Retries > l.MaxRetries {
-			return errorf(Precondition, "callback %s: %d retries, at most %d are allowed", cb.URL, *inner.Retries, l.MaxRetries)
+			return errorf(Precondition, "%s: %d retries, at most %d are allowed", name, *inner.Retries, l.MaxRetries)
 		}
 		if err := l.checkTimes(&inner); err != nil {
 			return errorf(err.Code, "callback %s: %s", cb.URL, err.Message)

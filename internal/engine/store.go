@@ -15,6 +15,12 @@ type Store interface {
 	View(ctx context.Context, fn func(Tx) error) error
 	Update(ctx context.Context, fn func(Tx) error) error
 	Close() error
+
+	Sealing(ctx context.Context) (Sealing, error)
+	// Rewrap replaces the master keys, of which the first seals, and the data
+	// key. All rows then have to be sealed anew: some by each call of Reseal.
+	Rewrap(ctx context.Context, masterKeys [][]byte) error
+	Reseal(ctx context.Context) (more bool, err error)
 }
 
 // Tx is what a rule can do to rows. Verbs named Lock hold their row until the

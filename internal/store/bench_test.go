@@ -16,18 +16,21 @@ import (
 // durable Update that inserts it, one that settles it and records the attempt.
 func BenchmarkMessage(b *testing.B) {
 	for _, parallel := range []int{1, 16, 64} {
-		b.Run(fmt.Sprintf("parallel=%d", parallel), func(b *testing.B) {
-			s, err := store.OpenSQLite(context.Background(), b.TempDir())
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer s.Close()
-			var seq atomic.Int64
-			b.ReportAllocs()
-			b.ResetTimer()
-			each(b, parallel, func() error { return liveAndDie(s, seq.Add(2)) })
-		})
+		b.Run(fmt.Sprintf("parallel=%d", parallel), func(b *testing.B) { benchmarkMessage(b, parallel) })
+		b.Run(fmt.Sprintf("sealed/parallel=%d", parallel), func(b *testing.B) { benchmarkMessage(b, parallel, masterKey(1)) })
 	}
+}
+
+func benchmarkMessage(b *testing.B, parallel int, masterKeys ...[]byte) {
+	s, err := store.OpenSQLite(context.Background(), b.TempDir(), masterKeys...)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	var seq atomic.Int64
+	b.ReportAllocs()
+	b.ResetTimer()
+	each(b, parallel, func() error { return liveAndDie(s, seq.Add(2)) })
 }
 
 // BenchmarkMessages reads what the benchmark above writes, one row at a time,

@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -105,11 +106,14 @@ func portableText(s string) string {
 	return strings.ToValidUTF8(strings.ReplaceAll(s, "\x00", "\uFFFD"), "\uFFFD")
 }
 
+// errText does not tell the text, which may be a secret.
+var errText = errors.New("text with a NUL or bytes that are not UTF-8")
+
 // checkText refuses what PostgreSQL refuses, so that it is found out on either.
 func checkText(args []any) error {
 	for i, arg := range args {
 		if s, ok := arg.(string); ok && !portable(s) {
-			return fmt.Errorf("value %d: text with a NUL or bytes that are not UTF-8: %.80q", i+1, s)
+			return fmt.Errorf("value %d: %w", i+1, errText)
 		}
 	}
 	return nil

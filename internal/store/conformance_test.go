@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/http"
@@ -22,6 +23,9 @@ import (
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(crashing); dir != "" {
 		commitUntilKilled(dir)
+	}
+	if dir := os.Getenv(resealing); dir != "" {
+		resealUntilKilled(dir)
 	}
 	pgtest.Main(m)
 }
@@ -48,7 +52,18 @@ var kinds = []struct {
 		dsn := pgtest.DSN(t)
 		return func() (engine.Store, error) { return store.OpenPostgres(context.Background(), dsn) }
 	}},
+	{"sealed sqlite", true, func(t *testing.T) opener {
+		dir := t.TempDir()
+		return func() (engine.Store, error) { return store.OpenSQLite(context.Background(), dir, masterKey(1)) }
+	}},
+	{"sealed postgres", true, func(t *testing.T) opener {
+		dsn := pgtest.DSN(t)
+		return func() (engine.Store, error) { return store.OpenPostgres(context.Background(), dsn, masterKey(1)) }
+	}},
 }
+
+// masterKey is one of many.
+func masterKey(n byte) []byte { return bytes.Repeat([]byte{n}, store.MasterKeyBytes) }
 
 // forEachStore runs a case of the suite on a fresh store of every kind.
 func forEachStore(t *testing.T, fn func(t *testing.T, s engine.Store)) {

@@ -7,20 +7,25 @@ import (
 )
 
 const messageColumns = `seq, rnd, tenant, state, kind, due, not_before, retried, max_retries, run, log_index,
-	method, url, caller_ip, header, settings, body`
+	method, url, caller_ip, header, settings, body, sealed`
 
-func scanMessage(r *sql.Rows) (*engine.Message, error) {
+func (t *tx) scanMessage(r *sql.Rows) (*engine.Message, error) {
 	var m engine.Message
-	var header, settings string
+	var p private
+	var sealed []byte
 	err := r.Scan(&m.Seq, &m.Rnd, &m.Tenant, &m.State, &m.Kind, &m.Due, &m.NotBefore, &m.Retried, &m.MaxRetries,
-		&m.Run, &m.LogIndex, &m.Method, &m.URL, &m.CallerIP, &header, &settings, &m.Body)
+		&m.Run, &m.LogIndex, &m.Method, &p.texts[0], &m.CallerIP, &p.texts[1], &p.texts[2], &p.blob, &sealed)
 	if err != nil {
 		return nil, err
 	}
-	if m.Header, err = parseHeader(header); err != nil {
+	if err := t.open(place{"messages", m.Seq, 0}, sealed, &p); err != nil {
 		return nil, err
 	}
-	m.Settings, err = parseSettings(settings)
+	m.URL, m.Body = p.texts[0], p.blob
+	if m.Header, err = parseHeader(p.texts[1]); err != nil {
+		return nil, err
+	}
+	m.Settings, err = parseSettings(p.texts[2])
 	return &m, err
 }
 
@@ -30,11 +35,16 @@ func (t *tx) InsertMessages(messages []*engine.Message) error {
 		if err != nil {
 			return err
 		}
+		p := private{[3]string{m.URL, headerText(m.Header), settings}, m.Body}
+		sealed, err := t.seal(place{"messages", m.Seq, 0}, &p)
+		if err != nil {
+			return err
+		}
 		_, err = t.exec(`
 			insert into messages (`+messageColumns+`)
-			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)`,
+			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)`,
 			m.Seq, m.Rnd, m.Tenant, int64(m.State), int64(m.Kind), m.Due, m.NotBefore, m.Retried, m.MaxRetries,
-			m.Run, m.LogIndex, m.Method, m.URL, m.CallerIP, headerText(m.Header), settings, blob(m.Body))
+			m.Run, m.LogIndex, m.Method, p.texts[0], m.CallerIP, p.texts[1], p.texts[2], blob(p.blob), sealed)
 		if err != nil {
 			return err
 		}
@@ -47,13 +57,13 @@ func (t *tx) Messages(seqs []int64) ([]*engine.Message, error) {
 	case 0:
 		return nil, nil
 	case 1:
-		return collect(t, scanMessage, `select `+messageColumns+` from messages where seq = $1`, seqs[0])
+		return collect(t, t.scanMessage, `select `+messageColumns+` from messages where seq = $1`, seqs[0])
 	}
-	return collect(t, scanMessage, `select `+messageColumns+` from messages where `+t.inList+` order by seq`, t.list(seqs))
+	return collect(t, t.scanMessage, `select `+messageColumns+` from messages where `+t.inList+` order by seq`, t.list(seqs))
 }
 
 func (t *tx) LockMessage(seq int64) (*engine.Message, error) {
-	return one(t, scanMessage, `select `+messageColumns+` from messages where seq = $1`+t.forUpdate, seq)
+	return one(t, t.scanMessage, `select `+messageColumns+` from messages where seq = $1`+t.forUpdate, seq)
 }
 
 func (t *tx) SettleMessages(changes []engine.Transition) (missed []int, err error) {
@@ -91,20 +101,20 @@ func (t *tx) DueMessages(after engine.Due, limit int) ([]engine.Due, error) {
 func (t *tx) PendingMessages(tenant int64, after engine.Due, limit int) ([]*engine.Message, error) {
 	// The first condition is the index's; it does not follow from the second by itself.
 	const where = `select ` + messageColumns + ` from messages where state <= 3 and state = 2 and tenant = $1 and due `
-	tied, err := collect(t, scanMessage, where+`= $2 and seq > $3 order by seq limit $4`, tenant, after.At, after.Seq, limit)
+	tied, err := collect(t, t.scanMessage, where+`= $2 and seq > $3 order by seq limit $4`, tenant, after.At, after.Seq, limit)
 	if err != nil || len(tied) == limit {
 		return tied, err
 	}
-	later, err := collect(t, scanMessage, where+`> $2 order by due, seq limit $3`, tenant, after.At, limit-len(tied))
+	later, err := collect(t, t.scanMessage, where+`> $2 order by due, seq limit $3`, tenant, after.At, limit-len(tied))
 	return append(tied, later...), err
 }
 
 func (t *tx) ListMessages(tenant int64, p engine.Page) ([]*engine.Message, error) {
 	const where = `select ` + messageColumns + ` from messages where seq >= $1 and seq < $2 and tenant = $3 `
 	if p.Newest {
-		return collect(t, scanMessage, where+`order by seq desc limit $4`, p.From, p.To, tenant, p.Limit)
+		return collect(t, t.scanMessage, where+`order by seq desc limit $4`, p.From, p.To, tenant, p.Limit)
 	}
-	return collect(t, scanMessage, where+`order by seq limit $4`, p.From, p.To, tenant, p.Limit)
+	return collect(t, t.scanMessage, where+`order by seq limit $4`, p.From, p.To, tenant, p.Limit)
 }
 
 func (t *tx) Deduplication(tenant int64, hash []byte, now int64) (k engine.Key, err error) {

@@ -73,7 +73,7 @@ func planOf(t *testing.T, s engine.Store, verb func(engine.Tx) error, explain st
 			}
 		}
 		p := &planned{querier: inner.querier, explain: explain}
-		if err := verb(&tx{p, inner.dialect}); err != nil {
+		if err := verb(&tx{p, inner.dialect, inner.ring}); err != nil {
 			return err
 		}
 		plans = p.plans
@@ -187,6 +187,12 @@ var plans = []struct {
 	{"PendingOfRun", func(tx engine.Tx) error { _, err := tx.PendingOfRun(1); return err },
 		"SEARCH messages USING INTEGER PRIMARY KEY (rowid=?); LIST SUBQUERY; SEARCH run_log USING PRIMARY KEY (run=?)"},
 
+	{"Reseal, rows by a number", func(etx engine.Tx) error { _, err := etx.(*tx).rowsAfter(&sealedTables[1], [2]int64{}); return err },
+		"SEARCH messages USING INTEGER PRIMARY KEY (rowid>?)"},
+	{"Reseal, rows by two", func(etx engine.Tx) error { _, err := etx.(*tx).rowsAfter(&sealedTables[5], [2]int64{}); return err },
+		"SEARCH run_log USING PRIMARY KEY ((run,idx)>(?,?))"},
+	{"Reseal, progress", func(etx engine.Tx) error { _, err := etx.(*tx).passed(&sealedTables[1], 1); return err },
+		"SCAN CONSTANT ROW; SCALAR SUBQUERY; SEARCH messages; SCALAR SUBQUERY; SEARCH messages"},
 	{"Purge", func(tx engine.Tx) error { _, err := tx.Purge(engine.Millis(farFuture), 1, 10); return err }, ""}, // below
 }
 

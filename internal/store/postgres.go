@@ -23,10 +23,14 @@ var postgresDialect = dialect{
 	inList:    `seq = any($1)`,
 }
 
-type postgres struct{ db *sql.DB }
+type postgres struct {
+	db *sql.DB
+	sealing
+}
 
-// OpenPostgres opens a PostgreSQL database, by URL or key=value string.
-func OpenPostgres(ctx context.Context, dsn string) (engine.Store, error) {
+// OpenPostgres opens a PostgreSQL database, by URL or key=value string. Master
+// keys are as for OpenSQLite; only one process may seal a database anew.
+func OpenPostgres(ctx context.Context, dsn string, masterKeys ...[]byte) (engine.Store, error) {
 	db, err := sql.Open("pgx", dsn)
 	if err != nil {
 		return nil, err
@@ -38,11 +42,17 @@ func OpenPostgres(ctx context.Context, dsn string) (engine.Store, error) {
 		err = migrateAlone(ctx, conn)
 		conn.Close()
 	}
+	s := &postgres{db: db}
+	// Deleted rows are PostgreSQL's own to forget: VACUUM FULL.
+	s.sealing = sealing{store: s, scrub: func(context.Context) error { return nil }}
+	if err == nil {
+		s.ring, err = openKeyring(ctx, s, masterKeys)
+	}
 	if err != nil {
 		db.Close()
 		return nil, fmt.Errorf("open PostgreSQL: %w", err)
 	}
-	return &postgres{db}, nil
+	return s, nil
 }
 
 // migrateAlone keeps nodes that start together from migrating together.
@@ -66,7 +76,7 @@ func (s *postgres) View(ctx context.Context, fn func(engine.Tx) error) error {
 	// A view holds no locks; a read-only transaction could not take them.
 	d := postgresDialect
 	d.forUpdate = ""
-	return fn(&tx{&postgresTx{ctx, t}, &d})
+	return fn(&tx{&postgresTx{ctx, t}, &d, s.ring})
 }
 
 const updateTries = 10
@@ -74,6 +84,9 @@ const updateTries = 10
 func (s *postgres) Update(ctx context.Context, fn func(engine.Tx) error) error {
 	for try := 1; ; try++ {
 		err := s.update(ctx, fn)
+		if err == nil {
+			s.ring.account(ctx, s)
+		}
 		if err == nil || try == updateTries || !retryable(err) {
 			return err
 		}
@@ -87,6 +100,7 @@ func (s *postgres) Update(ctx context.Context, fn func(engine.Tx) error) error {
 }
 
 func (s *postgres) update(ctx context.Context, fn func(engine.Tx) error) error {
+	defer s.ring.hold()() // before the connection, which whoever holds the ring may wait for
 	conn, err := s.db.Conn(ctx)
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
@@ -99,7 +113,7 @@ func (s *postgres) update(ctx context.Context, fn func(engine.Tx) error) error {
 		return fmt.Errorf("begin: %w", err)
 	}
 	defer t.Rollback()
-	if err := call(fn, &tx{&postgresTx{ctx, t}, &postgresDialect}); err != nil {
+	if err := call(fn, &tx{&postgresTx{ctx, t}, &postgresDialect, s.ring}); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {

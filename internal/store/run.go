@@ -8,23 +8,38 @@ import (
 )
 
 const runColumns = `seq, tenant, id, closed, url, state, ended_at, init_rnd, log_len, max_step, caller_ip,
-	dlq, failure, failure_call, header, settings, response`
+	dlq, failure, failure_call, header, settings, response, sealed`
 
-func scanRun(r *sql.Rows) (*engine.Run, error) {
+func (t *tx) scanRun(r *sql.Rows) (*engine.Run, error) {
 	var run engine.Run
 	var closed int64
-	var header, settings string
-	err := r.Scan(&run.Seq, &run.Tenant, &run.ID, &closed, &run.URL, &run.State, &run.EndedAt, &run.Init.Rnd,
-		&run.LogLen, &run.MaxStep, &run.CallerIP, &run.DLQ, &run.Failure, &run.FailureCall, &header, &settings, &run.Response)
+	var p private
+	var sealed []byte
+	err := r.Scan(&run.Seq, &run.Tenant, &run.ID, &closed, &p.texts[0], &run.State, &run.EndedAt, &run.Init.Rnd, &run.LogLen,
+		&run.MaxStep, &run.CallerIP, &run.DLQ, &run.Failure, &run.FailureCall, &p.texts[1], &p.texts[2], &p.blob, &sealed)
 	if err != nil {
 		return nil, err
 	}
-	run.Init.Seq = run.Seq
-	if run.Header, err = parseHeader(header); err != nil {
+	if err := t.open(place{"runs", run.Seq, 0}, sealed, &p); err != nil {
 		return nil, err
 	}
-	run.Settings, err = parseSettings(settings)
+	run.Init.Seq, run.URL, run.Response = run.Seq, p.texts[0], p.blob
+	if run.Header, err = parseHeader(p.texts[1]); err != nil {
+		return nil, err
+	}
+	run.Settings, err = parseSettings(p.texts[2])
 	return &run, err
+}
+
+// sealRun gives the values of a run that may hold secrets.
+func (t *tx) sealRun(r *engine.Run) (p private, sealed []byte, err error) {
+	settings, err := settingsText(&r.Settings)
+	if err != nil {
+		return p, nil, err
+	}
+	p = private{[3]string{r.URL, headerText(r.Header), settings}, r.Response}
+	sealed, err = t.seal(place{"runs", r.Seq, 0}, &p)
+	return p, sealed, err
 }
 
 // closedKey frees a run's id when the run has ended.
@@ -36,28 +51,29 @@ func closedKey(r *engine.Run) int64 {
 }
 
 func (t *tx) InsertRun(r *engine.Run) error {
-	settings, err := settingsText(&r.Settings)
+	p, sealed, err := t.sealRun(r)
 	if err != nil {
 		return err
 	}
 	_, err = t.exec(`
 		insert into runs (`+runColumns+`)
-		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)`,
-		r.Seq, r.Tenant, r.ID, closedKey(r), r.URL, int64(r.State), r.EndedAt, r.Init.Rnd, r.LogLen, r.MaxStep, r.CallerIP,
-		r.DLQ, int64(r.Failure), r.FailureCall, headerText(r.Header), settings, blob(r.Response))
+		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)`,
+		r.Seq, r.Tenant, r.ID, closedKey(r), p.texts[0], int64(r.State), r.EndedAt, r.Init.Rnd, r.LogLen, r.MaxStep, r.CallerIP,
+		r.DLQ, int64(r.Failure), r.FailureCall, p.texts[1], p.texts[2], blob(p.blob), sealed)
 	return err
 }
 
+// UpdateRun writes the URL too: it is sealed together with what changes.
 func (t *tx) UpdateRun(r *engine.Run) error {
-	settings, err := settingsText(&r.Settings)
+	p, sealed, err := t.sealRun(r)
 	if err != nil {
 		return err
 	}
 	return must(t.exec(`
 		update runs set closed = $1, state = $2, ended_at = $3, log_len = $4, max_step = $5, dlq = $6, failure = $7,
-			failure_call = $8, header = $9, settings = $10, response = $11 where seq = $12`,
+			failure_call = $8, url = $9, header = $10, settings = $11, response = $12, sealed = $13 where seq = $14`,
 		closedKey(r), int64(r.State), r.EndedAt, r.LogLen, r.MaxStep, r.DLQ, int64(r.Failure),
-		r.FailureCall, headerText(r.Header), settings, blob(r.Response), r.Seq))
+		r.FailureCall, p.texts[0], p.texts[1], p.texts[2], blob(p.blob), sealed, r.Seq))
 }
 
 func (t *tx) AdvanceRun(r *engine.Run) error {
@@ -65,7 +81,7 @@ func (t *tx) AdvanceRun(r *engine.Run) error {
 }
 
 func (t *tx) Run(seq int64) (*engine.Run, error) {
-	return one(t, scanRun, `select `+runColumns+` from runs where seq = $1`, seq)
+	return one(t, t.scanRun, `select `+runColumns+` from runs where seq = $1`, seq)
 }
 
 func (t *tx) RunByID(tenant int64, id string) (*engine.Run, error) {
@@ -75,68 +91,79 @@ func (t *tx) RunByID(tenant int64, id string) (*engine.Run, error) {
 	const where = `select ` + runColumns + ` from runs where tenant = $1 and id = $2 and closed `
 	// An active run is newer than all that have ended. Asked for like this, the
 	// index has the answer, however often the id was used.
-	active, err := one(t, scanRun, where+`= 0`, tenant, id)
+	active, err := one(t, t.scanRun, where+`= 0`, tenant, id)
 	if err != nil || active != nil {
 		return active, err
 	}
-	return one(t, scanRun, where+`> 0 order by closed desc limit 1`, tenant, id)
+	return one(t, t.scanRun, where+`> 0 order by closed desc limit 1`, tenant, id)
 }
 
 func (t *tx) LockRun(seq int64) (*engine.Run, error) {
-	return one(t, scanRun, `select `+runColumns+` from runs where seq = $1`+t.forUpdate, seq)
+	return one(t, t.scanRun, `select `+runColumns+` from runs where seq = $1`+t.forUpdate, seq)
 }
 
 func (t *tx) LockActiveRun(tenant int64, id string) (*engine.Run, error) {
 	if !portable(id) {
 		return nil, nil // no row can have it
 	}
-	return one(t, scanRun, `select `+runColumns+` from runs where tenant = $1 and id = $2 and closed = 0`+t.forUpdate, tenant, id)
+	return one(t, t.scanRun, `select `+runColumns+` from runs where tenant = $1 and id = $2 and closed = 0`+t.forUpdate, tenant, id)
 }
 
 func (t *tx) ListRuns(tenant int64, p engine.Page) ([]*engine.Run, error) {
 	const where = `select ` + runColumns + ` from runs where seq >= $1 and seq < $2 and tenant = $3 `
 	if p.Newest {
-		return collect(t, scanRun, where+`order by seq desc limit $4`, p.From, p.To, tenant, p.Limit)
+		return collect(t, t.scanRun, where+`order by seq desc limit $4`, p.From, p.To, tenant, p.Limit)
 	}
-	return collect(t, scanRun, where+`order by seq limit $4`, p.From, p.To, tenant, p.Limit)
+	return collect(t, t.scanRun, where+`order by seq limit $4`, p.From, p.To, tenant, p.Limit)
 }
 
 func (t *tx) ListActiveRuns(tenant int64, p engine.Page) ([]*engine.Run, error) {
-	return collect(t, scanRun, `
+	return collect(t, t.scanRun, `
 		select `+runColumns+` from runs where state = 1 and seq >= $1 and seq < $2 and tenant = $3 order by seq limit $4`,
 		p.From, p.To, tenant, p.Limit)
 }
 
-const logColumns = `run, idx, seq, rnd, call_type, step_id, target_step, body`
+const logColumns = `run, idx, seq, rnd, call_type, step_id, target_step, body, sealed`
 
-func scanLog(r *sql.Rows) (*engine.LogEntry, error) {
+func (t *tx) scanLog(r *sql.Rows) (*engine.LogEntry, error) {
 	var e engine.LogEntry
 	var callType string
-	err := r.Scan(&e.Run, &e.Index, &e.Message.Seq, &e.Message.Rnd, &callType, &e.StepID, &e.TargetStep, &e.Body)
-	e.CallType = wire.CallType(callType)
+	var p private
+	var sealed []byte
+	err := r.Scan(&e.Run, &e.Index, &e.Message.Seq, &e.Message.Rnd, &callType, &e.StepID, &e.TargetStep, &p.blob, &sealed)
+	if err != nil {
+		return nil, err
+	}
+	err = t.open(place{"run_log", e.Run, int64(e.Index)}, sealed, &p)
+	e.CallType, e.Body = wire.CallType(callType), p.blob
 	return &e, err
 }
 
 func (t *tx) InsertLog(e *engine.LogEntry) error {
-	_, err := t.exec(`insert into run_log (`+logColumns+`) values ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		e.Run, e.Index, e.Message.Seq, e.Message.Rnd, string(e.CallType), e.StepID, e.TargetStep, blob(e.Body))
+	p := private{blob: e.Body}
+	sealed, err := t.seal(place{"run_log", e.Run, int64(e.Index)}, &p)
+	if err != nil {
+		return err
+	}
+	_, err = t.exec(`insert into run_log (`+logColumns+`) values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+		e.Run, e.Index, e.Message.Seq, e.Message.Rnd, string(e.CallType), e.StepID, e.TargetStep, blob(p.blob), sealed)
 	return err
 }
 
 func (t *tx) Log(run int64, from, to int) ([]*engine.LogEntry, error) {
-	return collect(t, scanLog, `select `+logColumns+` from run_log where run = $1 and idx >= $2 and idx <= $3 order by idx`,
+	return collect(t, t.scanLog, `select `+logColumns+` from run_log where run = $1 and idx >= $2 and idx <= $3 order by idx`,
 		run, from, to)
 }
 
 func (t *tx) LogStep(run int64, stepID, targetStep int, callType wire.CallType) (*engine.LogEntry, error) {
-	return one(t, scanLog, `
+	return one(t, t.scanLog, `
 		select `+logColumns+` from run_log
 		where run = $1 and step_id = $2 and target_step = $3 and call_type = $4 order by idx limit 1`,
 		run, stepID, targetStep, string(callType))
 }
 
 func (t *tx) PendingOfRun(run int64) ([]*engine.Message, error) {
-	return collect(t, scanMessage, `
+	return collect(t, t.scanMessage, `
 		select `+messageColumns+` from messages
 		where seq in (select seq from run_log where run = $1) and state = 2 order by seq`, run)
 }

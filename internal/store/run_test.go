@@ -81,8 +81,8 @@ func TestRunRoundTrip(t *testing.T) {
 	})
 }
 
-// UpdateRun writes what changes in a run's life; what it was started with
-// stays. AdvanceRun writes the length of the log, and nothing else.
+// UpdateRun writes what changes in a run's life, and the URL; what else it was
+// started with stays. AdvanceRun writes the length of the log, and nothing else.
 func TestUpdateAndAdvanceRun(t *testing.T) {
 	forEachStore(t, func(t *testing.T, s engine.Store) {
 		started, bystander := run(1, "wfr_1"), run(2, "wfr_2")
@@ -96,7 +96,7 @@ func TestUpdateAndAdvanceRun(t *testing.T) {
 
 		changed := fullRun(1)
 		update(t, s, func(tx engine.Tx) error { return tx.UpdateRun(changed) })
-		changed.ID, changed.URL, changed.CallerIP, changed.Init = started.ID, started.URL, started.CallerIP, started.Init
+		changed.ID, changed.CallerIP, changed.Init = started.ID, started.CallerIP, started.Init
 		equal(t, "updated", runBySeq(t, s, 1), changed)
 		equal(t, "the other run", runBySeq(t, s, 2), bystander)
 

@@ -9,10 +9,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 
@@ -39,10 +37,12 @@ type sqlite struct {
 	lock    *os.File
 	temp    string // directory to remove on Close
 	updates chan *update
+	alone   chan func(*sqliteConn)
 	readers chan *sqliteConn
 	closed  chan struct{}
 	close   func() error  // shutDown, once
 	gone    chan struct{} // closed when the writer has ended
+	sealing
 }
 
 // update is one Update call waiting for its commit.
@@ -59,8 +59,12 @@ const (
 
 // OpenSQLite opens, or creates, the database in a directory. It belongs to
 // this process alone: a second opener gets ErrInUse.
-func OpenSQLite(ctx context.Context, dir string) (engine.Store, error) {
-	s, err := openSQLite(ctx, dir, "full")
+//
+// With master keys, of MasterKeyBytes each, what users send is sealed on disk.
+// The first one seals; the others open what they have sealed before they were
+// replaced. A sealed database can't be opened without, see ErrMasterKey.
+func OpenSQLite(ctx context.Context, dir string, masterKeys ...[]byte) (engine.Store, error) {
+	s, err := openSQLite(ctx, dir, "full", masterKeys)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +73,7 @@ func OpenSQLite(ctx context.Context, dir string) (engine.Store, error) {
 
 // OpenMemory opens a database that is gone once it is closed. It lives in a
 // temporary directory, in memory where the system has one for that.
-func OpenMemory(ctx context.Context) (engine.Store, error) {
+func OpenMemory(ctx context.Context, masterKeys ...[]byte) (engine.Store, error) {
 	parent := "/dev/shm"
 	if info, err := os.Stat(parent); err != nil || !info.IsDir() {
 		parent = ""
@@ -78,7 +82,7 @@ func OpenMemory(ctx context.Context) (engine.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := openSQLite(ctx, dir, "off")
+	s, err := openSQLite(ctx, dir, "off", masterKeys)
 	if err != nil {
 		os.RemoveAll(dir)
 		return nil, err
@@ -87,7 +91,7 @@ func OpenMemory(ctx context.Context) (engine.Store, error) {
 	return s, nil
 }
 
-func openSQLite(ctx context.Context, dir, synchronous string) (_ *sqlite, err error) {
+func openSQLite(ctx context.Context, dir, synchronous string, masterKeys [][]byte) (_ *sqlite, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -116,18 +120,26 @@ func openSQLite(ctx context.Context, dir, synchronous string) (_ *sqlite, err er
 		// Not one of the above, which the driver sorts: the page size must come first.
 		"_journal_mode": {"wal"},
 	}
+	if len(masterKeys) > 0 {
+		settings.Add("_pragma", "secure_delete(on)") // a page that is freed keeps nothing
+	}
 	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+settings.Encode())
 	if err != nil {
 		return nil, err
 	}
 	db.SetMaxIdleConns(0) // a connection that is closed is closed, in the order of disconnect
 	s := &sqlite{
-		db: db, lock: lock, updates: make(chan *update, batchMost),
+		db: db, lock: lock, updates: make(chan *update, batchMost), alone: make(chan func(*sqliteConn)),
 		readers: make(chan *sqliteConn, readers), closed: make(chan struct{}), gone: make(chan struct{}),
 	}
 	s.close = sync.OnceValue(s.shutDown)
+	s.sealing = sealing{store: s, scrub: s.vacuum}
 	if err := s.connect(ctx); err != nil {
 		s.disconnect()
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	if s.ring, err = openKeyring(ctx, s, masterKeys); err != nil {
+		s.Close()
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	return s, nil
@@ -205,7 +217,7 @@ func (s *sqlite) View(ctx context.Context, fn func(engine.Tx) error) error {
 			return fmt.Errorf("begin: %w", err)
 		}
 		defer c.control("rollback")
-		return fn(&tx{c, &sqliteDialect})
+		return fn(&tx{c, &sqliteDialect, s.ring})
 	case <-s.closed:
 		return errClosed
 	case <-ctx.Done():
@@ -230,6 +242,9 @@ func (s *sqlite) Update(ctx context.Context, fn func(engine.Tx) error) error {
 	}
 	select {
 	case err := <-u.done:
+		if err == nil {
+			s.ring.account(ctx, s)
+		}
 		return err
 	case <-s.gone:
 	}
@@ -252,6 +267,9 @@ func (s *sqlite) write(c *sqliteConn) {
 		select {
 		case u := <-s.updates:
 			batch = append(batch, u)
+		case fn := <-s.alone:
+			fn(c)
+			continue
 		case <-s.closed:
 			return
 		}
@@ -265,7 +283,7 @@ func (s *sqlite) write(c *sqliteConn) {
 				break gather
 			}
 		}
-		commit(c, batch)
+		s.commit(c, batch)
 	}
 }
 
@@ -274,16 +292,16 @@ func (s *sqlite) write(c *sqliteConn) {
 // writing takes what others wrote with it: those before it run again and are
 // committed without it, then those behind it have their turn. So no update
 // runs more than twice for others' failures, however many of them fail.
-func commit(c *sqliteConn, batch []*update) {
+func (s *sqlite) commit(c *sqliteConn, batch []*update) {
 	for len(batch) > 0 {
-		spoiler, err := try(c, batch)
+		spoiler, err := s.try(c, batch)
 		if spoiler < 0 {
 			for _, u := range batch {
 				u.answer(err)
 			}
 			return
 		}
-		commit(c, batch[:spoiler])
+		s.commit(c, batch[:spoiler])
 		batch[spoiler].answer(nil)
 		batch = batch[spoiler+1:]
 	}
@@ -300,13 +318,14 @@ func (u *update) answer(err error) {
 
 // try makes one attempt; spoiler is the update that nothing was committed for,
 // -1 if the attempt ended with err.
-func try(c *sqliteConn, batch []*update) (spoiler int, err error) {
+func (s *sqlite) try(c *sqliteConn, batch []*update) (spoiler int, err error) {
+	defer s.ring.hold()()
 	if err := c.control("begin immediate"); err != nil {
 		return -1, fmt.Errorf("begin: %w", err)
 	}
 	for i, u := range batch {
 		c.wrote, c.failed = false, nil
-		if u.err = call(u.fn, &tx{c, &sqliteDialect}); u.err == nil {
+		if u.err = call(u.fn, &tx{c, &sqliteDialect, s.ring}); u.err == nil {
 			u.err = c.failed
 		}
 		// After an error of its own SQLite may have ended the transaction.
@@ -322,88 +341,17 @@ func try(c *sqliteConn, batch []*update) (spoiler int, err error) {
 	return -1, nil
 }
 
-// sqliteConn is a connection with its prepared statements.
-type sqliteConn struct {
-	conn   *sql.Conn
-	stmts  map[string]*sql.Stmt
-	wrote  bool  // a statement that is not a select was run
-	failed error // of the last statement that did, even if fn ignored it
-}
-
-func (c *sqliteConn) prepare(query string) (*sql.Stmt, error) {
-	if s := c.stmts[query]; s != nil {
-		return s, nil
-	}
-	// Without a context that can end: the driver would watch it with a goroutine
-	// for every statement.
-	s, err := c.conn.PrepareContext(context.Background(), positional(query))
-	if err == nil {
-		c.stmts[query] = s
-	}
-	return s, err
-}
-
-var placeholder = regexp.MustCompile(`\$\d+`)
-
-// positional writes $1, $2 … as ? where they stand in that order: the driver
-// reads the names of a statement's parameters anew for each execution.
-func positional(query string) string {
-	for i, p := range placeholder.FindAllString(query, -1) {
-		if p != "$"+strconv.Itoa(i+1) {
-			return query
-		}
-	}
-	return placeholder.ReplaceAllLiteralString(query, "?")
-}
-
-// close closes the statements too: as long as there is one, SQLite keeps the
-// files open.
-func (c *sqliteConn) close() (err error) {
-	for _, s := range c.stmts {
-		err = errors.Join(err, s.Close())
-	}
-	return errors.Join(err, c.conn.Close())
-}
-
-// control runs a statement that begins or ends a transaction.
-func (c *sqliteConn) control(statement string) error {
-	s, err := c.prepare(statement)
-	if err == nil {
-		_, err = s.Exec()
-	}
-	return err
-}
-
-func (c *sqliteConn) exec(query string, args ...any) (affected int64, err error) {
-	c.wrote = true
-	defer c.note(&err)
-	if err := checkText(args); err != nil {
-		return 0, err
-	}
-	s, err := c.prepare(query)
-	if err != nil {
-		return 0, err
-	}
-	r, err := s.Exec(args...)
-	if err != nil {
-		return 0, err
-	}
-	return r.RowsAffected()
-}
-
-func (c *sqliteConn) query(query string, args ...any) (_ *sql.Rows, err error) {
-	defer c.note(&err)
-	s, err := c.prepare(query)
-	if err != nil {
-		return nil, err
-	}
-	return s.Query(args...)
-}
-
-// note remembers a statement's error: as on PostgreSQL, nothing is committed
-// after one.
-func (c *sqliteConn) note(err *error) {
-	if *err != nil {
-		c.failed = *err
+// vacuum writes the database anew, without what was deleted from it, and
+// leaves no copy in the WAL. Whoever wants to write waits for it.
+func (s *sqlite) vacuum(ctx context.Context) error {
+	done := make(chan error, 1)
+	fn := func(c *sqliteConn) { done <- c.vacuum() }
+	select {
+	case s.alone <- fn:
+		return <-done
+	case <-s.closed:
+		return errClosed
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }

@@ -38,6 +38,7 @@ type querier interface {
 type tx struct {
 	querier
 	*dialect
+	ring *keyring // nil: nothing is sealed
 }
 
 var _ engine.Tx = (*tx)(nil)

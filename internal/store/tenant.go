@@ -6,27 +6,39 @@ import (
 	"github.com/signposthq/signpost/internal/engine"
 )
 
-const tenantColumns = `tenants.id, tenants.user_id, tenants.current_key, tenants.next_key, tenants.rotated_at, tenants.settings, tenants.secrets`
+const tenantColumns = `tenants.id, tenants.user_id, tenants.current_key, tenants.next_key, tenants.rotated_at, tenants.settings,
+	tenants.secrets, tenants.sealed`
 
-func scanTenant(r *sql.Rows) (*engine.Tenant, error) {
-	var t engine.Tenant
-	var settings, secrets string
-	if err := r.Scan(&t.ID, &t.UserID, &t.CurrentKey, &t.NextKey, &t.RotatedAt, &settings, &secrets); err != nil {
+func (t *tx) scanTenant(r *sql.Rows) (*engine.Tenant, error) {
+	var n engine.Tenant
+	var settings string
+	var p private
+	var sealed []byte
+	if err := r.Scan(&n.ID, &n.UserID, &p.texts[0], &p.texts[1], &n.RotatedAt, &settings, &p.texts[2], &sealed); err != nil {
 		return nil, err
 	}
-	if err := parseJSON(settings, &t.Settings); err != nil {
+	if err := t.open(place{"tenants", n.ID, 0}, sealed, &p); err != nil {
 		return nil, err
 	}
-	return &t, parseJSON(secrets, &t.Secrets)
+	n.CurrentKey, n.NextKey = p.texts[0], p.texts[1]
+	if err := parseJSON(settings, &n.Settings); err != nil {
+		return nil, err
+	}
+	return &n, parseJSON(p.texts[2], &n.Secrets)
 }
 
-// tenantJSON is what of a tenant is kept as JSON.
-func tenantJSON(n *engine.Tenant) (settings, secrets string, err error) {
+// sealTenant gives a tenant's settings as text, and its keys and secrets.
+func (t *tx) sealTenant(n *engine.Tenant) (settings string, p private, sealed []byte, err error) {
 	if settings, err = jsonText(n.Settings); err != nil {
-		return "", "", err
+		return "", p, nil, err
 	}
-	secrets, err = jsonText(n.Secrets)
-	return settings, secrets, err
+	secrets, err := jsonText(n.Secrets)
+	if err != nil {
+		return "", p, nil, err
+	}
+	p.texts = [3]string{n.CurrentKey, n.NextKey, secrets}
+	sealed, err = t.seal(place{"tenants", n.ID, 0}, &p)
+	return settings, p, sealed, err
 }
 
 func (t *tx) InsertTenant(n *engine.Tenant) error {
@@ -34,29 +46,30 @@ func (t *tx) InsertTenant(n *engine.Tenant) error {
 	if err != nil {
 		return err
 	}
-	settings, secrets, err := tenantJSON(n)
+	settings, p, sealed, err := t.sealTenant(n)
 	if err != nil {
 		return err
 	}
 	_, err = t.exec(`
-		insert into tenants (id, user_id, current_key, next_key, rotated_at, settings, secrets) values ($1, $2, $3, $4, $5, $6, $7)`,
-		n.ID, n.UserID, n.CurrentKey, n.NextKey, n.RotatedAt, settings, secrets)
+		insert into tenants (id, user_id, current_key, next_key, rotated_at, settings, secrets, sealed) values ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		n.ID, n.UserID, p.texts[0], p.texts[1], n.RotatedAt, settings, p.texts[2], sealed)
 	return err
 }
 
 func (t *tx) Tenants() ([]*engine.Tenant, error) {
-	return collect(t, scanTenant, `select `+tenantColumns+` from tenants order by id`)
+	return collect(t, t.scanTenant, `select `+tenantColumns+` from tenants order by id`)
 }
 
 func (t *tx) LockTenant(id int64) (*engine.Tenant, error) {
-	return one(t, scanTenant, `select `+tenantColumns+` from tenants where id = $1`+t.forUpdate, id)
+	return one(t, t.scanTenant, `select `+tenantColumns+` from tenants where id = $1`+t.forUpdate, id)
 }
 
 func (t *tx) UpdateTenant(n *engine.Tenant) error {
-	settings, secrets, err := tenantJSON(n)
+	settings, p, sealed, err := t.sealTenant(n)
 	if err != nil {
 		return err
 	}
-	return must(t.exec(`update tenants set current_key = $1, next_key = $2, rotated_at = $3, settings = $4, secrets = $5 where id = $6`,
-		n.CurrentKey, n.NextKey, n.RotatedAt, settings, secrets, n.ID))
+	return must(t.exec(`
+		update tenants set current_key = $1, next_key = $2, rotated_at = $3, settings = $4, secrets = $5, sealed = $6 where id = $7`,
+		p.texts[0], p.texts[1], n.RotatedAt, settings, p.texts[2], sealed, n.ID))
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -95,7 +96,8 @@ func itemError(err error) error {
 	case "headers":
 		expected = "an object of header names and values"
 	}
-	return errorf(wrongType.Field, "expected %s, got %s", expected, wrongType.Value)
+	got, _, _ := strings.Cut(wrongType.Value, " ") // a number would follow
+	return errorf(wrongType.Field, "expected %s, got %s", expected, got)
 }
 
 // ItemHeader makes the header of a batch item from its JSON object, whose
@@ -109,11 +111,11 @@ func ItemHeader(object map[string]json.RawMessage) (http.Header, error) {
 	h := make(http.Header, len(object))
 	for _, name := range slices.Sorted(maps.Keys(object)) {
 		if !isToken(name) {
-			return nil, errorf("", "expected a header name, got %s", quote(name))
+			return nil, errorf("", "expected a header name, got %s", quoteName(name))
 		}
 		values, ok := stringOrStrings(object[name])
 		if !ok {
-			return nil, errorf(name, "expected a string or an array of strings, got %s", quote(string(object[name])))
+			return nil, errorf(name, "expected a string or an array of strings, got %s", kindOf(object[name]))
 		}
 		addMissing(h, http.CanonicalHeaderKey(name), values)
 	}

@@ -129,7 +129,7 @@ func parseConfig(h http.Header, nested bool) (Config, error) {
 		}
 		if err := p.header(name, values); err != nil {
 			if !isToken(name) { // not fit to name the field
-				err = errorf("", "expected a header name, got %s", quote(name))
+				err = errorf("", "expected a header name, got %s", quoteName(name))
 			}
 			first, firstName = err, name
 		}

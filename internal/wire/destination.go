@@ -3,6 +3,7 @@ package wire
 import (
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -26,7 +27,7 @@ func CutDestination(tail, rawQuery string) (dest string, settings http.Header, e
 	}
 	if isEncodedURL(dest) {
 		if dest, err = url.PathUnescape(dest); err != nil {
-			return "", nil, errorf("", "invalid destination url: %s", urlReason(err))
+			return "", nil, errorf("", "invalid destination url: %s", URLReason(err))
 		}
 	}
 	dest = restoreSlashes(dest)
@@ -88,11 +89,11 @@ func cutSettings(query string) (kept string, settings http.Header, err error) {
 
 func addSetting(settings http.Header, key, rawValue string) (http.Header, error) {
 	if !isToken(key) {
-		return nil, errorf("", "expected a header name as query key, got %s", quote(key))
+		return nil, errorf("", "expected a header name as query key, got %s", quoteName(key))
 	}
 	value, err := url.QueryUnescape(rawValue)
 	if err != nil {
-		return nil, errorf(key, "expected a percent-encoded query value, got %s", quote(rawValue))
+		return nil, errorf(key, "expected a percent-encoded query value")
 	}
 	if settings == nil {
 		settings = make(http.Header)
@@ -138,16 +139,17 @@ func CheckDestination(dest string) error {
 	return errorf("", "invalid destination url: endpoint has invalid scheme, add http:// or https://")
 }
 
-// CheckURL is CheckDestination for URLs in headers and fields.
+// CheckURL is CheckDestination for URLs in headers and fields. It does not echo the URL,
+// which may have a secret in it.
 func CheckURL(s string) error {
-	fault := "no http:// or https:// scheme"
+	fault := "endpoint has no http:// or https:// scheme"
 	if hasHTTPScheme(s) {
 		fault = urlFault(s)
 	}
 	if fault == "" {
 		return nil
 	}
-	return errorf("", "expected an absolute http or https URL, got %s (%s)", quote(s), fault)
+	return errorf("", "expected an absolute http or https URL: %s", fault)
 }
 
 func hasHTTPScheme(s string) bool {
@@ -170,7 +172,7 @@ func urlFault(s string) string {
 	}
 	u, err := url.Parse(s)
 	if err != nil {
-		return urlReason(err)
+		return URLReason(err)
 	}
 	if u.Hostname() == "" {
 		return "endpoint has no host"
@@ -183,10 +185,16 @@ func urlFault(s string) string {
 	return ""
 }
 
-// urlReason is the reason in an error of net/url, without the URL again.
-func urlReason(err error) string {
+var quoted = regexp.MustCompile(` ?"(\\.|[^"\\])*"`)
+
+// URLReason is the reason in an error of net/url, without the parts of the URL
+// that it quotes: what is taken for a port may be a password.
+func URLReason(err error) string {
 	if e, ok := err.(*url.Error); ok {
 		err = e.Err
 	}
-	return err.Error()
+	if _, ok := err.(url.EscapeError); ok {
+		return err.Error() // three characters
+	}
+	return quoted.ReplaceAllString(err.Error(), "")
 }

@@ -65,7 +65,7 @@ func appendJSONString(dst []byte, s string) []byte {
 func ParseLog(data []byte) ([]LogEntry, error) {
 	var raw []rawJSON
 	if err := json.Unmarshal(data, &raw); err != nil || !bytes.HasPrefix(bytes.TrimSpace(data), []byte("[")) {
-		return nil, errorf("", "expected a JSON array of log entries, got %s", quote(string(data)))
+		return nil, errorf("", "expected a JSON array of log entries, got %s", kindOf(data))
 	}
 	entries := make([]LogEntry, len(raw))
 	for i, r := range raw {

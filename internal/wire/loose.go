@@ -47,15 +47,41 @@ type looseObject struct {
 func readObject(data []byte) *looseObject {
 	o := &looseObject{}
 	if err := json.Unmarshal(data, &o.fields); err != nil || o.fields == nil {
-		o.err = errorf("", "expected a JSON object, got %s", quote(string(data)))
+		o.err = errorf("", "expected a JSON object, got %s", kindOf(data))
 	}
 	return o
 }
 
 func (o *looseObject) fail(name, expected string) {
-	if o.err == nil {
-		o.err = errorf(name, "expected %s, got %s", expected, quote(string(o.fields[name])))
+	if o.err != nil {
+		return
 	}
+	got := kindOf(o.fields[name])
+	if _, kind, ok := strings.Cut(got, " "); ok && strings.Contains(expected, kind) {
+		got = "another " + kind
+	}
+	o.err = errorf(name, "expected %s, got %s", expected, got)
+}
+
+// kindOf names what JSON data is. Errors tell that, and not the data, which may
+// be a secret.
+func kindOf(data []byte) string {
+	if !json.Valid(data) {
+		return "text that is not JSON"
+	}
+	switch bytes.TrimSpace(data)[0] {
+	case '{':
+		return "an object"
+	case '[':
+		return "an array"
+	case '"':
+		return "a string"
+	case 't', 'f':
+		return "a boolean"
+	case 'n':
+		return "null"
+	}
+	return "a number"
 }
 
 // text reads a string; other JSON is taken as its own text.

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -28,7 +29,7 @@ func checkText(s string) error {
 // checkField refuses a header that cannot be sent or stored.
 func checkField(name string, values []string) error {
 	if !isToken(name) {
-		return errorf("", "expected a header name, got %s", quote(name))
+		return errorf("", "expected a header name, got %s", quoteName(name))
 	}
 	for _, v := range values {
 		if err := checkText(v); err != nil {
@@ -55,12 +56,17 @@ func checkRunID(id string) error {
 
 // isToken reports whether s is a valid header name (RFC 9110 §5.6.2).
 func isToken(s string) bool {
+	return s != "" && tokenEnd(s) == len(s)
+}
+
+// tokenEnd is where s goes on with what no header name has.
+func tokenEnd(s string) int {
 	for i := range len(s) {
 		if b := s[i]; !isNameByte(b) && !strings.ContainsRune("!#$%&'*+^`|~", rune(b)) {
-			return false
+			return i
 		}
 	}
-	return s != ""
+	return len(s)
 }
 
 // isName reports whether s is [A-Za-z0-9._-]+, the grammar of labels, queues
@@ -85,7 +91,18 @@ func hasPrefixFold(s, prefix string) bool {
 	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
 }
 
-// quote makes user input fit for an error message: escaped and not long.
+// quoteName is quote for what should be a header name. What follows the part
+// that could be one may be a value, and so a secret: "Authorization: Bearer …".
+func quoteName(s string) string {
+	if end := tokenEnd(s); end < len(s) {
+		return fmt.Sprintf("%s with byte 0x%02x at position %d", quote(s[:end]), s[end], end+1)
+	}
+	return quote(s)
+}
+
+// quote makes user input fit for an error message: escaped and not long. It is
+// for what is no secret: settings, not URLs, and not values of headers that are
+// forwarded.
 func quote(s string) string {
 	const most = 80
 	if len(s) > most {
