@@ -195,6 +195,7 @@ func (w *world) paste(ts *testscript.TestScript, args []string) {
 	if args[0] == "-" {
 		text = ts.ReadFile("stdout")
 	} else {
+		w.see(ts, []string{args[0], "^Data is kept in "}) // behind them
 		text = w.process(ts, args[0]).output()
 	}
 	lines := exportLine.FindAllStringSubmatch(text, -1)

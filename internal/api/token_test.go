@@ -83,6 +83,9 @@ var policy = map[string][]client.Scope{
 	"POST /v2/tenants":       {},
 	"GET /v2/audit":          {},
 
+	"GET /v2/admin/rewrap":  {},
+	"POST /v2/admin/rewrap": {},
+
 	"GET /.well-known/jwks.json": nil, // no token needed
 	"GET /v2/liveness":           nil,
 	"GET /v2/readiness":          nil,

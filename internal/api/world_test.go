@@ -33,7 +33,7 @@ type world struct {
 // newWorld starts the assembled server on a SQLite database of its own.
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	return newWorldOf(t, &signpost.Server{})
+	return newWorldOf(t, &signpost.Server{RateLimit: -1})
 }
 
 // newWorldOf starts it with settings of its own.

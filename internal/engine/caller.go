@@ -50,6 +50,14 @@ func (cc *callerCache) init() {
 	cc.dirty = make(chan struct{}, 1)
 }
 
+// fill keeps all tokens there are: after a restart, whoever guesses tokens must
+// not have good ones refused that come from his address.
+func (cc *callerCache) fill(tokens []*Token) {
+	for _, t := range tokens {
+		cc.put((*[sha256.Size]byte)(t.Hash), t, cc.change)
+	}
+}
+
 // forget makes the next use of a token read the store again.
 func (cc *callerCache) forget(hash []byte) {
 	cc.mu.Lock()

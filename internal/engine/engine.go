@@ -116,6 +116,13 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 			return err
 		}
 		e.tenants.fill(tenants)
+		for _, t := range tenants {
+			tokens, err := tx.Tokens(t.ID)
+			if err != nil {
+				return err
+			}
+			e.callers.fill(tokens)
+		}
 		endpoints, err := tx.Endpoints()
 		if err != nil {
 			return err

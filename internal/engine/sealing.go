@@ -19,14 +19,19 @@ type Sealing struct {
 // UnderWay says whether rows are being sealed anew.
 func (s Sealing) UnderWay() bool { return s.StartedAt != 0 && s.EndedAt == 0 }
 
-// Sealing says how things stand.
-func (e *Engine) Sealing(ctx context.Context) (Sealing, error) { return e.store.Sealing(ctx) }
+// Sealing says how things stand, to the operator.
+func (e *Engine) Sealing(ctx context.Context, who *Caller) (Sealing, error) {
+	if err := who.mustOperate(); err != nil {
+		return Sealing{}, err
+	}
+	return e.store.Sealing(ctx)
+}
 
 // Rewrap takes over the master keys as they are now, and has everything sealed
 // with a new data key: the tenants' keys before it returns, the rest little by
-// little while the server goes on.
-func (e *Engine) Rewrap(ctx context.Context) (Sealing, error) {
-	now, err := e.store.Sealing(ctx)
+// little while the server goes on. It is the operator's.
+func (e *Engine) Rewrap(ctx context.Context, who *Caller) (Sealing, error) {
+	now, err := e.Sealing(ctx, who)
 	if err != nil {
 		return Sealing{}, err
 	}
@@ -36,6 +41,12 @@ func (e *Engine) Rewrap(ctx context.Context) (Sealing, error) {
 	keys, err := e.masterKeys()
 	if err != nil {
 		return Sealing{}, errorf(Conflict, "%v", err)
+	}
+	err = e.update(ctx, func(c *change) error {
+		return c.audit(who, "keys.rewrap", "", map[string]string{"masterKey": now.MasterKey}, nil)
+	})
+	if err != nil {
+		return Sealing{}, err
 	}
 	if err := e.store.Rewrap(ctx, keys); err != nil {
 		return Sealing{}, err

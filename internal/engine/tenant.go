@@ -10,9 +10,6 @@ import (
 	"sync"
 )
 
-// OperatorID is the first tenant, whose admin is the operator of the server.
-const OperatorID int64 = 1
-
 // tenantCache spares every request and delivery a read. Tenants are few.
 type tenantCache struct {
 	changing sync.Mutex // held by whoever changes a tenant, until the cache has it

@@ -225,10 +225,10 @@ func (h heldViews) View(ctx context.Context, fn func(engine.Tx) error) error {
 func TestRevokeWhileTokenIsRead(t *testing.T) {
 	ctx := context.Background()
 	inBubble(t, func(w *world) {
-		token, secret := w.createToken(engine.NewToken{Scopes: allScopes[:1]})
 		w.stop()
 		w.store = heldViews{w.store}
 		w.start()
+		token, secret := w.createToken(engine.NewToken{Scopes: allScopes[:1]})
 		g := &gate{make(chan struct{}), make(chan struct{})}
 		begun := make(chan error)
 		go func() {
