@@ -8,10 +8,10 @@ import (
 	"github.com/signposthq/signpost/client"
 )
 
-// TestServerKilled kills the server again and again while an endpoint of the
+// TestT28ServerKilled kills the server again and again while an endpoint of the
 // official SDK works on runs: all of them come to their end, each with one
 // result per step.
-func TestServerKilled(t *testing.T) {
+func TestT28ServerKilled(t *testing.T) {
 	needNode(t)
 	t.Parallel()
 	dir := t.TempDir()

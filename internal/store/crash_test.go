@@ -94,7 +94,7 @@ func writeRun(tx engine.Tx, seq int64) error {
 
 // Killed at any moment, a store has lost nothing that Update returned nil for,
 // and has nothing by halves.
-func TestKilledProcessLosesNothing(t *testing.T) {
+func TestT28KilledProcessLosesNothing(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	rounds := 12
 	if testing.Short() {

@@ -262,7 +262,7 @@ func resealUntilKilled(dir string) {
 
 // Killed at any moment of it, a database is as whole as before, and the next
 // process goes on.
-func TestKilledWhileSealing(t *testing.T) {
+func TestT28KilledWhileSealing(t *testing.T) {
 	dir := t.TempDir()
 	s, err := store.OpenSQLite(context.Background(), dir)
 	if err != nil {
