@@ -92,6 +92,7 @@ type aviary struct {
 	keys     client.SigningKeys
 	round    int // how often everything was planted
 	endpoint string
+	answers  canaries     // of the endpoints; not written to while they answer
 	flow     http.Handler // the workflow, once there are keys
 	logs     []*background
 	errors   bytes.Buffer // bodies of answers that are errors
@@ -101,6 +102,10 @@ type aviary struct {
 func newAviary(t *testing.T, masterKey string) *aviary {
 	a := &aviary{t: t, c: canaries{}, dir: filepath.Join(t.TempDir(), "data"), token: signpost.DevUsers[0].Token}
 	a.env = append(os.Environ(), "SIGNPOST_MASTER_KEY="+masterKey)
+	a.answers = canaries{}
+	for _, where := range []string{"header of a failed response", "body of a failed response", "header of a response", "body of a response"} {
+		a.answers[where] = a.c.plant(where)
+	}
 	server := httptest.NewServer(http.HandlerFunc(a.answer))
 	t.Cleanup(server.Close)
 	a.endpoint = server.URL
@@ -154,13 +159,13 @@ func (a *aviary) answer(w http.ResponseWriter, r *http.Request) {
 		a.flow.ServeHTTP(w, r)
 		return
 	case "/fail":
-		w.Header().Set("Set-Cookie", "session="+a.c["header of a failed response"])
+		w.Header().Set("Set-Cookie", "session="+a.answers["header of a failed response"])
 		w.WriteHeader(http.StatusInternalServerError)
-		fmt.Fprint(w, a.c["body of a failed response"])
+		fmt.Fprint(w, a.answers["body of a failed response"])
 		return
 	}
-	w.Header().Set("Set-Cookie", "session="+a.c["header of a response"])
-	fmt.Fprint(w, a.c["body of a response"])
+	w.Header().Set("Set-Cookie", "session="+a.answers["header of a response"])
+	fmt.Fprint(w, a.answers["body of a response"])
 }
 
 func (a *aviary) check(err error) {
@@ -175,7 +180,7 @@ func (a *aviary) rotateKeys() {
 	a.t.Helper()
 	for range 2 {
 		var err error
-		a.keys, err = a.client.RotateKeys(a.t.Context())
+		a.keys, err = a.client.ForceRotateKeys(a.t.Context())
 		a.check(err)
 	}
 	a.c["the signing key"], a.c["the next signing key"], a.c["the token"] = a.keys.Current, a.keys.Next, a.token

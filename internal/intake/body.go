@@ -15,6 +15,9 @@ func paced(next http.Handler) http.Handler {
 		if r.Body == http.NoBody {
 			conn.SetReadDeadline(time.Time{})
 		} else {
+			// net/http looks at its own body afterwards: to one that was not read to
+			// its end it gives time, so that the client gets to read the answer.
+			defer func(body io.ReadCloser) { r.Body = body }(r.Body)
 			r.Body = &pacedBody{ReadCloser: r.Body, conn: conn}
 		}
 		next.ServeHTTP(w, r)
