@@ -1,10 +1,10 @@
 package receiver
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -34,26 +34,30 @@ const controlPrefix = "Upstash-"
 // ", " as intermediaries may join them, white space at the ends of each dropped;
 // the lines are sorted.
 func headerHash(h http.Header) string {
-	lines := make([]string, 0, len(h))
+	// Both buffers, and the places of the lines in the first, mostly fit the stack.
+	text, sorted := make([]byte, 0, 1024), make([]byte, 0, 1024)
+	lines := make([][2]int, 0, 32)
 	for name, values := range h {
 		if !strings.HasPrefix(name, controlPrefix) || name == Header || name == Ed25519Header || len(values) == 0 {
 			continue
 		}
-		line := lowerASCII(name) + ":"
+		start := len(text)
+		text = append(appendLower(text, name), ':')
 		for i, v := range values {
 			if i > 0 {
-				line += ", "
+				text = append(text, ", "...)
 			}
-			line += strings.Trim(v, " \t")
+			text = append(text, strings.Trim(v, " \t")...)
 		}
-		lines = append(lines, line+"\n")
+		text = append(text, '\n')
+		lines = append(lines, [2]int{start, len(text)})
 	}
-	slices.Sort(lines)
-	sum := sha256.New()
+	slices.SortFunc(lines, func(a, b [2]int) int { return bytes.Compare(text[a[0]:a[1]], text[b[0]:b[1]]) })
 	for _, line := range lines {
-		io.WriteString(sum, line)
+		sorted = append(sorted, text[line[0]:line[1]]...)
 	}
-	return base64.RawURLEncoding.EncodeToString(sum.Sum(nil))
+	sum := sha256.Sum256(sorted)
+	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
 // matchHeader checks the control headers against the claim that covers them. A

@@ -247,12 +247,14 @@ func isUnreserved(c byte) bool {
 
 // lowerASCII leaves everything beyond ASCII alone: strings.ToLower makes a 'k' of
 // the Kelvin sign.
-func lowerASCII(s string) string {
-	b := []byte(s)
-	for i, c := range b {
+func lowerASCII(s string) string { return string(appendLower(nil, s)) }
+
+func appendLower(b []byte, s string) []byte {
+	for _, c := range []byte(s) {
 		if 'A' <= c && c <= 'Z' {
-			b[i] = c + 'a' - 'A'
+			c += 'a' - 'A'
 		}
+		b = append(b, c)
 	}
-	return string(b)
+	return b
 }
