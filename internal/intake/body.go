@@ -15,7 +15,11 @@ func paced(next http.Handler) http.Handler {
 		if r.Body == http.NoBody {
 			conn.SetReadDeadline(time.Time{})
 		} else {
-			r.Body = &pacedBody{ReadCloser: r.Body, conn: conn}
+			// A copy: by the body of its own request net/http sees that it was not
+			// read, and then lets the client read the answer before it closes.
+			own := *r
+			own.Body = &pacedBody{ReadCloser: r.Body, conn: conn}
+			r = &own
 		}
 		next.ServeHTTP(w, r)
 	})
