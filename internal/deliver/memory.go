@@ -13,7 +13,7 @@ import (
 // is enough for nearly all; the rest all attempts share, however many there are.
 const (
 	ownBody    = 2 << 10 // of a response's body
-	ownHeaders = 6 << 10 // of its headers, counted as headConn does
+	ownHeaders = 4 << 10 // of its headers, counted as headConn does
 	sharedMost = 4 << 20
 )
 

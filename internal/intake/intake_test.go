@@ -150,6 +150,36 @@ func TestT16LargeBodies(t *testing.T) {
 	})
 }
 
+// Who still sends a body that is refused can read why: the connection is not
+// cut with the answer, which would take it from the client again.
+func TestRefusedBodies(t *testing.T) {
+	for name, refuse := range map[string]http.HandlerFunc{
+		"unread": func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusUnauthorized)
+		},
+		"too long": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Connection", "close")
+			w.WriteHeader(http.StatusRequestEntityTooLarge)
+		},
+		"found to be too long": func(w http.ResponseWriter, r *http.Request) {
+			io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, 10))
+			w.WriteHeader(http.StatusRequestEntityTooLarge)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := serve(t, Options{}, refuse).dial("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n", strings.Repeat("x", 1<<20))
+				if _, err := http.ReadResponse(c.Reader, nil); err != nil {
+					t.Fatal(err)
+				}
+				if open, said := lasts(c); open < 400*time.Millisecond || open > 10*time.Second || said != "" {
+					t.Errorf("open for %v after the answer, %q", open, said)
+				}
+			})
+		})
+	}
+}
+
 // A handler may take long as well, whether its request had a body or not.
 func TestSlowHandlers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
