@@ -1,6 +1,9 @@
 -- What was changed may name URLs and labels, which are sealed elsewhere.
 alter table audit add column sealed blob;
 
--- Where all was sealed before, what the audit log has is still plain: step 6 is
--- its place among the tables.
-update resealing set step = 6, key1 = 0, key2 = 0, plain = 1, ended_at = 0 where ended_at <> 0;
+-- Where all is sealed, what the audit log has by now is still plain: it has to be
+-- sealed in the background. Step 6 is its place among the tables.
+delete from resealing where ended_at <> 0;
+insert into resealing (id, step, key1, key2, resealed, plain, started_at, ended_at)
+	select 1, 6, 0, 0, 0, 1, (select max(created_at) from data_keys), 0
+	where exists (select 1 from data_keys) and not exists (select 1 from resealing);
