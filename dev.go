@@ -46,7 +46,7 @@ func (c Credentials) row() engine.Credentials {
 // and the name it has for the server, which a page may have pointed here.
 func (s *Server) guard(next http.Handler) http.Handler {
 	if !s.Dev {
-		return next
+		return s.guardDevCredentials(next)
 	}
 	refuse := func(w http.ResponseWriter) {
 		api.Refuse(w, http.StatusForbidden, "a development server takes no requests from web pages of other origins or under other host names")
@@ -59,6 +59,33 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// guardDevCredentials keeps everybody but this machine from a production server
+// with credentials that everybody knows. Its address is a loopback one, but a
+// proxy in front of it would let the world in.
+func (s *Server) guardDevCredentials(next http.Handler) http.Handler {
+	if !s.devCredentials {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !isLoopbackName(hostname(r.Host)) || proxied(r.Header) {
+			api.Refuse(w, http.StatusForbidden, "this server has the credentials of development servers, which everybody knows: it serves this machine only")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// proxied says whether a request tells of a proxy that it came through.
+func proxied(h http.Header) bool {
+	for name := range h {
+		switch {
+		case name == "Forwarded", name == "Via", name == "X-Real-Ip", strings.HasPrefix(name, "X-Forwarded-"):
+			return true
+		}
+	}
+	return false
 }
 
 // hostname is a Host header without its port, if it has one, and without the

@@ -185,6 +185,25 @@ func TestDevCredentialsStayLocal(t *testing.T) {
 	if local.NewTenant != nil {
 		t.Error("a tenant was made beside those that are there")
 	}
+	for header, want := range map[string]int{"": 200, "X-Forwarded-For": 403, "Forwarded": 403, "Host": 403} {
+		r, err := http.NewRequest("GET", local.URL()+"/v2/events", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+signpost.DevUsers[0].Token)
+		if header == "Host" {
+			r.Host = "app.example"
+		} else if header != "" {
+			r.Header.Set(header, "192.0.2.1")
+		}
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp.Body.Close(); resp.StatusCode != want {
+			t.Errorf("development token with %q: status %d, want %d", header, resp.StatusCode, want)
+		}
+	}
 }
 
 // A development server is for programs: no web page uses it, under whatever

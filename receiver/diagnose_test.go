@@ -103,6 +103,7 @@ func TestDiagnose(t *testing.T) {
 		{"user in the URL", DiagnoseInput{Request: Request{Signature: signedURL("https://u:p@a.example/"), URL: "https://a.example/"}}, []string{"url-user-info"}, ErrURLMismatch, "current"},
 		{"path instead of URL", DiagnoseInput{Request: Request{URL: "/hook?a=1"}}, []string{"url-invalid"}, ErrURLMismatch, "current"},
 		{"spelled otherwise in exact mode", DiagnoseInput{Options: Options{CurrentSigningKey: currentKey, URLMode: URLExact}, Request: Request{URL: "https://app.example.com:443/hook?a=1"}}, []string{"url-spelling"}, ErrURLMismatch, "current"},
+		{"way up that was not signed", DiagnoseInput{Request: Request{URL: "https://app.example.com/x/../hook?a=1"}}, []string{"url-way-up"}, ErrURLMismatch, "current"},
 		{"international host", DiagnoseInput{Request: Request{Signature: signedURL("https://bücher.example/"), URL: "https://xn--bcher-kva.example/"}}, []string{"url-idn"}, ErrURLMismatch, "current"},
 		{"other host where paths are compared", DiagnoseInput{Options: Options{CurrentSigningKey: currentKey, URLMode: URLPathOnly}, Request: Request{URL: "http://x.example/hook/?a=1"}}, []string{"url-trailing-slash"}, ErrURLMismatch, "current"},
 

@@ -42,7 +42,11 @@ func urlCauses(mode URLMode, sub, got string) []string {
 	if want.query != came.query {
 		causes = append(causes, queryCause(want.query, came.query))
 	}
-	if len(causes) == 0 {
+	switch {
+	case len(causes) > 0:
+	case mode != URLExact:
+		causes = append(causes, "url-way-up")
+	default:
 		causes = append(causes, "url-spelling")
 	}
 	return causes

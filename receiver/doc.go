@@ -92,6 +92,8 @@
 //	           and an empty one are dropped                https://a:443/   → https://a/
 //	path       empty becomes "/"                           https://a        → https://a/
 //	           "." and ".." segments are removed           https://a/b/../c → https://a/c
+//	           ".." in a request is refused unless the
+//	           token's URL has the path alike
 //	           an encoded letter, digit or "-._~" is
 //	           decoded, other encodings get upper case     https://a/%7e%2f → https://a/~%2F
 //	           bytes that no path may hold are encoded     https://a/é      → https://a/%C3%A9

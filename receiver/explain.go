@@ -49,6 +49,7 @@ var explanations = map[string]struct{ what, fix string }{
 	"url-user-info":      {"one of the two URLs has a user name in it", "publish to a URL without one, and send credentials in a header"},
 	"url-fragment":       {"the request's URL has a fragment, which is never sent", "remove the part from '#' on, or write '#' as %23"},
 	"url-spelling":       {"both URLs are equal but for their spelling", "compare in canonical mode"},
+	"url-way-up":         {"the request's path has \"..\" segments that were not signed, and a router may take it elsewhere", "let the proxy pass the path as it was sent"},
 	"url-idn":            {"one of the two host names is not in ASCII", "publish to the ASCII form (xn--…) of the host"},
 	"url-host":           {"the host is another: a proxy or tunnel has changed it, or the token was made for another server", "set BaseURL to the public address, or name the proxy in TrustedProxies"},
 	"url-scheme":         {"the scheme is another: mostly a proxy has ended TLS", "set BaseURL to the public address, or name the proxy in TrustedProxies"},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -44,10 +45,15 @@ func matchURL(mode URLMode, sub, got string) error {
 	if mode == URLPathOnly {
 		want.origin, came.origin = origin{}, origin{}
 	}
-	if want == came {
-		return nil
+	if want != came {
+		return urlMismatch(sub, got, difference(want, came))
 	}
-	return urlMismatch(sub, got, difference(want, came))
+	// A router that does not resolve ".." would take the request elsewhere than
+	// where it was sent.
+	if path := climbing(got); path != "" && path != climbing(sub) {
+		return urlMismatch(sub, got, `".." segments that were not signed`)
+	}
+	return nil
 }
 
 func urlMismatch(sub, got, reason string) error {
@@ -174,6 +180,31 @@ func notHostRune(r rune) bool { return r < 0x80 && !isUnreserved(byte(r)) }
 
 // canonicalPath normalises encodings first, so that "%2e%2e" is a dot segment.
 func canonicalPath(path string) (string, error) {
+	encoded, err := normalEncoding(path)
+	if err != nil {
+		return "", err
+	}
+	return removeDotSegments(encoded), nil
+}
+
+// climbing is the path of a URL that parseURL takes, before its dot segments are
+// removed; "" if none of them is "..".
+func climbing(raw string) string {
+	raw, _, _ = strings.Cut(raw, "#")
+	raw, _, _ = strings.Cut(raw, "?")
+	_, rest, _ := strings.Cut(raw, "://")
+	_, path, _ := strings.Cut(rest, "/")
+	if !strings.Contains(path, "..") && !strings.Contains(path, "%2") {
+		return "" // as nearly all
+	}
+	path, err := normalEncoding(path)
+	if err != nil || !slices.Contains(strings.Split(path, "/"), "..") {
+		return ""
+	}
+	return path
+}
+
+func normalEncoding(path string) (string, error) {
 	b := make([]byte, 0, len(path)+1)
 	for i := 0; i < len(path); i++ {
 		c := path[i]
@@ -189,7 +220,7 @@ func canonicalPath(path string) (string, error) {
 			b = appendPathByte(b, c, isUnreserved(c) || strings.IndexByte("/:@!$&'()*+,;=", c) >= 0)
 		}
 	}
-	return removeDotSegments(string(b)), nil
+	return string(b), nil
 }
 
 func appendPathByte(b []byte, c byte, plain bool) []byte {

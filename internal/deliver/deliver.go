@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
 
@@ -142,8 +143,12 @@ func explain(ctx context.Context, err error, timeout time.Duration) string {
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		err = e.Err // without the URL, which the message has
 	}
-	return strings.ToValidUTF8(err.Error(), "\uFFFD")
+	// What broke is often quoted, and is a part of the response: errors are shown
+	// to those who may not see that.
+	return quoted.ReplaceAllString(strings.ToValidUTF8(err.Error(), "\uFFFD"), "")
 }
+
+var quoted = regexp.MustCompile(` ?"(\\.|[^"\\])*"`)
 
 // sentURL is where a request goes as its receiver can know it: a fragment and
 // the user are not on the request line, and what a URL can't hold is escaped.

@@ -451,3 +451,23 @@ func TestImpossibleRequests(t *testing.T) {
 		}
 	}
 }
+
+// Errors are shown to those who may not see responses, and quote nothing of them.
+func TestT12ErrorsQuoteNoResponse(t *testing.T) {
+	for name, answer := range map[string]string{
+		"other protocol": "SECRET\r\n",
+		"status":         "HTTP/1.1 SECRET\r\n\r\n",
+		"no header":      "HTTP/1.1 200 OK\r\nX-Token SECRET\r\n\r\n",
+		"first line":     "HTTP/1.1 200 OK\r\n \\\" SECRET\r\n\r\n",
+		"length":         "HTTP/1.1 200 OK\r\nContent-Length: SECRET\r\n\r\n",
+		"two lengths":    "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: SECRET\r\n\r\nhello",
+		"transfer":       "HTTP/1.1 200 OK\r\nTransfer-Encoding: SECRET\r\n\r\n",
+		"location":       "HTTP/1.1 302 Found\r\nLocation: http://x/%zz?SECRET\r\nContent-Length: 0\r\n\r\n",
+		"trailer":        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: SECRET T\r\n\r\n0\r\nSECRET\r\n\r\n",
+	} {
+		s := newWireServer(t, func(conn net.Conn) { io.WriteString(conn, answer); conn.Close() })
+		if o := newLocal(t).Deliver(t.Context(), attempt(s.url)); o.Error == "" || strings.Contains(o.Error, "SECRET") {
+			t.Errorf("%s: %q", name, o.Error)
+		}
+	}
+}

@@ -201,12 +201,13 @@ func (b *endpointBook) answered(t *Tenant, a *Attempt, o *Outcome) (told bool) {
 }
 
 // awaited is the key that whoever has verified an attempt with a key will need
-// next; "" if the attempt was not signed with that key.
+// next; "" if the attempt was not signed with that key. The id of a public key is
+// in the request, for whoever gets it to say: third parties are not believed.
 func (b *endpointBook) awaited(t *Tenant, a *Attempt, verified string) string {
 	switch {
 	case verified == b.keyID(a.SigningKey):
 		return b.keyID(t.NextKey)
-	case slices.Contains(a.SignWith, wire.SignEd25519) && verified == b.seedID(a.Seed):
+	case a.Kind != KindToCallback && slices.Contains(a.SignWith, wire.SignEd25519) && verified == b.seedID(a.Seed):
 		return b.seedID(t.Secrets.NextSeed)
 	}
 	return ""

@@ -200,3 +200,25 @@ func TestSignsCall(t *testing.T) {
 		}
 	}
 }
+
+// The id of a public key is in the request: a third party that says it can hold
+// up no rotation.
+func TestT03ThirdPartyEchoesPublicKey(t *testing.T) {
+	b, tenant := newBook()
+	tenant.Secrets.CurrentSeed, tenant.Secrets.NextSeed = []byte("pa"), []byte("pb")
+	for _, tt := range []struct {
+		kind   Kind
+		echo   string
+		counts bool
+	}{
+		{KindToCallback, "verified=pa; current=pa", false},
+		{KindToCallback, "verified=a; current=a", true},
+		{KindPlain, "verified=pa; current=pa", true},
+	} {
+		a := &Attempt{URL: "https://example.com/" + tt.echo, SigningKey: "a", Seed: []byte("pa"), SignWith: []string{wire.SignEd25519}, Kind: tt.kind}
+		o := &Outcome{Status: 200, End: time.UnixMilli(1e12), Header: http.Header{wire.HeaderSignatureKeys: {tt.echo}}}
+		if told := b.answered(tenant, a, o); told != tt.counts {
+			t.Errorf("%v, %s: counts %v", tt.kind, tt.echo, told)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/subtle"
 	"fmt"
 	"maps"
 	"regexp"
@@ -225,6 +226,13 @@ func (e *Engine) HasToken(ctx context.Context, secret string) (known bool, err e
 		return err
 	})
 	return known, err
+}
+
+// HasKey says whether a signing key is some tenant's.
+func (e *Engine) HasKey(key string) bool {
+	return slices.ContainsFunc(e.tenants.all(), func(t *Tenant) bool {
+		return subtle.ConstantTimeCompare([]byte(t.CurrentKey), []byte(key))|subtle.ConstantTimeCompare([]byte(t.NextKey), []byte(key)) == 1
+	})
 }
 
 // changeTenant changes a tenant's row, in one transaction, and returns what it

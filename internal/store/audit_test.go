@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"database/sql"
 	"testing"
 
 	"github.com/signposthq/signpost/internal/engine"
@@ -68,5 +69,29 @@ func TestPurgeAudit(t *testing.T) {
 		equal(t, "second step", inUpdate(t, s, step), 1)
 		equal(t, "third step", inUpdate(t, s, step), 0)
 		equal(t, "left", audit(t, s), stays)
+	})
+}
+
+// A database that was sealed before its audit log could be: that is sealed in
+// the background, and nothing of it is left in plain.
+func TestT18PlainAuditLogIsSealed(t *testing.T) {
+	forEachKeyed(t, func(t *testing.T, o keyed, db *sql.DB) {
+		if err := openKeyed(t, o, 1).Close(); err != nil {
+			t.Fatal(err)
+		}
+		for _, statement := range []string{
+			`alter table audit drop column sealed`, `delete from migrations where name = 'migrations/0006_audit_sealing.sql'`,
+			`insert into audit (seq, tenant, actor, actor_name, action, object, state_before, state_after, caller_ip)
+				values (5, 1, 'tok_1', 'n', 'message.cancel', '', '` + canary + `', '', '')`,
+		} {
+			if _, err := db.Exec(statement); err != nil {
+				t.Fatalf("%s: %v", statement, err)
+			}
+		}
+		s := openKeyed(t, o, 1)
+		equal(t, "under way", sealing(t, s).UnderWay(), true)
+		resealAll(t, s)
+		equal(t, "found in", find(t, db), nil)
+		equal(t, "before", audit(t, s)[0].Before, canary)
 	})
 }

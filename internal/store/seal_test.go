@@ -71,6 +71,7 @@ type secrets struct {
 	entry      *engine.DLQEntry
 	run        *engine.Run
 	log        *engine.LogEntry
+	audit      *engine.AuditEntry
 }
 
 func secretsAt(first int64) *secrets {
@@ -93,6 +94,7 @@ func secretsAt(first int64) *secrets {
 		entry: &engine.DLQEntry{Seq: first + 2, Tenant: 1, Message: first, Header: header, Body: []byte(canary)},
 		run:   r,
 		log:   &engine.LogEntry{Run: first + 3, Index: 1, Message: m.Key, CallType: wire.CallStep, Body: []byte(`{"out":"` + canary + `"}`)},
+		audit: &engine.AuditEntry{Seq: first + 4, Tenant: 1, Action: "message.cancel", Object: canary, Before: canary, After: canary},
 	}
 }
 
@@ -104,7 +106,7 @@ func (x *secrets) insert(tx engine.Tx) error {
 func (x *secrets) insertRows(tx engine.Tx) error {
 	return errors.Join(
 		tx.InsertMessages([]*engine.Message{x.message}),
-		tx.InsertSettlements([]*engine.Settlement{x.settlement}), tx.InsertDLQ(x.entry), tx.InsertRun(x.run), tx.InsertLog(x.log),
+		tx.InsertSettlements([]*engine.Settlement{x.settlement}), tx.InsertDLQ(x.entry), tx.InsertRun(x.run), tx.InsertLog(x.log), tx.InsertAudit(x.audit),
 	)
 }
 
@@ -123,13 +125,14 @@ func (x *secrets) read(tx engine.Tx) (got *secrets, err error) {
 	got.entry, err4 = tx.LockDLQEntry(1, x.entry.Seq)
 	got.run, err5 = tx.Run(x.run.Seq)
 	log, err6 := tx.Log(x.run.Seq, 0, 9)
-	if err := errors.Join(err1, err2, err3, err4, err5, err6); err != nil {
+	audit, err7 := tx.ListAudit(1, engine.Page{From: x.audit.Seq, To: x.audit.Seq + 1, Limit: 2})
+	if err := errors.Join(err1, err2, err3, err4, err5, err6, err7); err != nil {
 		return nil, err
 	}
-	if len(messages) != 1 || len(settlements) != 1 || len(log) != 1 {
+	if len(messages) != 1 || len(settlements) != 1 || len(log) != 1 || len(audit) != 1 {
 		return nil, errors.New("a row is missing")
 	}
-	got.message, got.settlement, got.log = messages[0], settlements[0], log[0]
+	got.message, got.settlement, got.log, got.audit = messages[0], settlements[0], log[0], audit[0]
 	return got, nil
 }
 
@@ -144,6 +147,7 @@ func (x *secrets) check(t testing.TB, s engine.Store) {
 	equal(t, "DLQ entry", got.entry, x.entry)
 	equal(t, "run", got.run, x.run)
 	equal(t, "log entry", got.log, x.log)
+	equal(t, "audit entry", got.audit, x.audit)
 }
 
 // tables are all there are, so that a new one is not forgotten.
@@ -216,7 +220,7 @@ func TestPlainRowsAreFound(t *testing.T) {
 	forEachKeyed(t, func(t *testing.T, o keyed, db *sql.DB) {
 		s, x := openKeyed(t, o), secretsAt(10)
 		update(t, s, x.insert)
-		equal(t, "columns", len(find(t, db)), 16)
+		equal(t, "columns", len(find(t, db)), 19)
 	})
 }
 

@@ -133,7 +133,7 @@ func backToBeforeTokens(t *testing.T, raw *sql.DB) {
 		`drop table audit`, `drop index tokens_tenant`,
 		`alter table tokens drop column name`, `alter table tokens drop column prefix`, `alter table tokens drop column scopes`,
 		`alter table tokens drop column url_prefix`, `alter table tokens drop column expires_at`,
-		`alter table tokens drop column last_used_at`, `delete from migrations where name = 'migrations/0004_tokens.sql'`,
+		`alter table tokens drop column last_used_at`, `delete from migrations where name in ('migrations/0004_tokens.sql', 'migrations/0006_audit_sealing.sql')`,
 	} {
 		if _, err := raw.Exec(statement); err != nil {
 			t.Fatalf("%s: %v", statement, err)

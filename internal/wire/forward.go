@@ -51,10 +51,15 @@ func (p *configParser) put(name string, values []string) error {
 // delivery ourselves. They are left out without an error, as official SDKs
 // forward every header they were called with.
 func dropped(name string) bool {
-	if strings.Contains(name, "_") {
+	if strings.ContainsFunc(name, isOdd) && isToken(name) {
 		// Servers that put headers into environment variables, as CGI does,
 		// can't tell it from the name with hyphens.
-		name = http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-"))
+		name = http.CanonicalHeaderKey(strings.Map(func(r rune) rune {
+			if isOdd(r) {
+				return '-'
+			}
+			return r
+		}, name))
 		if strings.HasPrefix(name, PrefixUpstash) {
 			return true
 		}
@@ -66,6 +71,12 @@ func dropped(name string) bool {
 		return true
 	}
 	return strings.HasPrefix(name, "Proxy-") || strings.HasPrefix(name, HeaderSignature)
+}
+
+// isOdd reports whether a sign of a header's name becomes "_" in an environment
+// variable, as "-" does.
+func isOdd(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-'
 }
 
 // forConnection reports whether the request's Connection header names it.

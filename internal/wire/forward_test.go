@@ -47,8 +47,9 @@ func TestParseConfigHeader(t *testing.T) {
 		"names that some servers can't tell from those": {
 			[]string{"Upstash-Forward-Content_Length: 0", "Upstash-Forward-Transfer_Encoding: chunked", "Upstash-Forward-proxy_connection: x",
 				"Upstash-Forward-Upstash_Signature: s", "Upstash-Forward-upstash_workflow_is_failure: true", "Upstash-Forward-UPSTASH_X-Y: z",
-				"Upstash-Forward-X_Y: 1"},
-			[]string{"X_y: 1"},
+				"Upstash-Forward-Upstash.Workflow.RunId: r", "Upstash-Forward-Upstash~Retried: 1", "Upstash-Forward-Content.Length: 0",
+				"Upstash-Forward-X_Y: 1", "Upstash-Forward-X.Y: 1"},
+			[]string{"X_y: 1", "X.y: 1"},
 		},
 		"all": {
 			[]string{"Upstash-Header-Forward: true", "Content-Type: a/b", "Cookie: c", "X-Many: 1", "X-Many: 2", "User-Agent: u",
