@@ -327,7 +327,8 @@ func TestJWKS(t *testing.T) {
 			_, err := w.engine.JWKS(context.Background(), token, user)
 			return err
 		}
-		if err := ask("", ""); err != nil {
+		first, err := w.engine.JWKS(context.Background(), "", "")
+		if err != nil {
 			t.Errorf("of the only tenant: %v", err)
 		}
 		cr := engine.NewCredentials()
@@ -338,12 +339,16 @@ func TestJWKS(t *testing.T) {
 			token, user string
 			want        engine.Code
 		}{
-			{"", "", engine.NotFound}, {"", "nobody", engine.NotFound}, {"wrong", "", engine.Unauthorized},
+			{"", "", ""}, {"", "nobody", engine.NotFound}, {"wrong", "", engine.Unauthorized},
 			{"token", "", ""}, {"", cr.UserID, ""}, {"", "u", ""}, {cr.Token, "u", ""},
 		} {
 			if err := ask(tt.token, tt.user); err == nil && tt.want != "" || err != nil && engine.ErrorCode(err) != tt.want {
 				t.Errorf("token %q, user %q: %v", tt.token, tt.user, err)
 			}
+		}
+		// Who fetches them without a name goes on getting the same.
+		if now, err := w.engine.JWKS(context.Background(), "", ""); err != nil || string(now) != string(first) {
+			t.Errorf("of the first tenant: %v", err)
 		}
 	})
 }
