@@ -48,7 +48,7 @@ for (const [name, n] of [["the first", 1], ["a later", 2]]) {
   test(`death before ${name} answer`, async () => {
     const path = `/fragile${n}`;
     const child = await fragile(path, n);
-    const { workflowRunId: id } = await workflow.trigger({ url: front.url + path, retries: 20, retryDelay: "100" });
+    const { workflowRunId: id } = await workflow.trigger({ url: front.url + path, retries: 300, retryDelay: "100" });
     const run = await ended(id);
     assert.equal(run.workflowState, "RUN_SUCCESS");
     assert.equal(run.workflowRunResponse, '["one","two"]');
@@ -63,7 +63,7 @@ for (const [name, n] of [["the first", 1], ["a later", 2]]) {
 
 test("death before the last answer", async () => {
   const child = await fragile("/last", 3);
-  const { workflowRunId: id } = await workflow.trigger({ url: `${front.url}/last`, retries: 20, retryDelay: "100" });
+  const { workflowRunId: id } = await workflow.trigger({ url: `${front.url}/last`, retries: 300, retryDelay: "100" });
   const run = await ended(id);
   assert.equal(run.workflowRunResponse, '["one","two"]');
   await until("the death", () => child.deaths === 1);

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/bits"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,6 +37,45 @@ type memory struct {
 	turn    chan struct{}
 	waiting atomic.Int64
 	spare   []byte // of whoever has the turn, used again by the next
+	buffers buffers
+}
+
+// buffers are those that others have given back. What many large responses would
+// leave behind otherwise takes more memory than they do, until it is collected.
+type buffers struct {
+	mu   sync.Mutex
+	free [33][][]byte // by the power of two that is their size
+	held int64
+}
+
+// get is a buffer of n bytes at least.
+func (b *buffers) get(n int64) []byte {
+	class := bits.Len64(uint64(n - 1))
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	free := b.free[class]
+	if len(free) == 0 {
+		return make([]byte, 1<<class)
+	}
+	last := len(free) - 1
+	buf := free[last]
+	free[last], b.free[class] = nil, free[:last]
+	b.held -= int64(len(buf))
+	return buf
+}
+
+// put takes one of get back.
+func (b *buffers) put(buf []byte) {
+	if len(buf) == 0 {
+		return
+	}
+	class := bits.Len64(uint64(len(buf) - 1))
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.held+int64(len(buf)) <= sharedMost {
+		b.free[class] = append(b.free[class], buf)
+		b.held += int64(len(buf))
+	}
 }
 
 func newMemory() *memory {
@@ -53,6 +93,7 @@ type lease struct {
 	refused  error // why a connection of the attempt was given up
 	released bool
 	watch    *time.Timer // nil: it has not the turn
+	buffer   []byte      // what grow gave last, of memory.buffers
 
 	since time.Time    // when the turn came
 	got   atomic.Int64 // bytes read since
@@ -73,6 +114,20 @@ func (l *lease) take(n int64) bool {
 	}
 	l.taken += n
 	return true
+}
+
+// grow is a buffer for n bytes with those of buf, which is not used any more.
+func (l *lease) grow(buf []byte, n int64) []byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.released {
+		return append(make([]byte, 0, n), buf...) // nobody would give it back
+	}
+	before := l.buffer
+	l.buffer = l.memory.buffers.get(n)
+	grown := append(l.buffer[:0:n], buf...)
+	l.memory.buffers.put(before)
+	return grown
 }
 
 // refuse keeps the reason for giving up a connection, which net/http wraps into
@@ -137,6 +192,8 @@ func (l *lease) release() {
 	}
 	l.released = true
 	l.memory.left.Add(l.taken)
+	l.memory.buffers.put(l.buffer)
+	l.buffer = nil
 	if l.watch == nil {
 		return
 	}

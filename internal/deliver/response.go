@@ -75,7 +75,10 @@ func (r *response) grow(ctx context.Context, buf []byte, most int64) ([]byte, er
 		return buf, nil
 	}
 	if more := want - max(have, ownBody); more <= 0 || r.lease.take(more) {
-		return append(make([]byte, 0, want), buf...), nil
+		if want <= ownBody {
+			return append(make([]byte, 0, want), buf...), nil
+		}
+		return r.lease.grow(buf, want), nil
 	}
 	if have >= r.needed {
 		return buf, nil
