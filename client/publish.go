@@ -93,6 +93,31 @@ type PublishResponse struct {
 	URL          string `json:"url,omitempty"`
 	Deduplicated bool   `json:"deduplicated,omitempty"` // MessageID is that of an earlier message
 	Error        string `json:"error,omitempty"`        // why this item of a batch was not accepted
+
+	// Endpoints are the answers for each endpoint of a URL group, in its order;
+	// then the fields above are empty. In JSON they are the whole answer, an
+	// array. Nil: it was not published to a group.
+	Endpoints []PublishResponse `json:"-"`
+}
+
+type plainPublishResponse PublishResponse
+
+// MarshalJSON writes an object, or an array for a URL group.
+func (p PublishResponse) MarshalJSON() ([]byte, error) {
+	if p.Endpoints != nil {
+		return json.Marshal(p.Endpoints)
+	}
+	return json.Marshal(plainPublishResponse(p))
+}
+
+// UnmarshalJSON reads either.
+func (p *PublishResponse) UnmarshalJSON(b []byte) error {
+	*p = PublishResponse{}
+	if len(b) > 0 && b[0] == '[' {
+		p.Endpoints = []PublishResponse{}
+		return json.Unmarshal(b, &p.Endpoints)
+	}
+	return json.Unmarshal(b, (*plainPublishResponse)(p))
 }
 
 // Publish hands r to the server, which has stored it when Publish returns

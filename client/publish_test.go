@@ -87,7 +87,7 @@ func TestPublish(t *testing.T) {
 			c, got := newTestClient(t, 200, `{"messageId":"msg_1","url":"https://example.com/a","deduplicated":true}`)
 			tt.r.URL = destination
 			a, err := c.Publish(context.Background(), tt.r)
-			if want := (PublishResponse{MessageID: "msg_1", URL: destination, Deduplicated: true}); err != nil || a != want {
+			if want := (PublishResponse{MessageID: "msg_1", URL: destination, Deduplicated: true}); err != nil || !cmp.Equal(a, want) {
 				t.Fatalf("answered %+v, error %v", a, err)
 			}
 			r := <-got

@@ -69,6 +69,7 @@ const noToken engine.Scope = ""
 // trailing slash does not matter (protocol: ground rules).
 var routes = []route{
 	{"POST", "/v2/publish/{destination...}", engine.ScopePublish, publish},
+	{"POST", "/v2/enqueue/{queue}/{destination...}", engine.ScopePublish, enqueue},
 	{"POST", "/v2/batch", engine.ScopePublish, batch},
 	{"POST", "/v2/batch/trigger", engine.ScopePublish, batchTrigger},
 	{"POST", "/v2/trigger/{destination...}", engine.ScopePublish, trigger},
@@ -76,6 +77,18 @@ var routes = []route{
 	{"GET", "/v2/messages/{id}", engine.ScopeRead, getMessage},
 	{"DELETE", "/v2/messages/{id}", engine.ScopePublish, cancelMessage},
 	{"DELETE", "/v2/messages", engine.ScopePublish, cancelMessages},
+
+	{"GET", "/v2/queues", engine.ScopeRead, listQueues},
+	{"POST", "/v2/queues", engine.ScopePublish, putQueue},
+	{"GET", "/v2/queues/{name}", engine.ScopeRead, getQueue},
+	{"DELETE", "/v2/queues/{name}", engine.ScopePublish, deleteQueue},
+	{"POST", "/v2/queues/{name}/pause", engine.ScopePublish, pauseQueue},
+	{"POST", "/v2/queues/{name}/resume", engine.ScopePublish, resumeQueue},
+
+	{"GET", "/v2/flowControl", engine.ScopeRead, listFlow},
+	{"GET", "/v2/flowControl/{key...}", engine.ScopeRead, getFlow},
+	{"POST", "/v2/flowControl/{key...}", engine.ScopePublish, changeFlow},
+	{"GET", "/v2/globalParallelism", engine.ScopeRead, globalParallelism},
 
 	{"GET", "/v2/events", engine.ScopeRead, listEvents},
 	{"GET", "/v2/logs", engine.ScopeRead, listLogs},
@@ -119,8 +132,7 @@ var routes = []route{
 
 // later are the parts of the API that this version does not have.
 var later = map[string]string{
-	"enqueue": "queues", "queues": "queues", "topics": "URL groups", "schedules": "schedules",
-	"flowcontrol": "flow control", "globalparallelism": "flow control",
+	"topics": "URL groups", "schedules": "schedules",
 	"notify": "waiting for events", "wait": "waiting for events", "waiters": "waiting for events",
 	"workflows": "this part of workflow management",
 }

@@ -62,7 +62,9 @@ func (r *request) eventJSON(ev *engine.Event) client.Event {
 		Method: m.Method, Header: v.header(m.Header), MaxRetries: m.MaxRetries, RetryDelayExpression: s.RetryDelay,
 		Timeout: s.Timeout.Milliseconds(), NextDeliveryTime: ev.NextDue,
 		Labels: s.Labels, Label: first(s.Labels),
+		URLGroup: s.URLGroup, EndpointName: s.Endpoint, QueueName: s.Queue, ScheduleID: s.ScheduleID,
 	}
+	out.FlowControlKey, out.Parallelism, out.Rate, out.Period = flowJSON(s.FlowControl)
 	if out.Body = v.body(m.Body); out.Body == "" {
 		out.SetBody(m.Body)
 	}

@@ -266,6 +266,7 @@ func (f *filters) messages() engine.MessageFilter {
 	return engine.MessageFilter{
 		URLs: f.urls("url"), Hosts: f.urls("host"), Paths: f.urls("path"),
 		Labels: f.list("label"), CallerIPs: f.list("callerIp", "callerIP"),
-		Elsewhere: len(f.list("topicName", "queueName", "scheduleId", "flowControlKey")) > 0,
+		URLGroups: f.list("topicName"), Queues: f.list("queueName"), Schedules: f.list("scheduleId"),
+		FlowKeys: f.urls("flowControlKey"), // which may hold commas
 	}
 }

@@ -38,12 +38,13 @@ func (h *Handler) Limit(l Limits) {
 // unlimited are the routes that have no limit per token: what publishes, and
 // what endpoints of workflows report and fetch (protocol: rate limits).
 var unlimited = map[routeName]bool{
-	{"POST", "/v2/publish/{destination...}"}: true,
-	{"POST", "/v2/batch"}:                    true,
-	{"POST", "/v2/batch/trigger"}:            true,
-	{"POST", "/v2/trigger/{destination...}"}: true,
-	{"GET", "/v2/workflows/runs/{id}"}:       true,
-	{"DELETE", "/v2/workflows/runs/{id}"}:    true,
+	{"POST", "/v2/publish/{destination...}"}:         true,
+	{"POST", "/v2/enqueue/{queue}/{destination...}"}: true,
+	{"POST", "/v2/batch"}:                            true,
+	{"POST", "/v2/batch/trigger"}:                    true,
+	{"POST", "/v2/trigger/{destination...}"}:         true,
+	{"GET", "/v2/workflows/runs/{id}"}:               true,
+	{"DELETE", "/v2/workflows/runs/{id}"}:            true,
 }
 
 type routeName struct{ method, pattern string }

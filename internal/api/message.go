@@ -6,6 +6,7 @@ import (
 
 	"github.com/signposthq/signpost/client"
 	"github.com/signposthq/signpost/internal/engine"
+	"github.com/signposthq/signpost/internal/wire"
 )
 
 func getMessage(r *request) (any, error) {
@@ -23,7 +24,9 @@ func (r *request) messageJSON(m *engine.Message) client.Message {
 		MaxRetries: m.MaxRetries, RetryDelayExpression: s.RetryDelay,
 		NotBefore: m.NotBefore, CreatedAt: engine.Millis(m.Seq), CallerIP: m.CallerIP,
 		Labels: s.Labels, Label: first(s.Labels),
+		URLGroup: s.URLGroup, EndpointName: s.Endpoint, QueueName: s.Queue, ScheduleID: s.ScheduleID,
 	}
+	out.FlowControlKey, out.Parallelism, out.Rate, out.Period = flowJSON(s.FlowControl)
 	if out.Body = v.body(m.Body); out.Body == "" {
 		out.SetBody(m.Body)
 	}
@@ -34,6 +37,15 @@ func (r *request) messageJSON(m *engine.Message) client.Message {
 		out.FailureCallback, out.FailureCallbackHeader = s.FailureCallback.URL, v.callbackHeader(s.FailureCallback.Header)
 	}
 	return out
+}
+
+// flowJSON is flow control as messages, events and schedules show it: nothing
+// where there is none, else always a period.
+func flowJSON(f *wire.FlowControl) (key string, parallelism, rate, period int) {
+	if f == nil {
+		return "", 0, 0, 0
+	}
+	return f.Key, f.Parallelism, f.Rate, int(f.Period.Seconds())
 }
 
 func first(list []string) string {

@@ -33,6 +33,8 @@ func withoutContent(answer any) (any, error) {
 			stripDLQ(&a.Messages[i])
 		}
 		return a, nil
+	case client.Queue, []client.Queue, client.FlowControlKey, []client.FlowControlKey, client.GlobalParallelism:
+		return a, nil // names and numbers
 	case client.RunsPage:
 		for i := range a.Runs {
 			stripRun(&a.Runs[i])

@@ -15,6 +15,23 @@ func publish(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	return r.acceptOne(p)
+}
+
+// enqueue accepts one for a queue: POST /v2/enqueue/{queue}/{destination}.
+func enqueue(r *request) (any, error) {
+	if err := wire.CheckName(r.params[0]); err != nil {
+		return nil, wire.Within("queue", err)
+	}
+	p, err := r.publish(r.params[1])
+	if err != nil {
+		return nil, err
+	}
+	p.Config.Queue = r.params[0]
+	return r.acceptOne(p)
+}
+
+func (r *request) acceptOne(p engine.Publish) (any, error) {
 	out, err := r.accept([]engine.Publish{p})
 	if err != nil {
 		return nil, err
@@ -85,14 +102,14 @@ func (r *request) batchItems() ([]engine.Publish, error) {
 	caller := r.callerIP()
 	for i, item := range raw {
 		at := "[" + strconv.Itoa(i) + "]"
-		if item.Queue != "" {
-			return nil, &wire.Error{Field: at + ".queue", Message: "this version of Signpost does not have queues"}
-		}
 		cfg, err := wire.ParseConfig(item.Header)
 		if err != nil {
 			return nil, wire.Within(at+".headers", err)
 		}
 		cfg.Hop = max(cfg.Hop, hop)
+		if item.Queue != "" {
+			cfg.Queue = item.Queue
+		}
 		items[i] = engine.Publish{Destination: item.Destination, Config: cfg, Body: item.Body, CallerIP: caller}
 	}
 	return items, nil

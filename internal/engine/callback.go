@@ -46,6 +46,7 @@ func (f *flight) outcomeBody(sourceBody []byte) wire.CallbackBody {
 		URL: m.URL, Method: m.Method, SourceHeader: m.Header,
 		SourceBody: sourceBody,
 		NotBefore:  m.NotBefore, CreatedAt: Millis(m.Seq), CallerIP: m.CallerIP,
+		TopicName: m.Settings.URLGroup, EndpointName: m.Settings.Endpoint, ScheduleID: m.Settings.ScheduleID,
 	}
 }
 
@@ -72,6 +73,9 @@ func (c *change) callBack(f *flight, dlq int64) error {
 		}
 		m, err := c.callback(f.message, cb, kind, text)
 		if err != nil {
+			return err
+		}
+		if err := c.hold(f.message, m); err != nil {
 			return err
 		}
 		c.insert(m)

@@ -285,7 +285,7 @@ func (c *change) retry(d *DeadMessage, over *wire.Config) (Published, error) {
 		return Published{}, errorf(Invalid, "DLQ entry %s belongs to workflow run %s: a run can't be retried as a message", DLQID(d.Entry.Seq), d.Run.ID)
 	}
 	m := *d.Message
-	m.Key, m.State, m.Retried = c.key(), Pending, 0
+	m.Key, m.State, m.Retried, m.Queue, m.Flow, m.Lane = c.key(), Pending, 0, 0, 0, 0
 	m.NotBefore = firstDue(Millis(m.Seq), over)
 	m.Due = m.NotBefore
 	if over.Method != "" {
@@ -305,6 +305,9 @@ func (c *change) retry(d *DeadMessage, over *wire.Config) (Published, error) {
 	override(&s.Timeout, over.Timeout)
 	override(&s.Callback, over.Callback)
 	override(&s.FailureCallback, over.FailureCallback)
+	override(&s.FlowControl, over.FlowControl)
+	override(&s.Queue, over.Queue)
+	s.Holds = nil // what waited for it waits no more
 	if len(over.Labels) > 0 {
 		s.Labels = over.Labels
 	}

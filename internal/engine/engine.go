@@ -35,6 +35,14 @@ type Limits struct {
 	AuditRetention time.Duration // how long the audit log is kept; default 365 days
 	LazyThreshold  int           // bytes of a run's log above which an endpoint fetches it; default 3 MiB
 	StoredResponse int           // bytes of a response body kept with each attempt; default 16 KiB
+
+	// What a tenant may have.
+	GlobalParallelism int // attempts under way at once; default Options.Concurrency
+	MaxQueues         int // default 10,000
+	MaxParallelism    int // of a queue; default 1000
+	MaxURLGroups      int // default 10,000
+	MaxEndpoints      int // of a URL group; default 100
+	MaxSchedules      int // default 10,000
 }
 
 func (l Limits) withDefaults() Limits {
@@ -47,6 +55,11 @@ func (l Limits) withDefaults() Limits {
 	def(&l.AuditRetention, 365*24*time.Hour)
 	def(&l.LazyThreshold, 3<<20)
 	def(&l.StoredResponse, 16<<10)
+	def(&l.MaxQueues, 10_000)
+	def(&l.MaxParallelism, 1000)
+	def(&l.MaxURLGroups, 10_000)
+	def(&l.MaxEndpoints, 100)
+	def(&l.MaxSchedules, 10_000)
 	return l
 }
 
@@ -70,6 +83,7 @@ type Engine struct {
 	tenants tenantCache
 	callers callerCache
 	queue   dispatcher
+	lanes   laneClock
 
 	endpoints endpointBook
 
@@ -83,6 +97,7 @@ type Engine struct {
 	abort         context.CancelFunc // ends attempts
 	attemptCtx    context.Context
 	dispatchDone  chan struct{}
+	lanesDone     chan struct{}
 	settleDone    chan struct{}
 	purgeDone     chan struct{}
 	resealDone    chan struct{}
@@ -103,7 +118,8 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 	e.slots = make(chan struct{}, o.Concurrency)
 	e.outcomes = make(chan *flight, o.Concurrency)
 	e.rewrapped = make(chan struct{}, 1)
-	e.queue.init()
+	def(&e.limits.GlobalParallelism, o.Concurrency)
+	e.lanes.init()
 	e.callers.init()
 	err := e.store.View(ctx, func(tx Tx) error {
 		last, err := tx.LastSeq()
@@ -116,6 +132,7 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 			return err
 		}
 		e.tenants.fill(tenants)
+		e.queue.init(tenants, e.globalParallelism)
 		for _, t := range tenants {
 			tokens, err := tx.Tokens(t.ID)
 			if err != nil {
@@ -145,9 +162,10 @@ func (e *Engine) Start() {
 	e.stop = stop
 	e.attemptCtx, e.abort = context.WithCancel(context.Background())
 	e.dispatchDone, e.settleDone, e.purgeDone = make(chan struct{}), make(chan struct{}), make(chan struct{})
-	e.resealDone = make(chan struct{})
+	e.resealDone, e.lanesDone = make(chan struct{}), make(chan struct{})
 	e.endpointsDone, e.usesDone = make(chan struct{}), make(chan struct{})
 	go e.dispatchLoop(dispatchCtx)
+	go e.laneLoop(dispatchCtx)
 	go e.settleLoop()
 	go e.purgeLoop(dispatchCtx)
 	go e.resealLoop(dispatchCtx)
@@ -161,6 +179,7 @@ func (e *Engine) Start() {
 func (e *Engine) Close(ctx context.Context) error {
 	e.stop()
 	<-e.dispatchDone
+	<-e.lanesDone
 	<-e.purgeDone
 	<-e.resealDone
 	<-e.endpointsDone
@@ -192,9 +211,10 @@ type change struct {
 
 	inserts     []*Message
 	settlements []*Settlement
-	wake        []*Message // to dispatch: new or due again
-	done        []int64    // flights that are over
-	drop        []int64    // messages not to dispatch any more
+	lanes       []*lane // that were looked at, in that order
+	wake        []spot  // to dispatch: new or due again
+	done        []int64 // flights that are over
+	drop        []int64 // messages not to dispatch any more
 }
 
 // update runs fn in one transaction and, once that is durable, tells the
@@ -206,7 +226,7 @@ func (e *Engine) update(ctx context.Context, fn func(*change) error) error {
 		if err := fn(c); err != nil {
 			return err
 		}
-		return c.flush()
+		return c.finish()
 	})
 	if err != nil {
 		if _, refused := errors.AsType[*Error](err); !refused {
@@ -217,6 +237,7 @@ func (e *Engine) update(ctx context.Context, fn func(*change) error) error {
 		return err
 	}
 	e.queue.apply(c.done, c.drop, c.wake)
+	e.lanes.apply(c.lanes)
 	return nil
 }
 
@@ -225,9 +246,16 @@ func (c *change) key() Key { return Key{Seq: c.seq(), Rnd: randomInt63()} }
 func (c *change) seq() int64 { return c.e.seq.next(c.now) }
 
 // insert adds a message; it is written with the others of this change.
-func (c *change) insert(m *Message) {
-	c.inserts = append(c.inserts, m)
-	c.wake = append(c.wake, m)
+func (c *change) insert(m *Message) { c.inserts = append(c.inserts, m) }
+
+// dispatch has a message delivered when it is due. A large body is not kept in
+// memory until then.
+func (c *change) dispatch(m *Message) {
+	p := spot{Due: Due{At: m.Due, Seq: m.Seq}, tenant: m.Tenant}
+	if len(m.Body) <= inlineBytes {
+		p.message = m
+	}
+	c.wake = append(c.wake, p)
 }
 
 // record adds a settlement; it is written with the others of this change.
@@ -240,6 +268,11 @@ func (c *change) record(s *Settlement) {
 // inserting some calls it first.
 func (c *change) flush() error {
 	if len(c.inserts) > 0 {
+		for _, m := range c.inserts {
+			if err := c.enter(m); err != nil {
+				return err
+			}
+		}
 		if err := c.tx.InsertMessages(c.inserts); err != nil {
 			return fmt.Errorf("insert messages: %w", err)
 		}
@@ -252,6 +285,14 @@ func (c *change) flush() error {
 		c.settlements = nil
 	}
 	return nil
+}
+
+// finish writes the rest and lets go on what the change made room for.
+func (c *change) finish() error {
+	if err := c.flush(); err != nil {
+		return err
+	}
+	return c.advanceLanes()
 }
 
 const (
@@ -290,5 +331,9 @@ func (c *change) purge(limit int) (int, error) {
 		return n, err
 	}
 	entries, err := c.tx.PurgeAudit(c.now-c.e.limits.AuditRetention.Milliseconds(), limit-n)
-	return n + entries, err
+	if n += entries; err != nil || n >= limit {
+		return n, err
+	}
+	keys, err := c.tx.PurgeFlowKeys(c.now-c.e.limits.Retention.Milliseconds(), limit-n)
+	return n + keys, err
 }

@@ -135,7 +135,7 @@ func (e *Engine) eventsOf(tx Tx, who *Caller, f EventFilter, oldest bool, cursor
 		for _, s := range settlements {
 			all = append(all, settlementEvents(m, s)...)
 		}
-		if at := e.queue.startedAt(m.Seq); at != 0 && m.State <= Canceling {
+		if at := e.queue.startedAt(m.Seq); at != 0 && !m.State.Ended() {
 			all = append(all, Event{State: EventActive, At: at, Message: m})
 		}
 	}
@@ -204,7 +204,7 @@ func (e *Engine) activeEvents(tx Tx, who *Caller, f EventFilter, count int) ([]E
 	var seqs []int64
 	e.queue.mu.Lock()
 	for seq, q := range e.queue.known {
-		if q.started != 0 && len(seqs) < count {
+		if q.started != 0 && q.of.tenant == who.ID && len(seqs) < count {
 			seqs = append(seqs, seq)
 			started[seq] = q.started
 		}
@@ -217,7 +217,7 @@ func (e *Engine) activeEvents(tx Tx, who *Caller, f EventFilter, count int) ([]E
 	var out []Event
 	for _, m := range rows {
 		ev := Event{State: EventActive, At: started[m.Seq], Message: m}
-		if m.Tenant == who.ID && m.State <= Canceling && f.matches(&ev) {
+		if m.Tenant == who.ID && !m.State.Ended() && f.matches(&ev) {
 			out = append(out, ev)
 		}
 	}

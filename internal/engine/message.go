@@ -84,22 +84,26 @@ func (e *Engine) CancelMessage(ctx context.Context, who *Caller, id string) erro
 	})
 }
 
-// cancel cancels a locked message that is pending, and says whether it was.
+// cancel cancels a locked message that is still to be delivered, and says
+// whether it was.
 func (c *change) cancel(m *Message) (bool, error) {
-	if m.State != Pending {
+	if m.State != Pending && m.State != Waiting {
 		return false, nil
 	}
 	to := Canceled
-	if c.e.queue.isInFlight(m.Seq) {
+	if m.State == Pending && c.e.queue.isInFlight(m.Seq) {
 		to = Canceling
 	}
-	missed, err := c.tx.SettleMessages([]Transition{{Seq: m.Seq, From: Pending, Attempt: m.Retried, To: to, Due: m.Due, Retried: m.Retried}})
+	missed, err := c.tx.SettleMessages([]Transition{{Seq: m.Seq, From: m.State, Attempt: m.Retried, To: to, Due: m.Due, Retried: m.Retried}})
 	if err != nil || len(missed) > 0 {
 		return false, err
 	}
 	c.record(&Settlement{Tenant: m.Tenant, Message: m.Seq, Result: to, Retried: m.Retried, EndedAt: c.now})
 	c.drop = append(c.drop, m.Seq)
-	return true, nil
+	if to == Canceling {
+		return true, nil // it leaves its lanes when its attempt has ended
+	}
+	return true, c.leave(m)
 }
 
 // MessageFilter selects messages; a zero field selects all.
@@ -112,21 +116,33 @@ type MessageFilter struct {
 	CallerIPs []string `json:"callerIp,omitempty"`
 	From      int64    `json:"fromDate,omitempty"` // creation, Unix ms, inclusive; 0: open
 	To        int64    `json:"toDate,omitempty"`
-	// Elsewhere names attributes no message has yet (a queue, a schedule …):
-	// asked for one, nothing matches.
-	Elsewhere bool `json:"-"`
+	URLGroups []string `json:"topicName,omitempty"`
+	Queues    []string `json:"queueName,omitempty"`
+	Schedules []string `json:"scheduleId,omitempty"`
+	FlowKeys  []string `json:"flowControlKey,omitempty"`
 
 	within URLPrefix // the caller's
 }
 
 func (f *MessageFilter) matches(m *Message) bool {
 	at := Millis(m.Seq)
-	if f.Elsewhere || !f.within.Covers(m.URL) || f.From != 0 && at < f.From || f.To != 0 && at > f.To ||
-		!anyOf(f.URLs, m.URL) || !anyOf(f.CallerIPs, m.CallerIP) || !anyShared(f.Labels, m.Settings.Labels) ||
+	s := &m.Settings
+	if !f.within.Covers(m.URL) || f.From != 0 && at < f.From || f.To != 0 && at > f.To ||
+		!anyOf(f.URLs, m.URL) || !anyOf(f.CallerIPs, m.CallerIP) || !anyShared(f.Labels, s.Labels) ||
+		!anyOf(f.URLGroups, s.URLGroup) || !anyOf(f.Queues, s.Queue) || !anyOf(f.Schedules, s.ScheduleID) ||
+		!anyOf(f.FlowKeys, s.flowKey()) ||
 		len(f.IDs) > 0 && !slices.Contains(f.IDs, m.String()) {
 		return false
 	}
 	return matchesURL(m.URL, f.Hosts, f.Paths)
+}
+
+// flowKey is the key of flow control a message goes by, "" if none.
+func (s *Settings) flowKey() string {
+	if s.FlowControl == nil {
+		return ""
+	}
+	return s.FlowControl.Key
 }
 
 // matchesURL says whether a URL's host, with or without its port, is one of
@@ -148,54 +164,91 @@ func (e *Engine) CancelMessages(ctx context.Context, who *Caller, f MessageFilte
 		return e.cancelByID(ctx, who, f.IDs)
 	}
 	f.within = who.Token.URLPrefix
-	total := 0
-	for after := (Due{}); ; {
-		n, next := 0, Due{}
+	total, before := 0, 0
+	for at := (cancelPlace{}); ; {
+		n, next := 0, at
 		err := e.update(ctx, func(c *change) (err error) {
 			most := bulkStep
 			if limit > 0 {
 				most = limit - total
 			}
-			if n, next, err = c.cancelStep(who, &f, after, most); err != nil || n == 0 {
+			if n, next, err = c.cancelStep(who, &f, at, most); err != nil || n == 0 {
 				return err
 			}
 			return c.audit(who, "message.cancel", "", selected{f}, counted{n})
 		})
-		total += n
-		if err != nil || next == (Due{}) || limit > 0 && total >= limit {
+		if total += n; err != nil || limit > 0 && total >= limit {
 			return total, err
 		}
-		after = next
+		if at = next; !at.ended {
+			continue
+		}
+		// What was cancelled made room for others, which may have gone past.
+		if !at.waited || total == before {
+			return total, nil
+		}
+		before, at = total, cancelPlace{}
 	}
+}
+
+// cancelPlace is how far a bulk operation has come with a tenant's messages:
+// first those that wait in lanes, lane by lane, then those that do not.
+type cancelPlace struct {
+	lane    int64
+	pending bool // past the lanes
+	after   Due
+	waited  bool // some wait in lanes
+	ended   bool
 }
 
 // cancelStep cancels at most most of the messages after a point, and says how
 // many, and where to go on.
-func (c *change) cancelStep(who *Caller, f *MessageFilter, after Due, most int) (n int, next Due, err error) {
-	rows, err := c.tx.PendingMessages(who.ID, after, bulkStep)
+func (c *change) cancelStep(who *Caller, f *MessageFilter, at cancelPlace, most int) (n int, next cancelPlace, err error) {
+	rows, err := c.cancelRows(who, at)
 	if err != nil {
-		return 0, Due{}, err
+		return 0, at, err
 	}
 	for _, m := range rows {
 		if n >= most {
-			return n, Due{}, nil
+			return n, at, nil
 		}
 		if m.Run != 0 || !f.matches(m) {
 			continue
 		}
 		canceled, err := c.cancel(m)
 		if err != nil {
-			return 0, Due{}, err
+			return 0, at, err
 		}
 		if canceled {
 			n++
 		}
 	}
-	if len(rows) == bulkStep {
-		last := rows[len(rows)-1]
-		next = Due{At: last.Due, Seq: last.Seq}
+	next, err = c.cancelNext(who, at, rows)
+	return n, next, err
+}
+
+func (c *change) cancelRows(who *Caller, at cancelPlace) ([]*Message, error) {
+	switch {
+	case at.pending:
+		return c.tx.PendingMessages(who.ID, at.after, bulkStep)
+	case at.lane == 0:
+		return nil, nil
 	}
-	return n, next, nil
+	return c.tx.WaitingMessages(who.ID, at.lane, at.after, bulkStep)
+}
+
+func (c *change) cancelNext(who *Caller, at cancelPlace, rows []*Message) (cancelPlace, error) {
+	switch {
+	case len(rows) == bulkStep:
+		last := rows[len(rows)-1]
+		at.after = Due{At: last.Due, Seq: last.Seq}
+		return at, nil
+	case at.pending:
+		at.ended = true
+		return at, nil
+	}
+	lane, err := c.tx.NextLane(who.ID, at.lane)
+	return cancelPlace{lane: lane, pending: lane == 0, waited: at.waited || lane != 0}, err
 }
 
 func (e *Engine) cancelByID(ctx context.Context, who *Caller, ids []string) (n int, err error) {

@@ -112,6 +112,9 @@ func (c *change) publish(who *Caller, p *Publish) (Published, error) {
 	case w.RunID != "":
 		return c.appendToRun(who, p)
 	}
+	if !wire.IsURL(p.Destination) {
+		return Published{}, errorf(NotFound, "topic %s not found", p.Destination)
+	}
 	if hash := deduplicationHash(p); hash != nil {
 		first, err := c.tx.Deduplication(who.ID, hash, c.now)
 		if err != nil {
@@ -140,8 +143,11 @@ func (c *change) newMessage(t *Tenant, p *Publish, kind Kind) *Message {
 		Settings: Settings{
 			RetryDelay: cfg.RetryDelay, Timeout: cfg.Timeout, Labels: cfg.Labels, SignWith: cfg.SignWith,
 			Callback: cfg.Callback, FailureCallback: cfg.FailureCallback,
-			Hop: cfg.Hop, Redact: cfg.Redact,
+			Hop: cfg.Hop, Redact: cfg.Redact, FlowControl: cfg.FlowControl,
 		},
+	}
+	if kind == KindPlain {
+		m.Settings.Queue = cfg.Queue
 	}
 	if cfg.Retries != nil {
 		m.MaxRetries = *cfg.Retries

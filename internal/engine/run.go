@@ -70,7 +70,7 @@ func runSettings(p *Publish) Settings {
 		RetryDelay: cfg.RetryDelay, Timeout: cfg.Timeout, Labels: cfg.Labels, SignWith: cfg.SignWith, Retries: cfg.Retries,
 		FailureCallback: cfg.FailureCallback, Features: cfg.Workflow.Features,
 		ViaTrigger: p.ViaTrigger, UnknownSDK: cfg.Workflow.UnknownSDK,
-		Hop: cfg.Hop, Redact: cfg.Redact,
+		Hop: cfg.Hop, Redact: cfg.Redact, FlowControl: cfg.FlowControl,
 	}
 }
 
@@ -114,6 +114,9 @@ func (c *change) inherit(m *Message, run *Run, cfg *wire.Config) {
 	}
 	if len(m.Settings.Labels) == 0 {
 		m.Settings.Labels = run.Settings.Labels
+	}
+	if m.Settings.FlowControl == nil {
+		m.Settings.FlowControl = run.Settings.FlowControl
 	}
 	m.belong(run)
 }
@@ -204,6 +207,9 @@ func (c *change) endRun(run *Run, state RunState) error {
 		changes = append(changes, Transition{Seq: m.Seq, From: m.State, Attempt: m.Retried, To: Canceled, Due: m.Due, Retried: m.Retried})
 		c.drop = append(c.drop, m.Seq)
 		c.record(&Settlement{Tenant: m.Tenant, Message: m.Seq, Result: Canceled, Retried: m.Retried, EndedAt: c.now})
+		if err := c.leave(m); err != nil {
+			return err
+		}
 	}
 	_, err = c.tx.SettleMessages(changes)
 	return err

@@ -16,6 +16,7 @@ import (
 type verdict struct {
 	to     State  // Delivered, Failed, Canceled, or Pending: try again
 	due    int64  // when to try again
+	lane   int64  // where to wait for that; 0: nowhere
 	reason string // why it is not Delivered
 }
 
@@ -132,7 +133,7 @@ func (e *Engine) settleSingly(batch []*flight, cause error) {
 			continue
 		}
 		e.log.Error("settle; the message will be delivered again", "message", f.message.String(), "error", err)
-		e.queue.postpone(f.message.Seq, unixMillis(time.Now())+settleAgain.Milliseconds())
+		e.queue.postpone(f.message.Tenant, f.message.Seq, unixMillis(time.Now())+settleAgain.Milliseconds())
 	}
 }
 
@@ -145,6 +146,9 @@ func (c *change) settle(batch []*flight) error {
 		m := f.message
 		c.done = append(c.done, m.Seq)
 		if err := c.judge(f, runs); err != nil {
+			return err
+		}
+		if err := c.chooseLane(f); err != nil {
 			return err
 		}
 		changes[i] = f.transition(Pending)
@@ -165,6 +169,9 @@ func (c *change) settle(batch []*flight) error {
 		}
 		c.record(c.e.settlement(f))
 		if err := c.follow(f, runs); err != nil {
+			return fmt.Errorf("settle %s: %w", f.message, err)
+		}
+		if err := c.leaveAfter(f); err != nil {
 			return fmt.Errorf("settle %s: %w", f.message, err)
 		}
 	}
@@ -228,7 +235,7 @@ func (c *change) settleChanged(f *flight) (settled bool, err error) {
 		return false, err
 	}
 	if now.State == Pending {
-		c.wake = append(c.wake, now) // this outcome was written down already, by a commit that seemed to fail
+		c.dispatch(now) // this outcome was written down already, by a commit that seemed to fail
 	}
 	if now.State != Canceling {
 		return false, nil
@@ -245,6 +252,9 @@ func (f *flight) transition(from State) Transition {
 	t := Transition{Seq: m.Seq, From: from, Attempt: m.Retried, To: v.to, Due: m.Due, Retried: m.Retried}
 	if v.to == Pending {
 		t.Due, t.Retried = v.due, m.Retried+1
+		if v.lane != 0 {
+			t.To, t.Lane = Waiting, v.lane
+		}
 	}
 	return t
 }
@@ -270,10 +280,10 @@ func (e *Engine) settlement(f *flight) *Settlement {
 // follow does what a verdict entails beyond the message itself.
 func (c *change) follow(f *flight, runs map[int64]*Run) error {
 	m, v := f.message, f.verdict
-	if v.to == Pending {
+	if v.to == Pending && v.lane == 0 {
 		again := *m
 		again.Due, again.Retried = v.due, m.Retried+1
-		c.wake = append(c.wake, &again)
+		c.dispatch(&again)
 	}
 	if v.to == Canceled {
 		return nil

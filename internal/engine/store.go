@@ -58,12 +58,47 @@ type Tx interface {
 	// SettleMessages writes state, due time and retries of messages that are
 	// still as they were when that was decided, and reports which were not.
 	SettleMessages([]Transition) (missed []int, err error)
-	// DueMessages are the pending and cancelling messages after a point in
+	// DueMessages are a tenant's pending and cancelling messages after a point in
 	// (due, seq) order.
-	DueMessages(after Due, limit int) ([]Due, error)
-	// PendingMessages is DueMessages of one tenant, with the rows.
+	DueMessages(tenant int64, after Due, limit int) ([]Due, error)
+	// PendingMessages are the pending of them, with the rows.
 	PendingMessages(tenant int64, after Due, limit int) ([]*Message, error)
 	ListMessages(tenant int64, page Page) ([]*Message, error)
+
+	// Waiting are the messages that wait in a lane and are due by then, in (due,
+	// seq) order; NextWaiting is the due time of the first of all, due or not, 0
+	// if there is none.
+	Waiting(tenant, lane, by int64, limit int) ([]Waiter, error)
+	NextWaiting(tenant, lane int64) (due int64, err error)
+	CountWaiting(tenant, lane, by int64) (int, error)
+	// WaitingMessages are those after a point, with the rows.
+	WaitingMessages(tenant, lane int64, after Due, limit int) ([]*Message, error)
+	// NextLane is the least lane above one that messages of a tenant wait in; 0
+	// if there is none.
+	NextLane(tenant, above int64) (lane int64, err error)
+
+	InsertQueue(*Queue) error
+	LockQueue(seq int64) (*Queue, error)
+	LockQueueNamed(tenant int64, name string) (*Queue, error)
+	UpdateQueue(*Queue) error
+	DeleteQueue(seq int64) error
+	Queues(tenant int64) ([]*Queue, error) // by name
+	CountQueues(tenant int64) (int, error)
+
+	InsertFlowKey(*FlowKey) error
+	LockFlowKey(seq int64) (*FlowKey, error)
+	LockFlowKeyNamed(tenant int64, key string) (*FlowKey, error)
+	UpdateFlowKey(*FlowKey) error
+	FlowKeys(tenant int64) ([]*FlowKey, error)
+	// PurgeFlowKeys deletes at most limit keys that nothing is in or waits for,
+	// that are neither paused nor pinned, and that were not used since before.
+	PurgeFlowKeys(before int64, limit int) (int, error)
+
+	// Slot says how many hold a message's place in a lane, 0 if it has none;
+	// PutSlot writes that.
+	Slot(lane, message int64) (holds int, err error)
+	PutSlot(lane, message int64, holds int) error
+	Slots(lane int64) (messages []int64, err error) // oldest first
 
 	// Deduplication is the message that holds the hash, the zero Key if none does.
 	Deduplication(tenant int64, hash []byte, now int64) (Key, error)
@@ -187,7 +222,12 @@ const (
 	Delivered State = 4
 	Failed    State = 5
 	Canceled  State = 6
+	// Waiting is for its turn in a lane (Message.Lane), and to be due.
+	Waiting State = 7
 )
+
+// Ended says whether nothing will happen to a message any more.
+func (s State) Ended() bool { return s == Delivered || s == Failed || s == Canceled }
 
 // Kind says what a message is for.
 type Kind int
@@ -216,6 +256,9 @@ type Message struct {
 	MaxRetries int
 	Run        int64 // Seq of the run it belongs to; 0: none
 	LogIndex   int   // its place in the run's log, where its body is; -1: not in it
+	Queue      int64 // Seq of the queue it goes through; 0: none
+	Flow       int64 // Seq of the key of flow control it goes by; 0: none
+	Lane       int64 // which of the two it waits in, or waited in last; 0: neither
 	Method     string
 	URL        string
 	CallerIP   string
@@ -241,6 +284,56 @@ type Settings struct {
 	Concurrent      int            `json:"concurrent,omitempty"`
 	Hop             int            `json:"hop,omitempty"` // how many messages led to this one
 	Redact          wire.Redact    `json:"redact,omitzero"`
+
+	Queue       string            `json:"queue,omitempty"` // name
+	FlowControl *wire.FlowControl `json:"flowControl,omitempty"`
+	URLGroup    string            `json:"urlGroup,omitempty"` // it was published to
+	Endpoint    string            `json:"endpoint,omitempty"` // its name in the group
+	ScheduleID  string            `json:"scheduleId,omitempty"`
+	Holds       *Slot             `json:"holds,omitempty"` // callbacks: until they have ended
+}
+
+// Slot is a message's place in a lane.
+type Slot struct {
+	Lane    int64 `json:"lane"`
+	Message int64 `json:"message"`
+}
+
+// Queue is a lane that messages pass in order, Parallelism of them at a time.
+// Its creation time is Millis(Seq).
+type Queue struct {
+	Seq         int64
+	Tenant      int64
+	Name        string
+	Parallelism int
+	Paused      bool
+	Active      int   // messages in it
+	UpdatedAt   int64 // Unix ms
+}
+
+// FlowKey is a lane that bounds how many messages of a key are delivered at a
+// time, and in a window of time.
+type FlowKey struct {
+	Seq               int64
+	Tenant            int64
+	Key               string
+	Parallelism       int   // 0: any number
+	Rate              int   // 0: any number
+	Period            int64 // seconds
+	RateCount         int   // in the window
+	WindowStart       int64 // Unix ms
+	Paused            bool
+	PinnedParallelism bool // messages do not change it
+	PinnedRate        bool
+	Active            int   // messages in it
+	UsedAt            int64 // Unix ms, to the hour
+}
+
+// Waiter is a message that waits in a lane.
+type Waiter struct {
+	Due
+	Retried int
+	Flow    int64
 }
 
 // Due is a message's place in the order of dispatch.
@@ -255,6 +348,7 @@ type Transition struct {
 	To      State
 	Due     int64
 	Retried int
+	Lane    int64 // To Waiting: in which
 }
 
 // Settlement is the record of one attempt, or of a cancellation.

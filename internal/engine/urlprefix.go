@@ -72,6 +72,14 @@ func (who *Caller) checkReach(destination string, cfg *wire.Config) *Error {
 	return nil
 }
 
+// mustReachAll refuses what is not about messages of some URL but of all.
+func (who *Caller) mustReachAll(what string) error {
+	if p := who.Token.URLPrefix; p != "" {
+		return errorf(Forbidden, "forbidden: %s is for all URLs; the token is for those that begin with %s", what, p)
+	}
+	return nil
+}
+
 func callbackURL(cb *wire.Callback) string {
 	if cb == nil {
 		return ""

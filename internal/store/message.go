@@ -7,14 +7,15 @@ import (
 )
 
 const messageColumns = `seq, rnd, tenant, state, kind, due, not_before, retried, max_retries, run, log_index,
-	method, url, caller_ip, header, settings, body, sealed`
+	method, url, caller_ip, header, settings, body, sealed, queue, flow, lane`
 
 func (t *tx) scanMessage(r *sql.Rows) (*engine.Message, error) {
 	var m engine.Message
 	var p private
 	var sealed []byte
 	err := r.Scan(&m.Seq, &m.Rnd, &m.Tenant, &m.State, &m.Kind, &m.Due, &m.NotBefore, &m.Retried, &m.MaxRetries,
-		&m.Run, &m.LogIndex, &m.Method, &p.texts[0], &m.CallerIP, &p.texts[1], &p.texts[2], &p.blob, &sealed)
+		&m.Run, &m.LogIndex, &m.Method, &p.texts[0], &m.CallerIP, &p.texts[1], &p.texts[2], &p.blob, &sealed,
+		&m.Queue, &m.Flow, &m.Lane)
 	if err != nil {
 		return nil, err
 	}
@@ -42,9 +43,10 @@ func (t *tx) InsertMessages(messages []*engine.Message) error {
 		}
 		_, err = t.exec(`
 			insert into messages (`+messageColumns+`)
-			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)`,
+			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)`,
 			m.Seq, m.Rnd, m.Tenant, int64(m.State), int64(m.Kind), m.Due, m.NotBefore, m.Retried, m.MaxRetries,
-			m.Run, m.LogIndex, m.Method, p.texts[0], m.CallerIP, p.texts[1], p.texts[2], blob(p.blob), sealed)
+			m.Run, m.LogIndex, m.Method, p.texts[0], m.CallerIP, p.texts[1], p.texts[2], blob(p.blob), sealed,
+			m.Queue, m.Flow, m.Lane)
 		if err != nil {
 			return err
 		}
@@ -67,9 +69,14 @@ func (t *tx) LockMessage(seq int64) (*engine.Message, error) {
 }
 
 func (t *tx) SettleMessages(changes []engine.Transition) (missed []int, err error) {
+	const set, where = `update messages set state = $1, due = $2, retried = $3`, ` where seq = $4 and state = $5 and retried = $6`
 	for i, c := range changes {
-		n, err := t.exec(`update messages set state = $1, due = $2, retried = $3 where seq = $4 and state = $5 and retried = $6`,
-			int64(c.To), c.Due, c.Retried, c.Seq, int64(c.From), c.Attempt)
+		var n int64
+		if c.Lane == 0 {
+			n, err = t.exec(set+where, int64(c.To), c.Due, c.Retried, c.Seq, int64(c.From), c.Attempt)
+		} else {
+			n, err = t.exec(set+`, lane = $7`+where, int64(c.To), c.Due, c.Retried, c.Seq, int64(c.From), c.Attempt, c.Lane)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -88,13 +95,13 @@ func scanDue(r *sql.Rows) (d engine.Due, err error) {
 // DueMessages, and PendingMessages as well, asks for what is due at the same
 // time apart from what is due later: a row comparison would read all those
 // again that are due at that time, of which there may be very many.
-func (t *tx) DueMessages(after engine.Due, limit int) ([]engine.Due, error) {
-	const where = `select due, seq from messages where state <= 3 and due `
-	tied, err := collect(t, scanDue, where+`= $1 and seq > $2 order by seq limit $3`, after.At, after.Seq, limit)
+func (t *tx) DueMessages(tenant int64, after engine.Due, limit int) ([]engine.Due, error) {
+	const where = `select due, seq from messages where state <= 3 and tenant = $1 and due `
+	tied, err := collect(t, scanDue, where+`= $2 and seq > $3 order by seq limit $4`, tenant, after.At, after.Seq, limit)
 	if err != nil || len(tied) == limit {
 		return tied, err
 	}
-	later, err := collect(t, scanDue, where+`> $1 order by due, seq limit $2`, after.At, limit-len(tied))
+	later, err := collect(t, scanDue, where+`> $2 order by due, seq limit $3`, tenant, after.At, limit-len(tied))
 	return append(tied, later...), err
 }
 

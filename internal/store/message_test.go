@@ -20,6 +20,7 @@ func fullMessage() *engine.Message {
 		Due: maxInt - 3, NotBefore: maxInt - 4, Retried: 998, MaxRetries: 999, Run: maxInt - 5, LogIndex: 12,
 		Method: "PATCH", URL: "https://api.example/" + oddText, CallerIP: "2001:db8::1",
 		Header: oddHeader(), Settings: allSettings(), Body: allBytes(),
+		Queue: maxInt - 6, Flow: maxInt - 7, Lane: maxInt - 8,
 	}
 }
 
@@ -172,14 +173,14 @@ func TestSettleMessages(t *testing.T) {
 
 func at(due, seq int64) engine.Due { return engine.Due{At: due, Seq: seq} }
 
-// What is due comes in the order of (due, seq), across tenants; ties of due
-// are cut by seq, and a page begins right behind the one before.
+// What is due comes in the order of (due, seq), of one tenant; ties of due are
+// cut by seq, and a page begins right behind the one before.
 func TestDueMessages(t *testing.T) {
 	forEachStore(t, func(t *testing.T, s engine.Store) {
 		var all []*engine.Message
 		add := func(seq, due int64, state engine.State) {
 			m := message(seq)
-			m.Due, m.State, m.Tenant = due, state, seq%2+1
+			m.Due, m.State = due, state
 			all = append(all, m)
 		}
 		add(1, 300, engine.Pending)
@@ -192,9 +193,13 @@ func TestDueMessages(t *testing.T) {
 		add(8, 100, engine.Delivered)
 		add(9, 100, engine.Failed)
 		add(10, 100, engine.Canceled)
+		add(11, 100, engine.Waiting)
+		other := message(12)
+		other.Due, other.Tenant = 100, 2
+		all = append(all, other)
 		insertMessages(t, s, all...)
 		due := func(after engine.Due, limit int) []engine.Due {
-			return read(t, s, func(tx engine.Tx) ([]engine.Due, error) { return tx.DueMessages(after, limit) })
+			return read(t, s, func(tx engine.Tx) ([]engine.Due, error) { return tx.DueMessages(1, after, limit) })
 		}
 		want := []engine.Due{at(0, 6), at(100, 2), at(200, 3), at(200, 4), at(200, 5), at(300, 1), at(maxInt, 7)}
 		equal(t, "all", due(engine.Due{}, 100), want)

@@ -133,12 +133,12 @@ var plans = []struct {
 		"SEARCH messages USING INTEGER PRIMARY KEY (rowid=?)"},
 	{"SettleMessages", func(tx engine.Tx) error { _, err := tx.SettleMessages([]engine.Transition{{Seq: 1}}); return err },
 		"SEARCH messages USING INTEGER PRIMARY KEY (rowid=?)"},
-	{"DueMessages", func(tx engine.Tx) error { _, err := tx.DueMessages(engine.Due{}, 10); return err },
-		"SEARCH messages USING INDEX messages_due (due=? AND rowid>?)\n" +
-			"SEARCH messages USING INDEX messages_due (due>?)"},
+	{"DueMessages", func(tx engine.Tx) error { _, err := tx.DueMessages(1, engine.Due{}, 10); return err },
+		"SEARCH messages USING INDEX messages_due (tenant=? AND due=? AND rowid>?)\n" +
+			"SEARCH messages USING INDEX messages_due (tenant=? AND due>?)"},
 	{"PendingMessages", func(tx engine.Tx) error { _, err := tx.PendingMessages(1, engine.Due{}, 10); return err },
-		"SEARCH messages USING INDEX messages_due (due=? AND rowid>?)\n" +
-			"SEARCH messages USING INDEX messages_due (due>?)"},
+		"SEARCH messages USING INDEX messages_due (tenant=? AND due=? AND rowid>?)\n" +
+			"SEARCH messages USING INDEX messages_due (tenant=? AND due>?)"},
 	{"ListMessages", func(tx engine.Tx) error { _, err := tx.ListMessages(1, anyPage); return err },
 		"SEARCH messages USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"},
 	{"ListMessages, newest", func(tx engine.Tx) error { _, err := tx.ListMessages(1, newestPage); return err },

@@ -38,7 +38,7 @@ func (t *tx) purgeRuns(before, _ int64, limit int) (n int, err error) {
 	runs, err := t.keys(`
 		select seq from runs where seq < $1 and state > 1 and ended_at < $2
 		and not exists (select 1 from dlq where dlq.seq = runs.dlq)
-		and not exists (select 1 from messages where messages.seq = runs.failure_call and messages.state <= 3)
+		and not exists (select 1 from messages where messages.seq = runs.failure_call and messages.state in (2, 3, 7))
 		order by seq limit $3`, engine.FirstSeq(before), before, limit)
 	if err != nil {
 		return 0, err
@@ -62,7 +62,7 @@ func (t *tx) purgeRuns(before, _ int64, limit int) (n int, err error) {
 // age: one that was delivered after a month's delay is news.
 func (t *tx) purgeMessages(before, _ int64, limit int) (int, error) {
 	messages, err := t.keys(`
-		select seq from messages where seq < $1 and state > 3
+		select seq from messages where seq < $1 and state in (4, 5, 6)
 		and not exists (select 1 from runs where runs.seq = messages.run)
 		and not exists (select 1 from dlq where dlq.message = messages.seq)
 		and not exists (select 1 from settlements where settlements.message = messages.seq and settlements.seq >= $1)

@@ -30,6 +30,7 @@ var sealedTables = []sealedTable{
 	{"runs", []string{"seq"}, "seq > $1", []string{"url", "header", "settings"}, "response"},
 	{"run_log", []string{"run", "idx"}, "(run, idx) > ($1, $2)", nil, "body"},
 	{"audit", []string{"seq"}, "seq > $1", []string{"object", "state_before", "state_after"}, ""},
+	{"flow_keys", []string{"seq"}, "seq > $1", []string{"flow_key"}, ""},
 }
 
 // What is sealed anew in one transaction. Publishers wait for it.

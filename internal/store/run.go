@@ -165,5 +165,5 @@ func (t *tx) LogStep(run int64, stepID, targetStep int, callType wire.CallType) 
 func (t *tx) PendingOfRun(run int64) ([]*engine.Message, error) {
 	return collect(t, t.scanMessage, `
 		select `+messageColumns+` from messages
-		where seq in (select seq from run_log where run = $1) and state = 2 order by seq`, run)
+		where seq in (select seq from run_log where run = $1) and state in (2, 7) order by seq`, run)
 }

@@ -78,8 +78,10 @@ func parseItem(decoder *json.Decoder) (BatchItem, error) {
 	if raw.Queue != nil {
 		item.Queue = *raw.Queue
 	}
-	if item.Queue != "" && slices.Contains(unsupported, HeaderQueueName) {
-		return BatchItem{}, errorf("queue", unsupportedMessage)
+	if item.Queue != "" {
+		if err := CheckName(item.Queue); err != nil {
+			return BatchItem{}, Within("queue", err)
+		}
 	}
 	return item, Within("destination", CheckDestination(item.Destination))
 }

@@ -71,7 +71,7 @@ func TestParseBatchErrors(t *testing.T) {
 		{`[{"destination":"https://a"},"x"]`, "[1]: expected an object, got string"},
 		{`[null]`, "[0].destination: a non-empty destination must be provided"},
 		{`[{"destination":""}]`, "[0].destination: a non-empty destination must be provided"},
-		{`[{"destination":"https://a"},{"destination":"https://b"},{"destination":"group"}]`, "[2].destination: topic group not found"},
+		{`[{"destination":"https://a"},{"destination":"https://b"},{"destination":"no/group"}]`, "[2].destination: invalid destination url: endpoint has invalid scheme, add http:// or https://"},
 		{`[{"destination":" https://a"}]`, "[0].destination: invalid destination url: endpoint has invalid scheme, add http:// or https://"},
 		{`[{"destination":1}]`, "[0].destination: expected a string, got number"},
 		{`[{"destination":"https://a","body":{"a":1}}]`, "[0].body: expected a string, got object"},
@@ -81,7 +81,7 @@ func TestParseBatchErrors(t *testing.T) {
 		{`[{"destination":"https://a","headers":{"A":["b",null]}}]`, `[0].headers.A: expected a string or an array of strings, got an array`},
 		{`[{"destination":"https://a","headers":{"A b":"c"}}]`, `[0].headers: expected a header name, got "A" with byte 0x20 at position 2`},
 		{`[{"destination":"https://a","headers":{"":"c"}}]`, `[0].headers: expected a header name, got ""`},
-		{`[{"destination":"https://a","queue":"q"}]`, "[0].queue: not supported by this version of Signpost"},
+		{`[{"destination":"https://a","queue":"a b"}]`, `[0].queue: expected 1 to 256 of A-Z a-z 0-9 _ . -, got "a b"`},
 		{`[{"destination":"https://a","queue":true}]`, "[0].queue: expected a string, got bool"},
 	}
 	for _, tt := range tests {
@@ -162,7 +162,7 @@ func TestItemHeader(t *testing.T) {
 
 func FuzzParseBatch(f *testing.F) {
 	f.Add([]byte(`[{"destination":"https://a","headers":{"A":"b","a":["c"]},"body":"x","queue":null}]`))
-	f.Add([]byte(`[{"destination":"https://a"},{"destination":"group"}]`))
+	f.Add([]byte(`[{"destination":"https://a"},{"destination":"no/group"}]`))
 	f.Add([]byte(`[[]]`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		items, err := ParseBatch(body)

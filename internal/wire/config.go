@@ -2,7 +2,6 @@ package wire
 
 import (
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,6 +16,8 @@ const (
 	MaxHeaderBytes          = 64 << 10 // names and values together
 	MaxRunIDBytes           = 512
 	MaxDeduplicationIDBytes = 1024
+	MaxNameBytes            = 256 // of queues, URL groups and schedules
+	MaxCronBytes            = 1024
 )
 
 // Config is what the Upstash-* headers of a publish request say, decoded and
@@ -44,6 +45,11 @@ type Config struct {
 	DeduplicationID string
 	ContentDedup    bool
 
+	Queue       string       // name of the queue to go through; "": none
+	FlowControl *FlowControl // nil: not given
+	Cron        string       // an expression, trimmed and not checked; "": not given
+	ScheduleID  string       // of the schedule to make or replace; "": a new one
+
 	// Hop is how many messages led to this one; 0: it comes from nowhere.
 	Hop int
 
@@ -60,16 +66,8 @@ type Callback struct {
 	Header http.Header `json:"header,omitempty"`
 }
 
-// unsupported are the settings of features that do not exist yet. Ignoring
-// them would do something else than what was asked, so they are refused.
-var unsupported = []string{
-	HeaderQueueName,
-	HeaderCron,
-	HeaderScheduleID,
-	HeaderFlowControlKey,
-	HeaderFlowControlValue,
-}
-
+// unsupportedMessage is for what does not exist yet. Ignoring it would do
+// something else than what was asked.
 const unsupportedMessage = "not supported by this version of Signpost"
 
 // colonMessage is the hosted service's wording, which names no header.
@@ -88,13 +86,20 @@ func ParseConfig(h http.Header) (Config, error) {
 		return Config{}, errorf("", "expected at most %d bytes of headers, got %d", MaxHeaderBytes, size)
 	}
 	c, err := parseConfig(h, false)
-	if e, ok := err.(*Error); ok && e.Field == HeaderDeduplicationID && e.Message == colonMessage {
-		err = &Error{Message: colonMessage}
+	if e, ok := err.(*Error); ok && hostedWording(e) {
+		err = &Error{Message: e.Message}
 	}
 	if err != nil {
 		return Config{}, err
 	}
 	return c, nil
+}
+
+// hostedWording reports whether a message is the hosted service's, which stands
+// by itself.
+func hostedWording(e *Error) bool {
+	return e.Field == HeaderDeduplicationID && e.Message == colonMessage ||
+		e.Field == HeaderFlowControlValue && strings.HasPrefix(e.Message, flowControlMessage)
 }
 
 // headerSize is what h takes on the wire, line ends included.
@@ -113,6 +118,8 @@ type configParser struct {
 	Config
 	h          http.Header
 	forwardAll bool
+	flowKey    string
+	flow       *FlowControl
 	nested     bool // h holds the settings of a callback; all of it is kept
 }
 
@@ -137,6 +144,9 @@ func parseConfig(h http.Header, nested bool) (Config, error) {
 	if first != nil {
 		return Config{}, first
 	}
+	if err := p.finishFlowControl(); err != nil {
+		return Config{}, err
+	}
 	return p.Config, p.finishWorkflow()
 }
 
@@ -155,8 +165,8 @@ func (p *configParser) header(name string, values []string) error {
 		return nil
 	case p.nested && isCallbackSetting(name):
 		return errorf(name, "a callback cannot have a callback of its own")
-	case slices.Contains(unsupported, name):
-		return errorf(name, unsupportedMessage)
+	case p.nested && (name == HeaderQueueName || name == HeaderCron || name == HeaderScheduleID):
+		return errorf(name, "a callback is sent once, and through no queue")
 	case name == HeaderCallback:
 		return p.callback(&p.Callback, name, PrefixCallback, values)
 	case name == HeaderFailureCallback:
@@ -182,7 +192,8 @@ func (p *configParser) setting(name string, values []string) (err error) {
 		p.Redact, err = parseRedact(values)
 		return err
 	case HeaderMethod, HeaderDelay, HeaderNotBefore, HeaderRetries, HeaderRetryDelay,
-		HeaderTimeout, HeaderDeduplicationID, HeaderContentDedup, HeaderForwardAll, HeaderHop:
+		HeaderTimeout, HeaderDeduplicationID, HeaderContentDedup, HeaderForwardAll, HeaderHop,
+		HeaderQueueName, HeaderFlowControlKey, HeaderFlowControlValue, HeaderCron, HeaderScheduleID:
 	default:
 		return nil
 	}
@@ -213,8 +224,40 @@ func (p *configParser) setting(name string, values []string) (err error) {
 		_, err = parseBool(v)
 	case HeaderHop:
 		err = p.hop(v)
+	case HeaderQueueName:
+		p.Queue = v
+		err = CheckName(v)
+	case HeaderFlowControlKey:
+		p.flowKey = v
+		err = checkFlowControlKey(v)
+	case HeaderFlowControlValue:
+		var f FlowControl
+		f, err = ParseFlowControl(v)
+		p.flow = &f
+	case HeaderCron:
+		p.Cron = v
+		err = checkCron(v)
+	case HeaderScheduleID:
+		p.ScheduleID = v
+		err = CheckName(v)
 	}
 	return err
+}
+
+// CheckName refuses what can't be the name of a queue or URL group, or the id of
+// a schedule. Errors are *Error without a Field.
+func CheckName(s string) error {
+	if !isName(s) {
+		return errorf("", "expected 1 to %d of A-Z a-z 0-9 _ . -, got %s", MaxNameBytes, quote(s))
+	}
+	return nil
+}
+
+func checkCron(s string) error {
+	if s == "" || len(s) > MaxCronBytes {
+		return errorf("", "expected a cron expression of 1 to %d bytes, got %d", MaxCronBytes, len(s))
+	}
+	return nil
 }
 
 // single is the one trimmed value of a header that is not a list.
@@ -253,7 +296,7 @@ func parseLabels(values []string) ([]string, error) {
 		return nil, err
 	}
 	for _, label := range labels {
-		if !isName(label) {
+		if !isLabel(label) {
 			return nil, errorf("", "expected a comma-separated list of labels made of A-Z a-z 0-9 _ . -, got %s", quote(label))
 		}
 	}

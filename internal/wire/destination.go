@@ -119,9 +119,16 @@ func MergeSettings(h, settings http.Header) http.Header {
 	return merged
 }
 
+// LLMDestination is the API destination that stands for an OpenAI-compatible
+// service.
+const LLMDestination = "api/llm"
+
+// IsURL reports whether a destination is a URL, by its scheme.
+func IsURL(dest string) bool { return hasHTTPScheme(dest) }
+
 // CheckDestination refuses, with an *Error without a Field in the hosted
-// service's wording, what is not an absolute http or https URL. Group names and
-// api/ destinations are told apart, as what is wrong with them is different.
+// service's wording, what is neither an absolute http or https URL, nor
+// LLMDestination, nor what a URL group may be called.
 func CheckDestination(dest string) error {
 	switch {
 	case dest == "":
@@ -131,10 +138,10 @@ func CheckDestination(dest string) error {
 			return errorf("", "invalid destination url: %s", fault)
 		}
 		return nil
-	case isName(dest):
-		return errorf("", "topic %s not found", dest)
+	case isName(dest), dest == LLMDestination:
+		return nil
 	case strings.HasPrefix(dest, "api/"):
-		return errorf("", "api destinations are "+unsupportedMessage)
+		return errorf("", "expected %s or a URL, got another api destination", LLMDestination)
 	}
 	return errorf("", "invalid destination url: endpoint has invalid scheme, add http:// or https://")
 }

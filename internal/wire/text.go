@@ -69,9 +69,8 @@ func tokenEnd(s string) int {
 	return len(s)
 }
 
-// isName reports whether s is [A-Za-z0-9._-]+, the grammar of labels, queues
-// and URL groups.
-func isName(s string) bool {
+// isLabel reports whether s is [A-Za-z0-9._-]+, the grammar of labels.
+func isLabel(s string) bool {
 	for i := range len(s) {
 		if !isNameByte(s[i]) {
 			return false
@@ -79,6 +78,10 @@ func isName(s string) bool {
 	}
 	return s != ""
 }
+
+// isName is isLabel for names that stand in paths: queues, URL groups,
+// schedules. Clients take "." and ".." out of a path.
+func isName(s string) bool { return isLabel(s) && s != "." && s != ".." && len(s) <= MaxNameBytes }
 
 func isNameByte(b byte) bool {
 	return isDigit(b) || b == '.' || b == '_' || b == '-' || 'a' <= b|0x20 && b|0x20 <= 'z'

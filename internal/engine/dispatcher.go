@@ -1,0 +1,365 @@
+package engine
+
+import (
+	"container/heap"
+	"context"
+	"slices"
+	"sync"
+	"time"
+)
+
+// dispatcher knows when which message is due: the soonest of each tenant in
+// memory, the rest in the store, read when those are gone. It never polls: it
+// sleeps until the soonest is due. Tenants take turns, each with as many
+// attempts under way as it may have.
+type dispatcher struct {
+	size    int                    // messages of all tenants read from the store at a time
+	most    func(tenant int64) int // attempts of a tenant at once
+	mu      sync.Mutex
+	known   map[int64]*queued // in a heap or in flight, by Seq
+	tenants map[int64]*backlog
+	turns   []*backlog    // of all tenants
+	turn    int           // whose it is
+	changed chan struct{} // a sooner message came, or a tenant may start another
+}
+
+// backlog is a tenant's messages that are to be delivered.
+type backlog struct {
+	tenant int64
+	heap   dueHeap
+	// bound is how far the heap is complete: everything pending up to it is
+	// known. What is due later need not be.
+	bound   Due
+	reading bool // a read is under way; what comes meanwhile is kept, whatever its bound
+	stale   bool // what is being read is to be read again
+	flying  int  // attempts under way
+}
+
+// queued is a message's place in the dispatcher.
+type queued struct {
+	Due
+	of       *backlog
+	message  *Message // nil: read it when it is due
+	started  int64    // in flight since, Unix ms; 0: waiting
+	flying   bool     // counted as such
+	canceled bool
+	// postponed: due later than the store says. A read would not find it.
+	postponed bool
+}
+
+const (
+	heapSize    = 8192    // messages read from the store at a time; at most twice as many wait in memory
+	leastHeap   = 64      // of each tenant, however many there are
+	inlineBytes = 4 << 10 // larger bodies are read again when due, not kept in memory
+)
+
+var everything = Due{At: maxSeq, Seq: maxSeq}
+
+func (d Due) before(o Due) bool { return d.At < o.At || d.At == o.At && d.Seq < o.Seq }
+
+type dueHeap []*queued
+
+func (h dueHeap) Len() int           { return len(h) }
+func (h dueHeap) Less(i, j int) bool { return h[i].Due.before(h[j].Due) }
+func (h dueHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *dueHeap) Push(x any)        { *h = append(*h, x.(*queued)) }
+func (h *dueHeap) Pop() any {
+	old := *h
+	last := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	return last
+}
+
+func (h dueHeap) soonest() Due {
+	if len(h) == 0 {
+		return everything
+	}
+	return h[0].Due
+}
+
+func (d *dispatcher) init(tenants []*Tenant, most func(tenant int64) int) {
+	d.size, d.most = heapSize, most
+	d.known, d.tenants = map[int64]*queued{}, map[int64]*backlog{}
+	d.changed = make(chan struct{}, 1)
+	for _, t := range tenants {
+		d.backlog(t.ID)
+	}
+}
+
+// backlog is a tenant's; of a new one nothing is known yet.
+func (d *dispatcher) backlog(tenant int64) *backlog {
+	b := d.tenants[tenant]
+	if b == nil {
+		b = &backlog{tenant: tenant}
+		d.tenants[tenant] = b
+		d.turns = append(d.turns, b)
+	}
+	return b
+}
+
+// page is how many messages of a tenant are read at a time.
+func (d *dispatcher) page() int { return max(d.size/max(1, len(d.turns)), min(d.size, leastHeap)) }
+
+// spot is when a tenant's message is due. Where the message is to be read then,
+// it is nil.
+type spot struct {
+	Due
+	tenant  int64
+	message *Message
+}
+
+// apply takes note of a committed change.
+func (d *dispatcher) apply(done, drop []int64, wake []spot) {
+	if len(done)+len(drop)+len(wake) == 0 {
+		return
+	}
+	d.mu.Lock()
+	for _, seq := range done {
+		if q := d.known[seq]; q != nil {
+			d.land(q)
+			delete(d.known, seq)
+		}
+	}
+	for _, seq := range drop {
+		if q := d.known[seq]; q != nil && q.started == 0 {
+			q.canceled = true // it stays in the heap until it would be due
+			delete(d.known, seq)
+		}
+	}
+	sooner := false
+	for _, p := range wake {
+		b := d.tenants[p.tenant]
+		if b == nil {
+			b, sooner = d.backlog(p.tenant), true // to be read
+		}
+		sooner = d.push(&queued{Due: p.Due, of: b, message: p.message}) || sooner
+		d.shrink(b)
+	}
+	d.mu.Unlock()
+	if sooner {
+		d.signal()
+	}
+}
+
+func (d *dispatcher) signal() {
+	select {
+	case d.changed <- struct{}{}:
+	default:
+	}
+}
+
+// push adds a message unless it is known or lies beyond the bound, and says
+// whether it is now the soonest of its tenant.
+func (d *dispatcher) push(q *queued) bool {
+	b := q.of
+	if d.known[q.Seq] != nil || !b.reading && b.bound.before(q.Due) {
+		return false
+	}
+	d.known[q.Seq] = q
+	heap.Push(&b.heap, q)
+	return b.heap[0] == q
+}
+
+// shrink forgets the latest half when too many wait in memory.
+func (d *dispatcher) shrink(b *backlog) {
+	page := d.page()
+	if len(b.heap) <= 2*page || b.reading {
+		return
+	}
+	slices.SortFunc(b.heap, func(a, b *queued) int {
+		if a.Due.before(b.Due) {
+			return -1
+		}
+		return 1
+	})
+	near, far := b.heap[:page:page], b.heap[page:]
+	b.heap, b.bound = near, near[len(near)-1].Due
+	for _, q := range far {
+		if q.postponed {
+			b.heap = append(b.heap, q) // the latest of all: the heap stays in order
+		} else if d.known[q.Seq] == q {
+			delete(d.known, q.Seq)
+		}
+	}
+}
+
+// take is what to do now: start a message, read more of a tenant's, or wait
+// (until the time returned; 0 for as long as nothing changes).
+func (d *dispatcher) take(now int64) (q *queued, read *backlog, until int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i := range d.turns {
+		b := d.turns[(d.turn+i)%len(d.turns)]
+		for len(b.heap) > 0 && b.heap[0].canceled {
+			heap.Pop(&b.heap)
+		}
+		soonest := b.heap.soonest()
+		if due := soonest.At <= now || b.bound.before(soonest); due && b.flying >= d.most(b.tenant) {
+			continue // until one of its attempts has ended
+		}
+		switch {
+		case b.bound.before(soonest):
+			b.reading = true
+			return nil, b, 0
+		case soonest.At <= now:
+			d.turn = (d.turn + i + 1) % len(d.turns)
+			q = heap.Pop(&b.heap).(*queued)
+			q.started, q.flying = now, true
+			b.flying++
+			return q, nil, 0
+		case soonest != everything && (until == 0 || soonest.At < until):
+			until = soonest.At
+		}
+	}
+	return nil, nil, until
+}
+
+// landed says that an attempt is no longer under way, whatever came of it.
+func (d *dispatcher) landed(q *queued) {
+	d.mu.Lock()
+	d.land(q)
+	d.mu.Unlock()
+}
+
+func (d *dispatcher) land(q *queued) {
+	if !q.flying {
+		return
+	}
+	q.flying = false
+	if q.of.flying--; q.of.flying == d.most(q.of.tenant)-1 {
+		d.signal()
+	}
+}
+
+// fill adds what was read after the bound.
+func (d *dispatcher) fill(b *backlog, due []Due, complete bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, at := range due {
+		d.push(&queued{Due: at, of: b})
+	}
+	b.reading = false
+	switch {
+	case b.stale:
+		b.bound, b.stale = Due{}, false
+	case complete:
+		b.bound = everything
+	default:
+		b.bound = due[len(due)-1]
+	}
+}
+
+// postpone puts back a message in flight, to be read again at a time of the
+// dispatcher's own: the store would have it at once.
+func (d *dispatcher) postpone(tenant, seq, at int64) {
+	d.mu.Lock()
+	if q := d.known[seq]; q != nil {
+		d.land(q)
+	}
+	q := &queued{Due: Due{At: at, Seq: seq}, of: d.backlog(tenant), postponed: true}
+	d.known[seq] = q
+	heap.Push(&q.of.heap, q)
+	d.mu.Unlock()
+	d.signal()
+}
+
+// readAgain makes the dispatcher compare what it knows with the store.
+func (d *dispatcher) readAgain() {
+	d.mu.Lock()
+	for _, b := range d.turns {
+		b.bound, b.stale = Due{}, b.reading
+	}
+	d.mu.Unlock()
+	d.signal()
+}
+
+func (d *dispatcher) giveUpReading(b *backlog) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	b.reading, b.stale = false, false
+}
+
+func (d *dispatcher) isInFlight(seq int64) bool { return d.startedAt(seq) != 0 }
+
+// startedAt is when the attempt under way for a message began, Unix ms; 0 if
+// there is none.
+func (d *dispatcher) startedAt(seq int64) int64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if q := d.known[seq]; q != nil {
+		return q.started
+	}
+	return 0
+}
+
+func (d *dispatcher) inFlight() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n := 0
+	for _, q := range d.known {
+		if q.started != 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// flying is how many attempts of a tenant are under way.
+func (d *dispatcher) flying(tenant int64) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if b := d.tenants[tenant]; b != nil {
+		return b.flying
+	}
+	return 0
+}
+
+// next waits for a message to be due; nil when ctx is done.
+func (e *Engine) next(ctx context.Context) *queued {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		q, read, until := e.queue.take(unixMillis(time.Now()))
+		if q != nil {
+			return q
+		}
+		if read != nil {
+			e.readDue(ctx, read)
+			continue
+		}
+		timer.Reset(24 * time.Hour)
+		if until != 0 {
+			timer.Reset(time.Until(time.UnixMilli(until)))
+		}
+		select {
+		case <-e.queue.changed:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
+
+func (e *Engine) readDue(ctx context.Context, b *backlog) {
+	e.queue.mu.Lock()
+	after, limit := b.bound, e.queue.page()
+	e.queue.mu.Unlock()
+	var due []Due
+	err := e.store.View(ctx, func(tx Tx) (err error) {
+		due, err = tx.DueMessages(b.tenant, after, limit)
+		return err
+	})
+	if err != nil {
+		e.queue.giveUpReading(b)
+		if ctx.Err() == nil {
+			e.log.Error("read due messages", "error", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Second):
+			}
+		}
+		return
+	}
+	e.queue.fill(b, due, len(due) < limit)
+}

@@ -1,0 +1,315 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/signposthq/signpost/internal/wire"
+)
+
+// queueNamed is the lane of a tenant's queue, which is made if there is none.
+func (c *change) queueNamed(tenant int64, name string) (*lane, error) {
+	for _, l := range c.lanes {
+		if l.queue != nil && l.tenant == tenant && l.queue.Name == name {
+			return l, nil
+		}
+	}
+	q, err := c.tx.LockQueueNamed(tenant, name)
+	if err != nil {
+		return nil, fmt.Errorf("lock queue: %w", err)
+	}
+	if q == nil {
+		if q, err = c.newQueue(tenant, name, 1); err != nil {
+			return nil, err
+		}
+	}
+	return c.queueLane(q), nil
+}
+
+func (c *change) newQueue(tenant int64, name string, parallelism int) (*Queue, error) {
+	// Locked, so that two that are made together don't both find room.
+	t, err := c.tx.LockTenant(tenant)
+	if err != nil || t == nil {
+		return nil, fmt.Errorf("lock tenant: %w", err)
+	}
+	n, err := c.tx.CountQueues(tenant)
+	if err != nil {
+		return nil, fmt.Errorf("count queues: %w", err)
+	}
+	if most := c.e.limitsOf(t).MaxQueues; n >= most {
+		return nil, errorf(Precondition, "queue %s: there are %d queues, the most that are allowed", name, n)
+	}
+	q := &Queue{Seq: c.seq(), Tenant: tenant, Name: name, Parallelism: parallelism, UpdatedAt: c.now}
+	if err := c.tx.InsertQueue(q); err != nil {
+		return nil, fmt.Errorf("insert queue: %w", err)
+	}
+	return q, nil
+}
+
+// QueueStatus is a queue and how many of its messages have not ended.
+type QueueStatus struct {
+	*Queue
+	Lag int
+}
+
+func queueStatus(tx Tx, q *Queue) (QueueStatus, error) {
+	waiting, err := tx.CountWaiting(q.Tenant, q.Seq, maxSeq)
+	return QueueStatus{q, q.Active + waiting}, err
+}
+
+// QueueChange is what a queue is to be; nil leaves it as it is.
+type QueueChange struct {
+	Name        string
+	Parallelism *int // of a new queue, if not said: 1
+	Paused      *bool
+}
+
+// PutQueue makes a queue, or changes the one there is.
+func (e *Engine) PutQueue(ctx context.Context, who *Caller, to QueueChange) (out QueueStatus, err error) {
+	if err := wire.CheckName(to.Name); err != nil {
+		return out, wire.Within("queueName", err)
+	}
+	if p := to.Parallelism; p != nil {
+		if most := e.limitsOf(who.Tenant).MaxParallelism; *p < 1 {
+			return out, errorf(Invalid, "parallelism: expected a whole number from 1, got %d", *p)
+		} else if *p > most {
+			return out, errorf(Precondition, "parallelism: %d, at most %d is allowed", *p, most)
+		}
+	}
+	if err := who.mustReachAll("a queue"); err != nil {
+		return out, err
+	}
+	err = e.update(ctx, func(c *change) error {
+		q, err := c.tx.LockQueueNamed(who.ID, to.Name)
+		if err != nil {
+			return err
+		}
+		var before any
+		if q != nil {
+			before = auditedQueue(q)
+		} else if q, err = c.newQueue(who.ID, to.Name, 1); err != nil {
+			return err
+		}
+		l := c.queueLane(q)
+		if to.Parallelism != nil && *to.Parallelism != q.Parallelism {
+			q.Parallelism = *to.Parallelism
+			l.changed(c.now)
+		}
+		if to.Paused != nil {
+			if err := c.pauseQueue(l, *to.Paused); err != nil {
+				return err
+			}
+		}
+		if out, err = queueStatus(c.tx, q); err != nil {
+			return err
+		}
+		if after := auditedQueue(q); before != any(after) {
+			return c.audit(who, "queue.change", q.Name, before, after)
+		}
+		return nil
+	})
+	return out, err
+}
+
+// changed says that a lane's settings are others now.
+func (l *lane) changed(now int64) {
+	l.dirty, l.pass = true, true
+	if l.queue != nil {
+		l.queue.UpdatedAt = now
+	}
+}
+
+// queueState is what the audit log says of a queue.
+type queueState struct {
+	Parallelism int  `json:"parallelism"`
+	Paused      bool `json:"paused"`
+}
+
+func auditedQueue(q *Queue) queueState { return queueState{q.Parallelism, q.Paused} }
+
+// PauseQueue stops a queue's deliveries, or lets them go on. An attempt under
+// way is not cut off.
+func (e *Engine) PauseQueue(ctx context.Context, who *Caller, name string, paused bool) error {
+	if err := who.mustReachAll("a queue"); err != nil {
+		return err
+	}
+	return e.update(ctx, func(c *change) error {
+		q, err := c.tx.LockQueueNamed(who.ID, name)
+		if err != nil {
+			return err
+		}
+		if q == nil {
+			return queueNotFound(name)
+		}
+		before := auditedQueue(q)
+		if err := c.pauseQueue(c.queueLane(q), paused); err != nil || before == auditedQueue(q) {
+			return err
+		}
+		return c.audit(who, "queue.change", name, before, auditedQueue(q))
+	})
+}
+
+func queueNotFound(name string) error { return errorf(NotFound, "queue %.100s not found", name) }
+
+// pauseQueue takes those who are in a queue, and between attempts, aside, or
+// sends them on their way again. They keep their slots: the order stands.
+func (c *change) pauseQueue(l *lane, paused bool) error {
+	q := l.queue
+	if q.Paused == paused {
+		return nil
+	}
+	q.Paused = paused
+	l.changed(c.now)
+	messages, err := c.slotHolders(l.seq)
+	if err != nil {
+		return err
+	}
+	for _, m := range messages {
+		switch {
+		case paused && m.State == Pending && c.e.queue.isInFlight(m.Seq):
+		case paused && (m.State == Pending || m.State == Waiting):
+			err = c.setAside(m, l.seq)
+		case !paused && m.State == Waiting && m.Lane == l.seq:
+			err = c.sendOn(m)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// slotHolders are the messages in a lane, locked.
+func (c *change) slotHolders(lane int64) ([]*Message, error) {
+	seqs, err := c.tx.Slots(lane)
+	if err != nil {
+		return nil, fmt.Errorf("read slots: %w", err)
+	}
+	var all []*Message
+	for _, seq := range seqs {
+		m, err := c.tx.LockMessage(seq)
+		if err != nil {
+			return nil, fmt.Errorf("lock message: %w", err)
+		}
+		if m != nil {
+			all = append(all, m)
+		}
+	}
+	return all, nil
+}
+
+func (c *change) setAside(m *Message, queue int64) error {
+	t := Transition{Seq: m.Seq, From: m.State, Attempt: m.Retried, To: Waiting, Due: m.Due, Retried: m.Retried, Lane: queue}
+	if _, err := c.tx.SettleMessages([]Transition{t}); err != nil {
+		return err
+	}
+	c.drop = append(c.drop, m.Seq)
+	return c.leaveLanes(m.Seq, m.Flow)
+}
+
+func (c *change) sendOn(m *Message) error {
+	w := Waiter{Due: Due{At: m.Due, Seq: m.Seq}, Retried: m.Retried, Flow: m.Flow}
+	at, err := c.come(w, m.Flow)
+	if err != nil {
+		return err
+	}
+	if _, err := c.tx.SettleMessages([]Transition{w.move(at)}); err != nil {
+		return err
+	}
+	if at == 0 {
+		c.dispatch(m)
+	}
+	return nil
+}
+
+// Queues are all of a tenant's, by name.
+func (e *Engine) Queues(ctx context.Context, who *Caller) (all []QueueStatus, err error) {
+	err = e.store.View(ctx, func(tx Tx) error {
+		rows, err := tx.Queues(who.ID)
+		if err != nil {
+			return err
+		}
+		all = make([]QueueStatus, len(rows))
+		for i, q := range rows {
+			if all[i], err = queueStatus(tx, q); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return all, err
+}
+
+// Queue is the one of a name.
+func (e *Engine) Queue(ctx context.Context, who *Caller, name string) (out QueueStatus, err error) {
+	err = e.store.View(ctx, func(tx Tx) error {
+		q, err := tx.LockQueueNamed(who.ID, name)
+		if err != nil {
+			return err
+		}
+		if q == nil {
+			return queueNotFound(name)
+		}
+		out, err = queueStatus(tx, q)
+		return err
+	})
+	return out, err
+}
+
+// DeleteQueue deletes a queue, if there is one, and cancels what is in it and
+// waits for it. An attempt under way is not cut off.
+func (e *Engine) DeleteQueue(ctx context.Context, who *Caller, name string) error {
+	if err := who.mustReachAll("a queue"); err != nil {
+		return err
+	}
+	var seq int64
+	err := e.update(ctx, func(c *change) error {
+		seq = 0
+		q, err := c.tx.LockQueueNamed(who.ID, name)
+		if err != nil || q == nil {
+			return err
+		}
+		messages, err := c.slotHolders(q.Seq)
+		if err != nil {
+			return err
+		}
+		seq = q.Seq
+		if err := c.tx.DeleteQueue(seq); err != nil {
+			return fmt.Errorf("delete queue: %w", err)
+		}
+		for _, m := range messages {
+			if _, err := c.cancel(m); err != nil {
+				return err
+			}
+		}
+		return c.audit(who, "queue.delete", name, auditedQueue(q), nil)
+	})
+	if err != nil || seq == 0 {
+		return err
+	}
+	// What is begun is not left half done: nobody would ask again.
+	return e.cancelLane(context.WithoutCancel(ctx), who.ID, seq)
+}
+
+// cancelLane cancels what waits in a lane that is no more.
+func (e *Engine) cancelLane(ctx context.Context, tenant, lane int64) error {
+	for n := bulkStep; n == bulkStep; {
+		err := e.update(ctx, func(c *change) error {
+			rows, err := c.tx.WaitingMessages(tenant, lane, Due{}, bulkStep)
+			if err != nil {
+				return err
+			}
+			n = len(rows)
+			for _, m := range rows {
+				if _, err := c.cancel(m); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
