@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -280,6 +281,9 @@ func find(method, path string) (found *route, params []string, allowed []string)
 		has := routes[i].method
 		if has == method || has == http.MethodGet && method == http.MethodHead {
 			return &routes[i], params, nil
+		}
+		if slices.Contains(allowed, has) {
+			continue // two patterns match the path
 		}
 		if allowed = append(allowed, has); has == http.MethodGet {
 			allowed = append(allowed, http.MethodHead)

@@ -53,12 +53,13 @@ func (w *world) free(ids []string) {
 
 // sample is a path that a route answers.
 func sample(r api.Route) string {
-	return strings.NewReplacer("{id}", "Some-Id", "{destination...}", "https://example.com/").Replace(r.Pattern)
+	return strings.NewReplacer("{id}", "Some-Id", "{queue}", "some-queue", "{name}", "some-name", "{key...}", "some/key/pause",
+		"{destination...}", "https://example.com/").Replace(r.Pattern)
 }
 
 // Every route but those that are open wants a token that somebody has.
 func TestUnauthorized(t *testing.T) {
-	w := newWorldOf(t, &signpost.Server{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	w := newWorldOf(t, &signpost.Server{RateLimit: -1, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
 	anybody := *w
 	anybody.token = ""
 	basic := "Authorization: Basic " + w.token
@@ -138,11 +139,8 @@ func TestNoSuchRoute(t *testing.T) {
 func TestRoutesOfLaterVersions(t *testing.T) {
 	w := newWorld(t)
 	for _, route := range []struct{ method, path, word string }{
-		{"POST", "/v2/enqueue/q/https://example.com", "queues"},
-		{"GET", "/v2/queues", "queues"}, {"POST", "/v2/queues/", "queues"}, {"POST", "/v2/queues/q/pause", "queues"},
 		{"GET", "/v2/topics", "URL groups"}, {"POST", "/v2/topics/g/endpoints", "URL groups"}, {"PATCH", "/v2/topics/g", "URL groups"},
 		{"POST", "/v2/Schedules/https://example.com", "schedules"}, {"GET", "/v2/schedules/s", "schedules"}, {"PATCH", "/v2/schedules/s/pause", "schedules"},
-		{"GET", "/v2/flowControl", "flow control"}, {"POST", "/v2/flowControl/a/b/pin", "flow control"}, {"GET", "/v2/globalParallelism", "flow control"},
 		{"POST", "/v2/notify/e", "waiting for events"}, {"POST", "/v2/wait/e", "waiting for events"}, {"GET", "/v2/waiters/e", "waiting for events"},
 		{"GET", "/v2/workflows/dlq", "workflow management"}, {"POST", "/v2/workflows/dlq/resume/x", "workflow management"},
 		{"POST", "/v2/workflows/hooks/u/r/e", "workflow management"},
@@ -197,11 +195,17 @@ var badSettings = []struct {
 	{"Upstash-Deduplication-Id: ", 400, []string{"Upstash-Deduplication-Id"}},
 	{"Upstash-Content-Based-Deduplication: maybe", 400, []string{"Upstash-Content-Based-Deduplication", "true or false"}},
 	{"Upstash-Header-Forward: maybe", 400, []string{"Upstash-Header-Forward", "true or false"}},
-	{"Upstash-Queue-Name: q", 400, []string{"Upstash-Queue-Name", "not supported"}},
-	{"Upstash-Flow-Control-Key: k", 400, []string{"Upstash-Flow-Control-Key", "not supported"}},
-	{"Upstash-Flow-Control-Value: rate=1", 400, []string{"Upstash-Flow-Control-Value", "not supported"}},
-	{"Upstash-Cron: * * * * *", 400, []string{"Upstash-Cron", "not supported"}},
-	{"Upstash-Schedule-Id: s", 400, []string{"Upstash-Schedule-Id", "not supported"}},
+	{"Upstash-Queue-Name: a b", 400, []string{"Upstash-Queue-Name", "A-Z a-z 0-9 _ . -", `"a b"`}},
+	{"Upstash-Queue-Name: ", 400, []string{"Upstash-Queue-Name", "A-Z a-z 0-9 _ . -"}},
+	{"Upstash-Queue-Name: a\nUpstash-Queue-Name: b", 400, []string{"Upstash-Queue-Name", "one value"}},
+	{"Upstash-Flow-Control-Key: k", 400, []string{"Upstash-Flow-Control-Value", "required with Upstash-Flow-Control-Key"}},
+	{"Upstash-Flow-Control-Value: rate=1", 400, []string{"Upstash-Flow-Control-Key", "required with Upstash-Flow-Control-Value"}},
+	{"Upstash-Flow-Control-Key: k\nUpstash-Flow-Control-Value: rate=0", 400, []string{"Upstash-Flow-Control-Value", "rate", "whole number from 1"}},
+	{"Upstash-Flow-Control-Key: k\nUpstash-Flow-Control-Value: fast", 400, []string{"Upstash-Flow-Control-Value should be either rate=X or parallelism=Y"}},
+	{"Upstash-Flow-Control-Key: k\nUpstash-Flow-Control-Value: rate=1, period=8d", 400, []string{"Upstash-Flow-Control-Value", "period", "from 1s to 7d"}},
+	{"Upstash-Callback: https://example.com\nUpstash-Callback-Queue-Name: q", 400, []string{"Upstash-Callback-Queue-Name", "no queue"}},
+	{"Upstash-Cron: * * * * *", 400, []string{"Upstash-Cron", "/v2/schedules"}},
+	{"Upstash-Schedule-Id: s", 400, []string{"Upstash-Schedule-Id", "/v2/schedules"}},
 	{"Upstash-Redact-Fields: body,all", 400, []string{"Upstash-Redact-Fields", `"all"`, "header[Name]"}},
 	{"Upstash-Hop: some", 400, []string{"Upstash-Hop", `"some"`, "whole number"}},
 	{"Upstash-Hop: 16", 400, []string{"Upstash-Hop", "message 17 of a chain", "loop"}},
@@ -274,13 +278,11 @@ func TestBadDestination(t *testing.T) {
 	var held []string
 	for i, bad := range []struct{ dest, says string }{
 		{"", "a non-empty destination must be provided"},
-		{"my-group", "topic my-group not found"},
-		{"example.com", "topic example.com not found"},
 		{"example.com/path", scheme},
 		{"ftp://example.com", scheme},
 		{"v2/publish/https://example.com", scheme},
 		{"//example.com", scheme},
-		{"api/llm", "not supported"},
+		{"api/email", "another api destination"},
 		{"http://", "invalid destination url"},
 		{"https:///path", "invalid destination url"},
 		{"http://:80/", "invalid destination url"},
@@ -299,6 +301,13 @@ func TestBadDestination(t *testing.T) {
 				map[string]any{"destination": bad.dest},
 			})
 			w.do("POST", "/v2/batch", string(body)).refused(400, bad.says, "[1].destination")
+		})
+	}
+	for _, name := range []string{"my-group", "example.com"} {
+		w.unchanged(name, func() {
+			w.do("POST", "/v2/publish/"+name, "x", "Upstash-Deduplication-Id: held-0").refused(404, "topic "+name+" not found")
+			w.do("POST", "/v2/enqueue/q/"+name, "x", "Upstash-Deduplication-Id: held-0").refused(404, "topic "+name+" not found")
+			w.do("POST", "/v2/trigger/"+name, "x").refused(400, "destination", "the URL of a workflow", name)
 		})
 	}
 	w.free(held)
@@ -322,7 +331,8 @@ func TestBadBatch(t *testing.T) {
 		{"[" + good + `,{"destination":"https://example.com","headers":[]}]`, "[1].headers"},
 		{"[" + good + `,{"destination":"https://example.com","headers":{"Upstash-Delay":5}}]`, "[1].headers.Upstash-Delay"},
 		{"[" + good + `,{"destination":"https://example.com","headers":{"a b":"c"}}]`, "[1].headers"},
-		{"[" + good + `,{"destination":"https://example.com","queue":"q"}]`, "[1].queue"},
+		{"[" + good + `,{"destination":"https://example.com","queue":"a b"}]`, "[1].queue: expected 1 to 256 of A-Z a-z 0-9 _ . -"},
+		{"[" + good + `,{"destination":"https://example.com","queue":true}]`, "[1].queue: expected a string"},
 		{"[" + good + `,{"destination":"https://example.com","body":"` + "\xff" + `"}]`, "UTF-8"},
 	} {
 		w.unchanged(bad.body, func() {
@@ -379,7 +389,7 @@ func TestBadParameters(t *testing.T) {
 	} {
 		w.unchanged(bad.method+" "+bad.target+bad.body, func() { w.do(bad.method, bad.target, bad.body).refused(400, bad.says) })
 	}
-	for _, bad := range []string{"Upstash-Retries: many", "Upstash-Queue-Name: q"} {
+	for _, bad := range []string{"Upstash-Retries: many", "Upstash-Queue-Name: a b", "Upstash-Cron: * * * * *"} {
 		w.do("POST", "/v2/dlq/retry", "", bad).refused(400, strings.SplitN(bad, ":", 2)[0])
 		w.do("POST", "/v2/dlq/retry/1-1", "", bad).refused(400, strings.SplitN(bad, ":", 2)[0])
 	}

@@ -67,7 +67,7 @@ func TestDestinationOfEveryPrefix(t *testing.T) {
 		t.Run(prefix, func(t *testing.T) {
 			w := w.in(t)
 			var p struct{ URL, WorkflowRunID string }
-			w.do(r.Method, prefix+dest, "", "Upstash-Delay: 1h").into(200, &p)
+			w.do(r.Method, strings.Replace(prefix, "{queue}", "q", 1)+dest, "", "Upstash-Delay: 1h").into(200, &p)
 			if p.WorkflowRunID != "" {
 				p.URL = w.run(p.WorkflowRunID).WorkflowURL
 			}
@@ -87,9 +87,9 @@ func TestSpellingsOfRoutes(t *testing.T) {
 		if r.Open {
 			continue
 		}
-		static, kind, _ := strings.Cut(r.Pattern, "{")
-		param := map[string]string{"": "", "id}": "Some-Id", "destination...}": "https://example.com/A"}[kind]
-		path, shout := static+param, strings.ToUpper(static)+param
+		static, _, _ := strings.Cut(r.Pattern, "{")
+		path := sample(r)
+		shout := strings.ToUpper(static) + path[len(static):]
 		for _, target := range []string{path, path + "/", shout, "http://" + host + path} {
 			request := fmt.Sprintf("%s %s HTTP/1.1\r\nHost: %s\r\nContent-Length: 0\r\n\r\n", r.Method, target, host)
 			if status, _, body := w.exchange(request); status != 401 {

@@ -48,6 +48,20 @@ var policy = map[string][]client.Scope{
 	"POST /v2/batch/trigger":            {client.ScopePublish},
 	"POST /v2/trigger/{destination...}": {client.ScopePublish},
 
+	"POST /v2/enqueue/{queue}/{destination...}": {client.ScopePublish},
+
+	"GET /v2/queues":                {client.ScopeRead, client.ScopeReadMetadata},
+	"POST /v2/queues":               {client.ScopePublish},
+	"GET /v2/queues/{name}":         {client.ScopeRead, client.ScopeReadMetadata},
+	"DELETE /v2/queues/{name}":      {client.ScopePublish},
+	"POST /v2/queues/{name}/pause":  {client.ScopePublish},
+	"POST /v2/queues/{name}/resume": {client.ScopePublish},
+
+	"GET /v2/flowControl":           {client.ScopeRead, client.ScopeReadMetadata},
+	"GET /v2/flowControl/{key...}":  {client.ScopeRead, client.ScopeReadMetadata},
+	"POST /v2/flowControl/{key...}": {client.ScopePublish},
+	"GET /v2/globalParallelism":     {client.ScopeRead, client.ScopeReadMetadata},
+
 	"GET /v2/messages/{id}":    {client.ScopeRead, client.ScopeReadMetadata},
 	"DELETE /v2/messages/{id}": {client.ScopePublish},
 	"DELETE /v2/messages":      {client.ScopePublish},

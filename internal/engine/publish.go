@@ -74,6 +74,9 @@ func (e *Engine) checkLimits(p *Publish) *Error {
 	if w := &cfg.Workflow; cfg.Hop > wire.MaxHops && (w.Init || w.RunID == "") {
 		return errorf(Invalid, "%s: %s", wire.HeaderHop, loop(cfg.Hop))
 	}
+	if err := p.checkPlace(); err != nil {
+		return err
+	}
 	for name, cb := range map[string]*wire.Callback{wire.HeaderCallback: cfg.Callback, wire.HeaderFailureCallback: cfg.FailureCallback} {
 		if cb == nil {
 			continue
@@ -90,6 +93,27 @@ func (e *Engine) checkLimits(p *Publish) *Error {
 		if err := l.checkTimes(&inner); err != nil {
 			return errorf(err.Code, "callback %s: %s", cb.URL, err.Message)
 		}
+	}
+	return nil
+}
+
+// checkPlace refuses settings that mean nothing where they stand: ignored, they
+// would do something else than what was asked.
+func (p *Publish) checkPlace() *Error {
+	cfg := &p.Config
+	for name, value := range map[string]string{wire.HeaderCron: cfg.Cron, wire.HeaderScheduleID: cfg.ScheduleID} {
+		if value != "" {
+			return errorf(Invalid, "%s: expected at /v2/schedules only", name)
+		}
+	}
+	if w := &cfg.Workflow; !w.Init && !p.ViaTrigger && w.RunID == "" {
+		return nil
+	}
+	if cfg.Queue != "" {
+		return errorf(Invalid, "%s: messages of workflow runs go through no queue", wire.HeaderQueueName)
+	}
+	if !wire.IsURL(p.Destination) {
+		return errorf(Invalid, "destination: expected the URL of a workflow, got %s", p.Destination)
 	}
 	return nil
 }
