@@ -18,6 +18,7 @@ const module = "github.com/signposthq/signpost"
 // import. A new package needs a line here.
 var rooms = map[string][]string{
 	"internal/wire":   {},
+	"internal/cron":   {},
 	"internal/intake": {},
 	"internal/secret": {},
 	"receiver":        {},
@@ -26,7 +27,7 @@ var rooms = map[string][]string{
 
 	"receiver/sqlreplay": {"receiver"},
 
-	"internal/engine":  {"internal/wire"},
+	"internal/engine":  {"internal/wire", "internal/cron"},
 	"internal/store":   {"internal/engine", "internal/wire"},
 	"internal/deliver": {"internal/engine", "internal/wire", "receiver"},
 	"internal/api":     {"internal/engine", "internal/wire", "client"},
@@ -95,6 +96,15 @@ func TestDependencies(t *testing.T) {
 	for room := range rooms {
 		if !known[room] {
 			t.Errorf("rooms has %q, which is no package", room)
+		}
+	}
+}
+
+// The command has the time zones in it: where it runs there may be none.
+func TestZonesAreInTheBinary(t *testing.T) {
+	for _, p := range list(t, "linux") {
+		if p.ImportPath == module+"/cmd/signpost" && !slices.Contains(p.Imports, "time/tzdata") {
+			t.Error("cmd/signpost does not import time/tzdata")
 		}
 	}
 }
@@ -182,7 +192,7 @@ func TestDependencyRules(t *testing.T) {
 			}
 		}
 	}
-	for _, pair := range [][2]string{{"internal/engine", "internal/store"}, {"internal/engine", "internal/deliver"}, {"internal/deliver", "internal/store"}, {"internal/api", "internal/store"}} {
+	for _, pair := range [][2]string{{"internal/engine", "internal/store"}, {"internal/engine", "internal/deliver"}, {"internal/deliver", "internal/store"}, {"internal/api", "internal/store"}, {"internal/wire", "internal/cron"}} {
 		if reach[pair[0]][pair[1]] {
 			t.Errorf("%s reaches %s", pair[0], pair[1])
 		}
