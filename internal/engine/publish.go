@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"hash"
 	"maps"
+	"net/http"
 	"slices"
 	"time"
 
@@ -16,9 +17,12 @@ import (
 type Publish struct {
 	Destination string
 	Config      wire.Config
-	Body        []byte
-	CallerIP    string
-	ViaTrigger  bool // came through /v2/trigger: start a run
+	// Header is what Config was read from, if that was a header: settings of a
+	// URL group are put under it. It holds no credentials of the request's own.
+	Header     http.Header
+	Body       []byte
+	CallerIP   string
+	ViaTrigger bool // came through /v2/trigger: start a run
 }
 
 // Published says what became of it.
@@ -28,6 +32,9 @@ type Published struct {
 	Deduplicated bool // nothing new was made; MessageID is the earlier one
 	RunID        string
 	RunCreatedAt int64 // Unix ms
+	// Endpoints are one for each endpoint of a URL group, in its order; then the
+	// fields above are empty. Nil: the destination is no group.
+	Endpoints []Published
 }
 
 // Publish accepts all items, in order, or none. When it returns nil they are
@@ -127,6 +134,16 @@ func (l *Limits) checkTimes(cfg *wire.Config) *Error {
 		return errorf(Precondition, "%s: more than %v ahead", wire.HeaderNotBefore, l.MaxDelay)
 	}
 	return nil
+}
+
+// publishTo is publish for whoever needs no more than the messages: one, or one
+// for each endpoint of a URL group. p has passed checkLimits.
+func (c *change) publishTo(who *Caller, p *Publish) ([]Published, error) {
+	out, err := c.publish(who, p)
+	if err != nil || out.Endpoints != nil {
+		return out.Endpoints, err
+	}
+	return []Published{out}, nil
 }
 
 func (c *change) publish(who *Caller, p *Publish) (Published, error) {
