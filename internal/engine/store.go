@@ -94,6 +94,14 @@ type Tx interface {
 	// that are neither paused nor pinned, and that were not used since before.
 	PurgeFlowKeys(before int64, limit int) (int, error)
 
+	InsertURLGroup(*URLGroup) error
+	URLGroup(tenant int64, name string) (*URLGroup, error)
+	LockURLGroup(tenant int64, name string) (*URLGroup, error)
+	UpdateURLGroup(*URLGroup) error // writes Endpoints, Header and UpdatedAt
+	DeleteURLGroup(seq int64) error
+	URLGroups(tenant int64) ([]*URLGroup, error) // by name
+	CountURLGroups(tenant int64) (int, error)
+
 	// Slot says how many hold a message's place in a lane, 0 if it has none;
 	// PutSlot writes that.
 	Slot(lane, message int64) (holds int, err error)
@@ -327,6 +335,22 @@ type FlowKey struct {
 	PinnedRate        bool
 	Active            int   // messages in it
 	UsedAt            int64 // Unix ms, to the hour
+}
+
+// URLGroup is a named set of endpoints. Its creation time is Millis(Seq).
+type URLGroup struct {
+	Seq       int64
+	Tenant    int64
+	Name      string
+	Endpoints []GroupEndpoint // in the order in which they came
+	Header    http.Header     // settings for what is published to the group, under its own
+	UpdatedAt int64           // Unix ms
+}
+
+// GroupEndpoint is a member of a group. Its URL is there once, and its name.
+type GroupEndpoint struct {
+	Name string `json:"name,omitempty"` // "": it has none
+	URL  string `json:"url"`
 }
 
 // Waiter is a message that waits in a lane.

@@ -144,6 +144,19 @@ var plans = []struct {
 	{"ListMessages, newest", func(tx engine.Tx) error { _, err := tx.ListMessages(1, newestPage); return err },
 		"SEARCH messages USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"},
 
+	{"URLGroup", func(tx engine.Tx) error { _, err := tx.URLGroup(1, "g"); return err },
+		"SEARCH url_groups USING INDEX url_groups_name (tenant=? AND name=?)"},
+	{"LockURLGroup", func(tx engine.Tx) error { _, err := tx.LockURLGroup(1, "g"); return err },
+		"SEARCH url_groups USING INDEX url_groups_name (tenant=? AND name=?)"},
+	{"URLGroups", func(tx engine.Tx) error { _, err := tx.URLGroups(1); return err },
+		"SEARCH url_groups USING INDEX url_groups_name (tenant=?)"},
+	{"CountURLGroups", func(tx engine.Tx) error { _, err := tx.CountURLGroups(1); return err },
+		"SEARCH url_groups USING COVERING INDEX url_groups_name (tenant=?)"},
+	{"UpdateURLGroup", func(tx engine.Tx) error { return tx.UpdateURLGroup(&engine.URLGroup{Seq: 1}) },
+		"SEARCH url_groups USING INTEGER PRIMARY KEY (rowid=?)"},
+	{"DeleteURLGroup", func(tx engine.Tx) error { return tx.DeleteURLGroup(1) },
+		"SEARCH url_groups USING INTEGER PRIMARY KEY (rowid=?)"},
+
 	{"Deduplication", func(tx engine.Tx) error { _, err := tx.Deduplication(1, []byte("h"), 1); return err },
 		"SEARCH deduplications USING PRIMARY KEY (tenant=? AND hash=?)"},
 	{"PutDeduplication", func(tx engine.Tx) error { return tx.PutDeduplication(1, []byte("h"), engine.Key{Seq: 1}, 1, 2) },
@@ -217,6 +230,7 @@ func prepared(t *testing.T, s engine.Store, err error) engine.Store {
 			func() error {
 				return tx.InsertRun(&engine.Run{Seq: 2, Tenant: 1, ID: "wfr_2", State: engine.RunSuccess})
 			},
+			func() error { return tx.InsertURLGroup(&engine.URLGroup{Seq: 1, Tenant: 1, Name: "g"}) },
 			func() error { return tx.InsertDLQ(&engine.DLQEntry{Seq: 1, Tenant: 1}) },
 			func() error {
 				return tx.InsertMessages([]*engine.Message{{Key: engine.Key{Seq: 1}, State: engine.Delivered}})
@@ -237,7 +251,7 @@ func prepared(t *testing.T, s engine.Store, err error) engine.Store {
 var (
 	spaces = regexp.MustCompile(` \d+:?`) // numbers of subqueries and virtual indexes
 	// What grows without bound must not be read from end to end, nor sorted.
-	wholeTable = regexp.MustCompile(`SCAN (messages|settlements|run_log|runs|dlq|deduplications|tokens|audit)\b|TEMP B-TREE`)
+	wholeTable = regexp.MustCompile(`SCAN (messages|settlements|run_log|runs|dlq|deduplications|tokens|audit|url_groups)\b|TEMP B-TREE`)
 )
 
 // Every statement finds its rows by the key or index that is meant for it.

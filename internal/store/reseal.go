@@ -31,6 +31,7 @@ var sealedTables = []sealedTable{
 	{"run_log", []string{"run", "idx"}, "(run, idx) > ($1, $2)", nil, "body"},
 	{"audit", []string{"seq"}, "seq > $1", []string{"object", "state_before", "state_after"}, ""},
 	{"flow_keys", []string{"seq"}, "seq > $1", []string{"flow_key"}, ""},
+	{"url_groups", []string{"seq"}, "seq > $1", []string{"endpoints", "header"}, ""},
 }
 
 // What is sealed anew in one transaction. Publishers wait for it.
