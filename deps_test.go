@@ -27,13 +27,13 @@ var rooms = map[string][]string{
 
 	"receiver/sqlreplay": {"receiver"},
 
-	"internal/engine":  {"internal/wire", "internal/cron"},
+	"internal/engine":  {"internal/secret", "internal/wire", "internal/cron"},
 	"internal/store":   {"internal/engine", "internal/wire"},
 	"internal/deliver": {"internal/engine", "internal/wire", "receiver"},
 	"internal/api":     {"internal/engine", "internal/wire", "client"},
 	"internal/guard":   {"receiver"},
 
-	"":             {"internal/engine", "internal/store", "internal/deliver", "internal/api", "internal/intake"},
+	"":             {"internal/secret", "internal/engine", "internal/store", "internal/deliver", "internal/api", "internal/intake"},
 	"signposttest": {"", "client", "receiver"},
 	"cmd/signpost": {"", "internal/guard", "internal/secret", "internal/wire", "client", "receiver", "workflow"},
 

@@ -86,6 +86,13 @@ var routes = []route{
 	{"POST", "/v2/queues/{name}/pause", engine.ScopePublish, pauseQueue},
 	{"POST", "/v2/queues/{name}/resume", engine.ScopePublish, resumeQueue},
 
+	{"GET", "/v2/topics", engine.ScopeRead, listURLGroups},
+	{"GET", "/v2/topics/{name}", engine.ScopeRead, getURLGroup},
+	{"PATCH", "/v2/topics/{name}", engine.ScopePublish, changeURLGroup},
+	{"DELETE", "/v2/topics/{name}", engine.ScopePublish, deleteURLGroup},
+	{"POST", "/v2/topics/{name}/endpoints", engine.ScopePublish, addEndpoints},
+	{"DELETE", "/v2/topics/{name}/endpoints", engine.ScopePublish, removeEndpoints},
+
 	{"GET", "/v2/flowControl", engine.ScopeRead, listFlow},
 	{"GET", "/v2/flowControl/{key...}", engine.ScopeRead, getFlow},
 	{"POST", "/v2/flowControl/{key...}", engine.ScopePublish, changeFlow},
@@ -133,8 +140,8 @@ var routes = []route{
 
 // later are the parts of the API that this version does not have.
 var later = map[string]string{
-	"topics": "URL groups", "schedules": "schedules",
-	"notify": "waiting for events", "wait": "waiting for events", "waiters": "waiting for events",
+	"schedules": "schedules",
+	"notify":    "waiting for events", "wait": "waiting for events", "waiters": "waiting for events",
 	"workflows": "this part of workflow management",
 }
 

@@ -35,6 +35,14 @@ func withoutContent(answer any) (any, error) {
 		return a, nil
 	case client.Queue, []client.Queue, client.FlowControlKey, []client.FlowControlKey, client.GlobalParallelism:
 		return a, nil // names and numbers
+	case client.URLGroup:
+		stripHeader(&a.Header)
+		return a, nil
+	case []client.URLGroup:
+		for i := range a {
+			stripHeader(&a[i].Header)
+		}
+		return a, nil
 	case client.RunsPage:
 		for i := range a.Runs {
 			stripRun(&a.Runs[i])

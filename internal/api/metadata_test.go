@@ -18,7 +18,7 @@ var metadata = strings.Fields(`
 	URL WorkflowURL CallURL InvokedWorkflowURL Callback FailureCallback
 	Method CallMethod State FailureFunctionState Type StepName StepType CallType
 	RetryDelayExpression RetryDelay WaitEventID WaitTimeoutDuration
-	CallerIP URLGroup EndpointName QueueName ScheduleID FlowControlKey Label Labels
+	Name CallerIP URLGroup EndpointName QueueName ScheduleID FlowControlKey Label Labels
 	Error Cursor
 `)
 
@@ -27,6 +27,7 @@ var metadata = strings.Fields(`
 func TestT21MetadataLeavesContentOut(t *testing.T) {
 	for _, empty := range []any{
 		client.Message{}, &client.EventsPage{}, logsPage{}, client.DLQMessage{}, client.DLQPage{}, client.RunsPage{},
+		client.URLGroup{}, []client.URLGroup{},
 	} {
 		full := reflect.New(reflect.TypeOf(empty)).Elem()
 		var headers []http.Header

@@ -1,6 +1,8 @@
 package api
 
 import (
+	"context"
+	"maps"
 	"net/http"
 	"strconv"
 
@@ -32,19 +34,36 @@ func enqueue(r *request) (any, error) {
 }
 
 func (r *request) acceptOne(p engine.Publish) (any, error) {
-	out, err := r.accept([]engine.Publish{p})
+	out, err := r.accept(r.handler.engine.Publish, []engine.Publish{p})
 	if err != nil {
 		return nil, err
 	}
 	answer := publishResponse(&out[0])
-	if out[0].Deduplicated {
+	if isDuplicate(&out[0]) {
 		return reply{http.StatusAccepted, answer}, nil
 	}
 	return answer, nil
 }
 
+// isDuplicate says whether nothing new was made.
+func isDuplicate(p *engine.Published) bool {
+	for i := range p.Endpoints {
+		if !p.Endpoints[i].Deduplicated {
+			return false
+		}
+	}
+	return p.Deduplicated || p.Endpoints != nil
+}
+
 func publishResponse(p *engine.Published) client.PublishResponse {
-	return client.PublishResponse{MessageID: p.MessageID, URL: p.URL, Deduplicated: p.Deduplicated}
+	if p.Err != nil {
+		return client.PublishResponse{Error: p.Err.Message}
+	}
+	out := client.PublishResponse{MessageID: p.MessageID, URL: p.URL, Deduplicated: p.Deduplicated}
+	for i := range p.Endpoints {
+		out.Endpoints = append(out.Endpoints, publishResponse(&p.Endpoints[i]))
+	}
+	return out
 }
 
 // publish reads a destination, its settings and the body. The settings come
@@ -57,7 +76,8 @@ func (r *request) publish(tail string) (engine.Publish, error) {
 	if err != nil {
 		return engine.Publish{}, err
 	}
-	cfg, err := wire.ParseConfig(wire.MergeSettings(r.Header, settings))
+	h := wire.MergeSettings(r.Header, settings)
+	cfg, err := wire.ParseConfig(h)
 	if err != nil {
 		return engine.Publish{}, err
 	}
@@ -65,12 +85,23 @@ func (r *request) publish(tail string) (engine.Publish, error) {
 	if err != nil {
 		return engine.Publish{}, err
 	}
-	return engine.Publish{Destination: dest, Config: cfg, Body: body, CallerIP: r.callerIP()}, nil
+	return engine.Publish{Destination: dest, Config: cfg, Header: keptHeader(dest, h), Body: body, CallerIP: r.callerIP()}, nil
 }
 
-// accept hands messages to the engine. While the server shuts down, only what
-// active runs append is taken.
-func (r *request) accept(items []engine.Publish) ([]engine.Published, error) {
+// keptHeader is what a URL group's settings are put under; nil where there is
+// no group. The token stays here.
+func keptHeader(dest string, h http.Header) http.Header {
+	if wire.IsURL(dest) || dest == wire.LLMDestination {
+		return nil
+	}
+	h = maps.Clone(h)
+	delete(h, "Authorization")
+	return h
+}
+
+// accept hands messages to the engine, by one of its methods. While the server
+// shuts down, only what active runs append is taken.
+func (r *request) accept(publish publishFunc, items []engine.Publish) ([]engine.Published, error) {
 	if r.handler.draining.Load() {
 		for i := range items {
 			if w := &items[i].Config.Workflow; w.Init || w.RunID == "" {
@@ -78,8 +109,10 @@ func (r *request) accept(items []engine.Publish) ([]engine.Published, error) {
 			}
 		}
 	}
-	return r.handler.engine.Publish(r.Context(), r.caller, items)
+	return publish(r.Context(), r.caller, items)
 }
+
+type publishFunc func(context.Context, *engine.Caller, []engine.Publish) ([]engine.Published, error)
 
 // batchFactor is how many of the largest messages one batch may hold.
 const batchFactor = 10
@@ -110,18 +143,22 @@ func (r *request) batchItems() ([]engine.Publish, error) {
 		if item.Queue != "" {
 			cfg.Queue = item.Queue
 		}
-		items[i] = engine.Publish{Destination: item.Destination, Config: cfg, Body: item.Body, CallerIP: caller}
+		items[i] = engine.Publish{
+			Destination: item.Destination, Config: cfg, Header: keptHeader(item.Destination, item.Header),
+			Body: item.Body, CallerIP: caller,
+		}
 	}
 	return items, nil
 }
 
-// batch accepts several messages, all or none: POST /v2/batch.
+// batch accepts several messages: POST /v2/batch. One that is malformed refuses
+// all; one that can't be accepted as things are is answered with the reason.
 func batch(r *request) (any, error) {
 	items, err := r.batchItems()
 	if err != nil {
 		return nil, err
 	}
-	out, err := r.accept(items)
+	out, err := r.accept(r.handler.engine.PublishBatch, items)
 	if err != nil {
 		return nil, err
 	}
@@ -164,7 +201,7 @@ func (r *request) startRuns(items []engine.Publish) ([]client.TriggerResponse, e
 			w.Features = []string{wire.FeatureLazy, wire.FeatureInitialBody, wire.FeatureDetectTrigger, wire.FeatureTriggerOnConfig}
 		}
 	}
-	out, err := r.accept(items)
+	out, err := r.accept(r.handler.engine.Publish, items)
 	if err != nil {
 		return nil, err
 	}

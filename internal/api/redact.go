@@ -61,6 +61,15 @@ func (v veil) header(h http.Header) http.Header { return v.under("", h) }
 // forwarded to it.
 func (v veil) callbackHeader(h http.Header) http.Header { return v.under(wire.PrefixForward, h) }
 
+// settings is the settings of a message in headers, among them the headers that
+// are forwarded to its destination and to its callbacks.
+func (v veil) settings(h http.Header) http.Header {
+	for _, prefix := range []string{wire.PrefixUpstash, wire.PrefixCallback, wire.PrefixFailureCallback} {
+		h = v.under(prefix+strings.TrimPrefix(wire.PrefixForward, wire.PrefixUpstash), h)
+	}
+	return h
+}
+
 // under hides headers that bear a prefix by their name without it.
 func (v veil) under(prefix string, h http.Header) http.Header {
 	if !v.Headers && len(v.Names) == 0 {

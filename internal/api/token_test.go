@@ -68,6 +68,13 @@ var policy = map[string][]client.Scope{
 	"GET /v2/events":           {client.ScopeRead, client.ScopeReadMetadata},
 	"GET /v2/logs":             {client.ScopeRead, client.ScopeReadMetadata},
 
+	"GET /v2/topics":                     {client.ScopeRead, client.ScopeReadMetadata},
+	"GET /v2/topics/{name}":              {client.ScopeRead, client.ScopeReadMetadata},
+	"PATCH /v2/topics/{name}":            {client.ScopePublish},
+	"DELETE /v2/topics/{name}":           {client.ScopePublish},
+	"POST /v2/topics/{name}/endpoints":   {client.ScopePublish},
+	"DELETE /v2/topics/{name}/endpoints": {client.ScopePublish},
+
 	"GET /v2/dlq":             {client.ScopeRead, client.ScopeReadMetadata},
 	"DELETE /v2/dlq":          {client.ScopePublish},
 	"POST /v2/dlq/retry":      {client.ScopePublish},

@@ -130,9 +130,15 @@ func countLines(h http.Header) error {
 	return nil
 }
 
-// dial makes a connection for HTTP/1.
-func (d *Deliverer) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	conn, err := d.dialer.DialContext(ctx, network, addr)
+// dialer makes connections to what its guard allows.
+type dialer struct {
+	net.Dialer
+	tls *tls.Config
+}
+
+// dial makes one for HTTP/1.
+func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	conn, err := d.DialContext(ctx, network, addr)
 	if err != nil {
 		return nil, err
 	}
@@ -141,12 +147,12 @@ func (d *Deliverer) dial(ctx context.Context, network, addr string) (net.Conn, e
 
 // dialTLS makes one for whichever version the endpoint chooses. HTTP/2 has to
 // have the connection itself.
-func (d *Deliverer) dialTLS(ctx context.Context, network, addr string) (net.Conn, error) {
+func (d *dialer) dialTLS(ctx context.Context, network, addr string) (net.Conn, error) {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, err
 	}
-	conn, err := d.dialer.DialContext(ctx, network, addr)
+	conn, err := d.DialContext(ctx, network, addr)
 	if err != nil {
 		return nil, err
 	}

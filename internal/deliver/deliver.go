@@ -33,8 +33,7 @@ type Options struct {
 // Deliverer sends attempts over one pool of connections.
 type Deliverer struct {
 	client  *http.Client
-	dialer  *net.Dialer
-	tls     *tls.Config
+	own     *http.Client // for the operator's services
 	memory  *memory
 	signers signers
 }
@@ -45,13 +44,21 @@ func New(o Options) *Deliverer {
 	if o.MaxConnsPerHost == 0 {
 		o.MaxConnsPerHost = 512
 	}
-	allowed := guard{local: o.AllowLocal, allow: o.Allow}
-	d := &Deliverer{
-		dialer: &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second, Control: allowed.control},
-		tls:    &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}},
+	// Connections of the two are never each other's: a message to the address
+	// of an operator's service would get through.
+	return &Deliverer{
+		client: newClient(guard{local: o.AllowLocal, allow: o.Allow}, o.MaxConnsPerHost),
+		own:    newClient(guard{local: true}, o.MaxConnsPerHost),
 		memory: newMemory(),
 	}
-	d.client = &http.Client{
+}
+
+func newClient(allowed guard, connsPerHost int) *http.Client {
+	d := &dialer{
+		Dialer: net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second, Control: allowed.control},
+		tls:    &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}},
+	}
+	return &http.Client{
 		Transport: &http.Transport{
 			DialContext:            d.dial,
 			DialTLSContext:         d.dialTLS,
@@ -60,7 +67,7 @@ func New(o Options) *Deliverer {
 			DisableCompression:     true,
 			MaxIdleConns:           1024,
 			MaxIdleConnsPerHost:    256,
-			MaxConnsPerHost:        o.MaxConnsPerHost,
+			MaxConnsPerHost:        connsPerHost,
 			IdleConnTimeout:        90 * time.Second,
 			ExpectContinueTimeout:  time.Second,
 			MaxResponseHeaderBytes: maxHeaderBytes,
@@ -72,13 +79,15 @@ func New(o Options) *Deliverer {
 		// would be handed a valid request for somewhere else.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	return d
 }
 
 const handshakeTime = 10 * time.Second
 
 // Close lets go of idle connections.
-func (d *Deliverer) Close() { d.client.CloseIdleConnections() }
+func (d *Deliverer) Close() {
+	d.client.CloseIdleConnections()
+	d.own.CloseIdleConnections()
+}
 
 // Deliver makes one attempt and always says what came of it.
 func (d *Deliverer) Deliver(ctx context.Context, a engine.Attempt) engine.Outcome {
@@ -115,7 +124,11 @@ func (d *Deliverer) try(ctx context.Context, a engine.Attempt, o *engine.Outcome
 	if err != nil {
 		return fmt.Errorf("sign: %w", err)
 	}
-	resp, err := d.client.Do(req)
+	client := d.client
+	if a.Operators {
+		client = d.own
+	}
+	resp, err := client.Do(req)
 	if err != nil {
 		return err
 	}

@@ -166,7 +166,7 @@ func TestT15HeaderLines(t *testing.T) {
 	for name, server := range map[string]*httptest.Server{"HTTP": plain, "HTTPS": secure, "HTTP/2": second} {
 		if server.TLS != nil {
 			d = newLocal(t)
-			d.tls.RootCAs = server.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
+			d.client.Transport.(*http.Transport).TLSClientConfig.RootCAs = server.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
 		}
 		for range 3 { // one connection after the other, the same if it may be
 			o := d.Deliver(t.Context(), attempt(server.URL+"/?lines=200"))

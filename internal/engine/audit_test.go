@@ -102,6 +102,24 @@ var managed = map[string]func(w *world) (do func(who *engine.Caller) error, done
 			return err
 		}, w.isRunCanceled("wfr_b")
 	},
+	"group.change": func(w *world) (func(*engine.Caller) error, func() bool) {
+		return func(who *engine.Caller) error {
+				return w.engine.AddToGroup(context.Background(), who, "g", []engine.GroupEndpoint{{URL: "https://a.example"}})
+			}, func() bool {
+				_, err := w.engine.URLGroup(context.Background(), w.caller, "g")
+				return err == nil
+			}
+	},
+	"group.delete": func(w *world) (func(*engine.Caller) error, func() bool) {
+		if err := w.engine.AddToGroup(context.Background(), w.caller, "g", []engine.GroupEndpoint{{URL: "https://a.example"}}); err != nil {
+			w.t.Fatal(err)
+		}
+		return func(who *engine.Caller) error { return w.engine.DeleteURLGroup(context.Background(), who, "g") },
+			func() bool {
+				_, err := w.engine.URLGroup(context.Background(), w.caller, "g")
+				return engine.ErrorCode(err) == engine.NotFound
+			}
+	},
 	"dlq.delete": func(w *world) (func(*engine.Caller) error, func() bool) {
 		w.dead()
 		id := engine.DLQID(w.dlq()[0].Entry.Seq)

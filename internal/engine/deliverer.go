@@ -31,6 +31,7 @@ type Attempt struct {
 	Header     http.Header
 	Body       []byte
 	Timeout    time.Duration
+	Operators  bool     // it goes to a service of the operator's own, wherever that is
 	Unsigned   bool     // the tenant signs nothing that goes there
 	SigningKey string   // makes the standard signature
 	NextKey    string   // what SigningKey will be after a rotation; "" if there is none

@@ -60,7 +60,7 @@ func (e *Engine) fly(q *queued) {
 		return
 	}
 	if f.skip == "" {
-		f.outcome = e.deliver.Deliver(e.attemptCtx, attempt)
+		f.outcome = e.deliverTo(e.attemptCtx, attempt)
 		e.queue.landed(q)
 		e.endpoints.answered(e.tenants.get(f.message.Tenant), &attempt, &f.outcome)
 	}
@@ -164,6 +164,15 @@ func (e *Engine) attempt(m *Message, run *Run, log []*LogEntry) Attempt {
 	set(wire.HeaderHop, strconv.Itoa(m.Settings.Hop))
 	if m.CallerIP != "" {
 		set(wire.HeaderCallerIP, m.CallerIP)
+	}
+	if s := &m.Settings; s.URLGroup != "" {
+		set(wire.HeaderTopicName, s.URLGroup)
+	}
+	if s := &m.Settings; s.ScheduleID != "" {
+		set(wire.HeaderScheduleID, s.ScheduleID)
+	}
+	if m.URL == wire.LLMDestination && e.llm != nil {
+		e.llm.address(&a)
 	}
 	if run == nil || m.Kind == KindToCallback {
 		return a // a third party learns nothing of the run

@@ -177,7 +177,7 @@ func (b *endpointBook) seedID(seed []byte) string {
 // its keys counts if it names the one that the request was signed with: nobody
 // can say that who does not hold it, or was never told. It says whether it did.
 func (b *endpointBook) answered(t *Tenant, a *Attempt, o *Outcome) (told bool) {
-	if b.names == nil || t == nil || a.Unsigned || o.Status == 0 {
+	if b.names == nil || t == nil || a.Unsigned || a.Operators || o.Status == 0 {
 		return false
 	}
 	echo, told := wire.ParseKeyEcho(o.Header[wire.HeaderSignatureKeys])

@@ -22,6 +22,8 @@ type Options struct {
 	// Keys names signing keys as receivers do. Default: what endpoints tell of
 	// their keys is ignored, no rotation is refused, and there are no public keys.
 	Keys KeyNamer
+	// LLM is the service for wire.LLMDestination; nil: there is none.
+	LLM *LLM
 }
 
 // Limits bound what one request may ask for. A zero field means its default.
@@ -79,6 +81,7 @@ type Engine struct {
 	deliver Deliverer
 	log     *slog.Logger
 	limits  Limits
+	llm     *LLM // nil: there is none
 	seq     sequence
 	tenants tenantCache
 	callers callerCache
@@ -114,6 +117,11 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 	}
 	if o.Concurrency == 0 {
 		o.Concurrency = 1000
+	}
+	if e.llm = o.LLM; e.llm != nil {
+		if err := e.llm.check(); err != nil {
+			return nil, err
+		}
 	}
 	e.slots = make(chan struct{}, o.Concurrency)
 	e.outcomes = make(chan *flight, o.Concurrency)
@@ -215,6 +223,7 @@ type change struct {
 	wake        []spot  // to dispatch: new or due again
 	done        []int64 // flights that are over
 	drop        []int64 // messages not to dispatch any more
+	copied      int64   // bytes of what was published to URL groups, for each endpoint
 }
 
 // update runs fn in one transaction and, once that is durable, tells the

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"hash"
 	"maps"
 	"net/http"
@@ -17,8 +18,9 @@ import (
 type Publish struct {
 	Destination string
 	Config      wire.Config
-	// Header is what Config was read from, if that was a header: settings of a
-	// URL group are put under it. It holds no credentials of the request's own.
+	// Header is what Config was read from: the settings of a URL group are put
+	// under it, and both are read anew. It holds no credentials of the request's
+	// own, and need not be there for other destinations.
 	Header     http.Header
 	Body       []byte
 	CallerIP   string
@@ -35,11 +37,34 @@ type Published struct {
 	// Endpoints are one for each endpoint of a URL group, in its order; then the
 	// fields above are empty. Nil: the destination is no group.
 	Endpoints []Published
+	// Err is why this item of a batch was not accepted; nil: it was.
+	Err *Error
 }
 
 // Publish accepts all items, in order, or none. When it returns nil they are
 // on disk.
 func (e *Engine) Publish(ctx context.Context, who *Caller, items []Publish) ([]Published, error) {
+	return e.publish(ctx, who, items, func(*Publish, error) *Error { return nil })
+}
+
+// PublishBatch accepts items in order. What is wrong with an item by itself
+// refuses them all. One that can't be accepted as things are is left out, and
+// nothing of it is stored: its URL group is unknown, there is no room for its
+// queue. What is of workflow runs is accepted or refused as a whole, as
+// endpoints expect it.
+func (e *Engine) PublishBatch(ctx context.Context, who *Caller, items []Publish) ([]Published, error) {
+	return e.publish(ctx, who, items, func(p *Publish, err error) *Error {
+		reason, ok := errors.AsType[*Error](err)
+		if !ok || reason.Code == Internal || p.ofRun() {
+			return nil
+		}
+		return reason
+	})
+}
+
+// publish asks leave whether an item that was refused is left out, and why; nil:
+// then nothing is accepted.
+func (e *Engine) publish(ctx context.Context, who *Caller, items []Publish, leave func(*Publish, error) *Error) ([]Published, error) {
 	for i := range items {
 		err := e.checkLimits(&items[i])
 		if err == nil {
@@ -58,7 +83,9 @@ func (e *Engine) Publish(ctx context.Context, who *Caller, items []Publish) ([]P
 		for i := range items {
 			p, err := c.publish(who, &items[i])
 			if err != nil {
-				return err
+				if p.Err = leave(&items[i], err); p.Err == nil {
+					return err
+				}
 			}
 			out = append(out, p)
 		}
@@ -77,6 +104,11 @@ func (e *Engine) checkLimits(p *Publish) *Error {
 	}
 	if err := l.checkTimes(cfg); err != nil {
 		return err
+	}
+	if p.Destination == wire.LLMDestination {
+		if err := e.checkLLM(cfg); err != nil {
+			return err
+		}
 	}
 	if w := &cfg.Workflow; cfg.Hop > wire.MaxHops && (w.Init || w.RunID == "") {
 		return errorf(Invalid, "%s: %s", wire.HeaderHop, loop(cfg.Hop))
@@ -148,30 +180,61 @@ func (c *change) publishTo(who *Caller, p *Publish) ([]Published, error) {
 
 func (c *change) publish(who *Caller, p *Publish) (Published, error) {
 	switch w := &p.Config.Workflow; {
+	case p.ofRun() && !wire.IsURL(p.Destination):
+		return Published{}, errorf(Invalid, "destination: a workflow run is of a URL, http:// or https://")
 	case w.Init || p.ViaTrigger:
 		return c.startRun(who, p)
 	case w.RunID != "":
 		return c.appendToRun(who, p)
+	case wire.IsURL(p.Destination) || p.Destination == wire.LLMDestination:
+		return c.send(who, p, nil)
 	}
-	if !wire.IsURL(p.Destination) {
-		return Published{}, errorf(NotFound, "topic %s not found", p.Destination)
+	return c.fanOut(who, p)
+}
+
+// ofRun says whether it starts a workflow run, or belongs to one.
+func (p *Publish) ofRun() bool {
+	return p.ViaTrigger || p.Config.Workflow.Init || p.Config.Workflow.RunID != ""
+}
+
+// send makes a plain message to an endpoint of the group that p is for, or,
+// without one, to p's destination itself; unless one like it was accepted
+// before. Whatever refuses it, does so before anything is written.
+func (c *change) send(who *Caller, p *Publish, ep *GroupEndpoint) (Published, error) {
+	out := Published{URL: p.Destination}
+	switch {
+	case ep != nil:
+		out.URL = ep.URL
+	case p.Destination == wire.LLMDestination:
+		out.URL = "" // of which nobody is told
 	}
-	if hash := deduplicationHash(p); hash != nil {
+	hash := deduplicationHash(p, ep)
+	if hash != nil {
 		first, err := c.tx.Deduplication(who.ID, hash, c.now)
 		if err != nil {
 			return Published{}, err
 		}
 		if first != (Key{}) {
-			return Published{MessageID: first.String(), URL: p.Destination, Deduplicated: true}, nil
+			out.MessageID, out.Deduplicated = first.String(), true
+			return out, nil
 		}
-		m := c.newMessage(who.Tenant, p, KindPlain)
-		c.insert(m)
-		expires := c.now + c.e.limits.DedupWindow.Milliseconds()
-		return Published{MessageID: m.String(), URL: m.URL}, c.tx.PutDeduplication(who.ID, hash, m.Key, c.now, expires)
+	}
+	if name := p.Config.Queue; name != "" {
+		if _, err := c.queueNamed(who.ID, name); err != nil {
+			return Published{}, err
+		}
 	}
 	m := c.newMessage(who.Tenant, p, KindPlain)
+	if ep != nil {
+		m.URL, m.Settings.URLGroup, m.Settings.Endpoint = ep.URL, p.Destination, ep.Name
+	}
 	c.insert(m)
-	return Published{MessageID: m.String(), URL: m.URL}, nil
+	out.MessageID = m.String()
+	if hash != nil {
+		expires := c.now + c.e.limits.DedupWindow.Milliseconds()
+		return out, c.tx.PutDeduplication(who.ID, hash, m.Key, c.now, expires)
+	}
+	return out, nil
 }
 
 // newMessage makes the message a publish asks for.
@@ -207,8 +270,9 @@ func firstDue(now int64, cfg *wire.Config) int64 {
 }
 
 // deduplicationHash identifies what a publish must not be accepted twice as;
-// nil when it may. An explicit id wins over the content.
-func deduplicationHash(p *Publish) []byte {
+// nil when it may. An explicit id wins over the content. For each endpoint of a
+// group that is asked anew.
+func deduplicationHash(p *Publish, ep *GroupEndpoint) []byte {
 	cfg := &p.Config
 	h := sha256.New()
 	switch {
@@ -221,6 +285,9 @@ func deduplicationHash(p *Publish) []byte {
 		}
 	default:
 		return nil
+	}
+	if ep != nil {
+		hashFields(h, "endpoint", ep.URL)
 	}
 	return h.Sum(nil)
 }

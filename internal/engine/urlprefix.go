@@ -60,6 +60,9 @@ func (who *Caller) checkReach(destination string, cfg *wire.Config) *Error {
 	if who.Token.URLPrefix == "" {
 		return nil
 	}
+	if !wire.IsURL(destination) && destination != wire.LLMDestination {
+		destination = "" // a URL group, whose endpoints are looked at when it is read
+	}
 	asked := [...]struct{ name, url string }{
 		{"destination", destination}, {wire.HeaderWorkflowURL, cfg.Workflow.URL},
 		{wire.HeaderCallback, callbackURL(cfg.Callback)}, {wire.HeaderFailureCallback, callbackURL(cfg.FailureCallback)},

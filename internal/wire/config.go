@@ -82,7 +82,7 @@ const colonMessage = "DeduplicationId cannot contain ':'"
 // that names the header; of several bad headers, the first in alphabetical
 // order. The result shares value slices with h.
 func ParseConfig(h http.Header) (Config, error) {
-	if size := headerSize(h); size > MaxHeaderBytes {
+	if size := HeaderSize(h); size > MaxHeaderBytes {
 		return Config{}, errorf("", "expected at most %d bytes of headers, got %d", MaxHeaderBytes, size)
 	}
 	c, err := parseConfig(h, false)
@@ -102,8 +102,8 @@ func hostedWording(e *Error) bool {
 		e.Field == HeaderFlowControlValue && strings.HasPrefix(e.Message, flowControlMessage)
 }
 
-// headerSize is what h takes on the wire, line ends included.
-func headerSize(h http.Header) int {
+// HeaderSize is what h takes on the wire, line ends included.
+func HeaderSize(h http.Header) int {
 	size := 0
 	for name, values := range h {
 		for _, v := range values {
