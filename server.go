@@ -22,6 +22,7 @@ import (
 	"github.com/signposthq/signpost/internal/deliver"
 	"github.com/signposthq/signpost/internal/engine"
 	"github.com/signposthq/signpost/internal/intake"
+	"github.com/signposthq/signpost/internal/secret"
 	"github.com/signposthq/signpost/internal/store"
 )
 
@@ -92,6 +93,16 @@ type Server struct {
 	// TrustedProxies are networks whose word, in X-Forwarded-For, is taken for
 	// where a request comes from; others are the client themselves.
 	TrustedProxies []netip.Prefix
+
+	// LLMURL is the OpenAI-compatible service that messages to the destination
+	// api/llm go to, such as "https://api.openai.com" or "http://10.0.0.7:11434";
+	// they are POSTed to /v1/chat/completions below it. Default: none, they are
+	// refused. It may be private or loopback, whatever AllowDestinations says.
+	LLMURL string
+
+	// LLMToken is sent to that service as a bearer token by messages that have no
+	// Authorization of their own; default none.
+	LLMToken string
 
 	// Logger gets what operators should know; default slog.Default().
 	Logger *slog.Logger
@@ -195,12 +206,20 @@ func (s *Server) open(ctx context.Context) (err error) {
 	s.engine, err = engine.New(ctx, engine.Options{
 		Store: s.store, Deliverer: s.deliver, Logger: s.Logger, Concurrency: s.Concurrency,
 		Keys: s.deliver, MasterKeys: s.masterKeys,
-		Limits: engine.Limits{MaxBody: s.MaxMessageBytes, Retention: s.Retention},
+		Limits: engine.Limits{MaxBody: s.MaxMessageBytes, Retention: s.Retention}, LLM: s.llm(),
 	})
 	if err != nil {
 		s.store.Close()
 	}
 	return err
+}
+
+// llm is the service for api/llm; nil if there is none.
+func (s *Server) llm() *engine.LLM {
+	if s.LLMURL == "" {
+		return nil
+	}
+	return &engine.LLM{URL: s.LLMURL, Token: secret.New(s.LLMToken)}
 }
 
 // tenants creates who should be there at the first start, and refuses the

@@ -22,6 +22,7 @@ type devCmd struct {
 
 	LogLevel   slog.Level `default:"info" from:"SIGNPOST_LOG_LEVEL" placeholder:"LEVEL" help:"Least important lines of the log: debug, info, warn or error (default info)."`
 	masterKeys `embed:""`
+	llm        `embed:""`
 }
 
 func (*devCmd) Help() string {
@@ -38,7 +39,7 @@ func (c *devCmd) Run(ctx context.Context, o *outside) error {
 	s := &signpost.Server{
 		Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(int(c.Port))), Data: c.Data, Dev: true,
 		Logger:        slog.New(logHandler("text", c.LogLevel, o.stderr)),
-		MasterKeyFile: c.MasterKeyFile, MasterKeys: c.MasterKey,
+		MasterKeyFile: c.MasterKeyFile, MasterKeys: c.MasterKey, LLMURL: c.LLMURL, LLMToken: c.LLMToken.Reveal(),
 	}
 	return serve(ctx, s, time.Duration(c.Grace), o, func() error { return c.announce(ctx, s, o) })
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/signposthq/signpost"
+	"github.com/signposthq/signpost/internal/secret"
 )
 
 type serverCmd struct {
@@ -29,6 +30,13 @@ type serverCmd struct {
 	LogFormat        string         `default:"text" enum:"text,json" from:"SIGNPOST_LOG_FORMAT" placeholder:"FORMAT" help:"Format of the log on stderr: text or json (default text)."`
 	LogLevel         slog.Level     `default:"info" from:"SIGNPOST_LOG_LEVEL" placeholder:"LEVEL" help:"Least important lines of the log: debug, info, warn or error (default info)."`
 	masterKeys       `embed:""`
+	llm              `embed:""`
+}
+
+// llm is the service for api/llm.
+type llm struct {
+	LLMURL   string      `name:"llm-url" from:"SIGNPOST_LLM_URL" placeholder:"URL" help:"OpenAI-compatible service that messages to api/llm go to, private ones included, such as https://api.openai.com (default none: they are refused)."`
+	LLMToken secret.Text `name:"llm-token" from:"SIGNPOST_LLM_TOKEN" placeholder:"TOKEN" help:"Bearer token for that service; better put into $$SIGNPOST_LLM_TOKEN, as a flag is in the list of processes."`
 }
 
 // masterKeys are what a server seals its data with. As a flag, a key itself
@@ -53,7 +61,7 @@ func (c *serverCmd) Run(ctx context.Context, o *outside) error {
 	}
 	s := &signpost.Server{
 		Addr: c.Listen, Data: c.Data, AllowDestinations: c.AllowDestination, MaxMessageBytes: int64(c.MaxMessageBytes),
-		MasterKeyFile: c.MasterKeyFile, MasterKeys: c.MasterKey,
+		MasterKeyFile: c.MasterKeyFile, MasterKeys: c.MasterKey, LLMURL: c.LLMURL, LLMToken: c.LLMToken.Reveal(),
 		Concurrency: c.Concurrency, Retention: time.Duration(c.Retention), MaxConnections: c.MaxConnections,
 		RateLimit: c.RateLimit, RateLimitIP: c.RateLimitIP, TrustedProxies: c.TrustedProxies,
 		Logger: slog.New(logHandler(c.LogFormat, c.LogLevel, o.stderr)),

@@ -139,7 +139,6 @@ func TestNoSuchRoute(t *testing.T) {
 func TestRoutesOfLaterVersions(t *testing.T) {
 	w := newWorld(t)
 	for _, route := range []struct{ method, path, word string }{
-		{"GET", "/v2/topics", "URL groups"}, {"POST", "/v2/topics/g/endpoints", "URL groups"}, {"PATCH", "/v2/topics/g", "URL groups"},
 		{"POST", "/v2/Schedules/https://example.com", "schedules"}, {"GET", "/v2/schedules/s", "schedules"}, {"PATCH", "/v2/schedules/s/pause", "schedules"},
 		{"POST", "/v2/notify/e", "waiting for events"}, {"POST", "/v2/wait/e", "waiting for events"}, {"GET", "/v2/waiters/e", "waiting for events"},
 		{"GET", "/v2/workflows/dlq", "workflow management"}, {"POST", "/v2/workflows/dlq/resume/x", "workflow management"},

@@ -317,7 +317,7 @@ func (c *change) underGroup(who *Caller, p *Publish, g *URLGroup) (*Publish, err
 		return nil, errorf(Invalid, "with the settings of topic %s: %v", g.Name, err)
 	}
 	own := &p.Config
-	cfg.Cron, cfg.ScheduleID, cfg.Workflow, cfg.Hop = own.Cron, own.ScheduleID, own.Workflow, own.Hop
+	cfg.Cron, cfg.ScheduleID, cfg.Workflow, cfg.Hop = "", "", own.Workflow, own.Hop
 	override(&cfg.Queue, own.Queue)
 	merged.Config = cfg
 	if err := c.e.checkLimits(&merged); err != nil {
@@ -326,6 +326,7 @@ func (c *change) underGroup(who *Caller, p *Publish, g *URLGroup) (*Publish, err
 	if err := who.checkReach("", &cfg); err != nil {
 		return nil, err
 	}
+	merged.Config.Cron, merged.Config.ScheduleID = own.Cron, own.ScheduleID
 	return &merged, nil
 }
 

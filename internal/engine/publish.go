@@ -145,7 +145,7 @@ func (p *Publish) checkPlace() *Error {
 			return errorf(Invalid, "%s: expected at /v2/schedules only", name)
 		}
 	}
-	if w := &cfg.Workflow; !w.Init && !p.ViaTrigger && w.RunID == "" {
+	if !p.ofRun() {
 		return nil
 	}
 	if cfg.Queue != "" {
@@ -180,8 +180,6 @@ func (c *change) publishTo(who *Caller, p *Publish) ([]Published, error) {
 
 func (c *change) publish(who *Caller, p *Publish) (Published, error) {
 	switch w := &p.Config.Workflow; {
-	case p.ofRun() && !wire.IsURL(p.Destination):
-		return Published{}, errorf(Invalid, "destination: a workflow run is of a URL, http:// or https://")
 	case w.Init || p.ViaTrigger:
 		return c.startRun(who, p)
 	case w.RunID != "":

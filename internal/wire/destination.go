@@ -30,7 +30,9 @@ func CutDestination(tail, rawQuery string) (dest string, settings http.Header, e
 			return "", nil, errorf("", "invalid destination url: %s", URLReason(err))
 		}
 	}
-	dest = restoreSlashes(dest)
+	if dest = restoreSlashes(dest); !hasHTTPScheme(dest) {
+		dest = strings.TrimSuffix(dest, "/") // some put it behind any path
+	}
 	kept, settings, err := cutSettings(query)
 	if err != nil {
 		return "", nil, err

@@ -29,6 +29,9 @@ func TestCutDestination(t *testing.T) {
 		"encoded as Go does":         {"https:%2F%2Fexample.com%2Fa", "", "https://example.com/a", nil},
 		"encoded, with both queries": {"http%3A%2F%2Fa%2F%3Fb%3Dc", "d=e", "http://a/?b=c&d=e", nil},
 		"encoded slashes inside":     {"https://example.com/http%3A%2F%2Fb", "", "https://example.com/http%3A%2F%2Fb", nil},
+		"URL group":                  {"my-group", "a=b&upstash-retries=3", "my-group", []string{"Upstash-Retries: 3"}},
+		"URL group and a slash":      {"my-group/", "", "my-group", nil},
+		"api/llm and a slash":        {"api/llm/", "", "api/llm", nil},
 		"token removed":              {"https://a", "x=1&qstash_token=secret&y=2", "https://a?x=1&y=2", nil},
 		"encoded token removed":      {"https://a", "qstash%5Ftoken=secret", "https://a", nil},
 		"settings removed": {
