@@ -106,10 +106,10 @@ func startServer(t *testing.T) *server {
 	return startServerAt(t, "0", t.TempDir())
 }
 
-func startServerAt(t *testing.T, port, dir string) *server {
+func startServerAt(t *testing.T, port, dir string, env ...string) *server {
 	t.Helper()
 	s := &server{env: map[string]string{}}
-	s.process = start(t, nil, build(t, "cmd/signpost"), "dev", "--port", port, "--data", dir)
+	s.process = start(t, env, build(t, "cmd/signpost"), "dev", "--port", port, "--data", dir)
 	s.wait(t, `(?i)runn+ing( at|\.)`) // the official SDK's own pattern
 	for _, name := range exports {
 		s.env[name] = s.wait(t, `^export `+name+`='([^']+)'$`)[1]

@@ -359,7 +359,6 @@ describe("refusal", () => {
       () => qstash.queue({ queueName: "q" }).get(),
       () => qstash.schedules.list(),
       () => qstash.schedules.create({ destination: at, cron: "* * * * *" }),
-      () => qstash.urlGroups.list(),
       () => qstash.flowControl.get("k"),
     ];
     for (const call of missing) {

@@ -109,6 +109,8 @@ func newAviary(t *testing.T, masterKey string) *aviary {
 	server := httptest.NewServer(http.HandlerFunc(a.answer))
 	t.Cleanup(server.Close)
 	a.endpoint = server.URL
+	a.env = append(a.env, "SIGNPOST_LLM_URL=http://user:"+a.c.plant("password of the LLM service")+"@"+strings.TrimPrefix(server.URL, "http://"),
+		"SIGNPOST_LLM_TOKEN="+a.c.plant("token of the LLM service"))
 	a.start()
 	t.Cleanup(func() { a.kill() })
 	return a
@@ -226,6 +228,21 @@ func (a *aviary) publish() {
 	req.Header.Set("Cookie", "session="+c.plant("forwarded cookie"))
 	a.expect(req, http.StatusOK)
 
+	for _, m := range []struct{ method, path, header, body string }{
+		{"POST", "/v2/topics/g/endpoints", "", fmt.Sprintf(`{"endpoints": [{"name": %q, "url": %q}]}`, c.plant("name of an endpoint"), a.endpoint+"/ok?token="+c.plant("query of an endpoint"))},
+		{"PATCH", "/v2/topics/g", "", fmt.Sprintf(`{"headers": {"Upstash-Forward-Authorization": "Bearer %s"}}`, c.plant("header of a group"))},
+		{"POST", "/v2/publish/g", "", c.plant("body for a group")},
+		{"POST", "/v2/publish/api/llm", a.endpoint + "/ok?token=" + c.plant("query of a callback of the LLM service"), c.plant("prompt")},
+	} {
+		req, err := http.NewRequest(m.method, a.url+m.path, strings.NewReader(m.body))
+		a.check(err)
+		req.Header.Set("Authorization", "Bearer "+a.token)
+		if m.header != "" {
+			req.Header.Set("Upstash-Callback", m.header)
+		}
+		a.expect(req, http.StatusOK)
+	}
+
 	a.until("two messages more are in the DLQ", func() bool {
 		page, err := a.client.DLQ(a.t.Context(), client.DLQRequest{})
 		a.check(err)
@@ -328,6 +345,11 @@ func (a *aviary) mistakes() {
 		{"POST", "/v2/batch", "", `[{"destination":"https://a.example/` + c.plant("destination with a control character") + `\u0000"}]`, 400},
 		{"POST", "/v2/batch", "", `[{"destination":"https://a.example","headers":{"Upstash-Forward-Authorization":"` + c.plant("header with a control character") + `\u0001"}}]`, 400},
 		{"POST", "/v2/batch", "", `[{"destination":"https://a.example","body":["` + c.plant("body that is a list") + `"]}]`, 400},
+		{"POST", "/v2/topics/g/endpoints", "", `{"endpoints":[{"url":"https://host:` + c.plant("port of an endpoint") + `/"}]}`, 400},
+		{"POST", "/v2/topics/g/endpoints", "", `{"endpoints":[{"url":"` + c.plant("endpoint that is no URL") + `"}]}`, 400},
+		{"PATCH", "/v2/topics/g", "", `{"headers":{"Upstash-Callback":"https://user:` + c.plant("password in a group's callback") + `@:x/"}}`, 400},
+		{"PATCH", "/v2/topics/g", "", `{"headers":{"Upstash-Forward-A":"` + c.plant("group's header with a control character") + `\u0001"}}`, 400},
+		{"PATCH", "/v2/topics/g", "", `{"headers":{"Authorization: Bearer ` + c.plant("name of a group's header") + `":""}}`, 400},
 		{"DELETE", "/v2/messages", "", `{"url": {"` + c.plant("filter that is an object") + `": 1}}`, 400},
 		{"POST", "/v2/publsh/https://hooks.example/" + c.plant("path of a misspelt route"), "", "", 404},
 		{"GET", "/v2/events?state=" + "nonsense&token=" + c.plant("parameter nobody knows"), "", "", 400},
