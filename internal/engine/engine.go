@@ -223,7 +223,7 @@ type change struct {
 	wake        []spot  // to dispatch: new or due again
 	done        []int64 // flights that are over
 	drop        []int64 // messages not to dispatch any more
-	copied      int64   // bytes of what was published to URL groups, for each endpoint
+	copied      int64   // bytes of what one request published to URL groups, for each endpoint
 }
 
 // update runs fn in one transaction and, once that is durable, tells the

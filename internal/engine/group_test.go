@@ -433,3 +433,30 @@ func TestRetryOfGroupMessage(t *testing.T) {
 		}
 	})
 }
+
+// Other rules publish in changes of their own: to a URL, or to a group, whose
+// settings leave alone what a schedule has of its own.
+func TestPublishInAnotherChange(t *testing.T) {
+	inBubble(t, func(w *world) {
+		ctx := context.Background()
+		w.group("g", "a", "b")
+		w.groupHeader("g", "Upstash-Retries: 9")
+		scheduled := to("g", "", "Upstash-Cron: * * * * *", "Upstash-Schedule-Id: s", "Upstash-Label: l")
+		out, err := w.engine.PublishTo(ctx, w.caller, &scheduled)
+		if err != nil || len(out) != 2 || out[0].URL != "https://a.example" || out[1].MessageID == "" {
+			t.Fatalf("%+v, %v", out, err)
+		}
+		m, err := w.engine.Message(ctx, w.caller, out[1].MessageID)
+		if err != nil || m.MaxRetries != 9 || m.Settings.Labels[0] != "l" {
+			t.Errorf("%+v, %v", m, err)
+		}
+		plain := to("https://c.example", "")
+		if out, err := w.engine.PublishTo(ctx, w.caller, &plain); err != nil || len(out) != 1 || out[0].URL != "https://c.example" {
+			t.Errorf("%+v, %v", out, err)
+		}
+		unknown := to("nobody", "")
+		if out, err := w.engine.PublishTo(ctx, w.caller, &unknown); engine.ErrorCode(err) != engine.NotFound || out != nil {
+			t.Errorf("%+v, %v", out, err)
+		}
+	})
+}

@@ -169,8 +169,10 @@ func (l *Limits) checkTimes(cfg *wire.Config) *Error {
 }
 
 // publishTo is publish for whoever needs no more than the messages: one, or one
-// for each endpoint of a URL group. p has passed checkLimits.
+// for each endpoint of a URL group. p has passed checkLimits. Whoever calls it
+// several times in a change makes as many requests.
 func (c *change) publishTo(who *Caller, p *Publish) ([]Published, error) {
+	c.copied = 0
 	out, err := c.publish(who, p)
 	if err != nil || out.Endpoints != nil {
 		return out.Endpoints, err
