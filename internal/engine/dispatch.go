@@ -46,8 +46,11 @@ const prepareAgain = 5 * time.Second
 func (e *Engine) fly(q *queued) {
 	defer e.flights.Done()
 	f, attempt, err := e.prepare(q)
+	if err == nil && f != nil && f.skip == "" && f.message.Flow != 0 && unixMillis(time.Now()) >= q.counted {
+		f, err = e.sentNow(f)
+	}
 	if err == nil && f == nil {
-		e.queue.apply([]int64{q.Seq}, nil, nil)
+		e.queue.ended(q.Seq)
 		<-e.slots
 		return
 	}
@@ -70,6 +73,19 @@ func (e *Engine) fly(q *queued) {
 		return // cut off by a shutdown: not an outcome of the endpoint
 	}
 	e.outcomes <- f
+}
+
+// sentNow has a flight count in the window of its key's rate that it starts in.
+// No flight: there is no room for it.
+func (e *Engine) sentNow(f *flight) (*flight, error) {
+	away, changed, err := e.recount(f.message)
+	if err != nil || away {
+		return nil, err
+	}
+	if changed {
+		f.skip = "cancelled"
+	}
+	return f, nil
 }
 
 // prepare reads what an attempt needs. No flight: there is nothing to deliver.

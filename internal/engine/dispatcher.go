@@ -33,6 +33,7 @@ type backlog struct {
 	reading bool // a read is under way; what comes meanwhile is kept, whatever its bound
 	stale   bool // what is being read is to be read again
 	flying  int  // attempts under way
+	held    bool // another would have started but for those
 }
 
 // queued is a message's place in the dispatcher.
@@ -41,6 +42,8 @@ type queued struct {
 	of       *backlog
 	message  *Message // nil: read it when it is due
 	started  int64    // in flight since, Unix ms; 0: waiting
+	counted  int64    // see spot
+	again    bool     // it became due again while in flight
 	flying   bool     // counted as such
 	canceled bool
 	// postponed: due later than the store says. A read would not find it.
@@ -107,39 +110,81 @@ type spot struct {
 	Due
 	tenant  int64
 	message *Message
+	// counted is the end of the window in which its key's rate counts it, Unix ms:
+	// if it is sent later, it is counted again. 0: not known.
+	counted int64
 }
 
-// apply takes note of a committed change.
-func (d *dispatcher) apply(done, drop []int64, wake []spot) {
-	if len(done)+len(drop)+len(wake) == 0 {
+// apply takes note of a committed change. Changes are told in any order: what
+// is drawn from one must not be wrong after those that came before it.
+func (d *dispatcher) apply(c *change) {
+	if len(c.done)+len(c.drop)+len(c.doubt)+len(c.wake) == 0 {
 		return
 	}
 	d.mu.Lock()
-	for _, seq := range done {
-		if q := d.known[seq]; q != nil {
-			d.land(q)
-			delete(d.known, seq)
+	for _, seq := range c.done {
+		if q := d.end(seq); q != nil && q.again && !c.wakes(seq) {
+			d.lookUp(q)
 		}
 	}
-	for _, seq := range drop {
+	for _, seq := range c.doubt {
+		if q := d.known[seq]; q != nil && q.started == 0 {
+			q.message = nil // it is read when it is due
+		}
+	}
+	for _, seq := range c.drop {
 		if q := d.known[seq]; q != nil && q.started == 0 {
 			q.canceled = true // it stays in the heap until it would be due
 			delete(d.known, seq)
 		}
 	}
 	sooner := false
-	for _, p := range wake {
+	for _, p := range c.wake {
 		b := d.tenants[p.tenant]
 		if b == nil {
 			b, sooner = d.backlog(p.tenant), true // to be read
 		}
-		sooner = d.push(&queued{Due: p.Due, of: b, message: p.message}) || sooner
+		if q := d.known[p.Seq]; q != nil {
+			q.again = q.again || q.started != 0
+			continue
+		}
+		sooner = d.push(&queued{Due: p.Due, of: b, message: p.message, counted: p.counted}) || sooner
 		d.shrink(b)
 	}
 	d.mu.Unlock()
 	if sooner {
 		d.signal()
 	}
+}
+
+func (c *change) wakes(seq int64) bool {
+	return slices.ContainsFunc(c.wake, func(p spot) bool { return p.Seq == seq })
+}
+
+// ended says that nothing is to be done for a message any more.
+func (d *dispatcher) ended(seq int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if q := d.end(seq); q != nil && q.again {
+		d.lookUp(q)
+	}
+}
+
+// end ends a message's flight, if there is one.
+func (d *dispatcher) end(seq int64) *queued {
+	q := d.known[seq]
+	if q != nil {
+		d.land(q)
+		delete(d.known, seq)
+	}
+	return q
+}
+
+// lookUp has a message read that became due again while it was in flight: the
+// store knows whether it still is.
+func (d *dispatcher) lookUp(q *queued) {
+	d.push(&queued{Due: q.Due, of: q.of})
+	d.signal()
 }
 
 func (d *dispatcher) signal() {
@@ -196,6 +241,7 @@ func (d *dispatcher) take(now int64) (q *queued, read *backlog, until int64) {
 		}
 		soonest := b.heap.soonest()
 		if due := soonest.At <= now || b.bound.before(soonest); due && b.flying >= d.most(b.tenant) {
+			b.held = true
 			continue // until one of its attempts has ended
 		}
 		switch {
@@ -227,7 +273,9 @@ func (d *dispatcher) land(q *queued) {
 		return
 	}
 	q.flying = false
-	if q.of.flying--; q.of.flying == d.most(q.of.tenant)-1 {
+	q.of.flying--
+	if q.of.held {
+		q.of.held = false
 		d.signal()
 	}
 }
@@ -281,6 +329,15 @@ func (d *dispatcher) giveUpReading(b *backlog) {
 }
 
 func (d *dispatcher) isInFlight(seq int64) bool { return d.startedAt(seq) != 0 }
+
+// isFlying says whether an attempt is under way for a message as it is. One that
+// was settled already, to be made again later, is not.
+func (d *dispatcher) isFlying(m *Message) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	q := d.known[m.Seq]
+	return q != nil && q.started != 0 && (q.At == m.Due || q.postponed)
+}
 
 // startedAt is when the attempt under way for a message began, Unix ms; 0 if
 // there is none.

@@ -215,6 +215,7 @@ type change struct {
 	wake        []spot  // to dispatch: new or due again
 	done        []int64 // flights that are over
 	drop        []int64 // messages not to dispatch any more
+	doubt       []int64 // messages to dispatch only if they are Pending then
 }
 
 // update runs fn in one transaction and, once that is durable, tells the
@@ -233,10 +234,11 @@ func (e *Engine) update(ctx context.Context, fn func(*change) error) error {
 			// It may have been committed all the same. Whatever is due says the
 			// store, not this change.
 			e.queue.readAgain()
+			e.lanes.findAgain()
 		}
 		return err
 	}
-	e.queue.apply(c.done, c.drop, c.wake)
+	e.queue.apply(c)
 	e.lanes.apply(c.lanes)
 	return nil
 }
@@ -268,6 +270,9 @@ func (c *change) record(s *Settlement) {
 // inserting some calls it first.
 func (c *change) flush() error {
 	if len(c.inserts) > 0 {
+		if err := c.lockLanes(c.inserts...); err != nil {
+			return err
+		}
 		for _, m := range c.inserts {
 			if err := c.enter(m); err != nil {
 				return err

@@ -63,7 +63,7 @@ func (e *Engine) CancelMessage(ctx context.Context, who *Caller, id string) erro
 		if !ok {
 			return errorf(NotFound, "message %s not found", id)
 		}
-		m, err := c.tx.LockMessage(key.Seq)
+		m, err := c.lockMessage(key.Seq)
 		if err != nil {
 			return err
 		}
@@ -208,13 +208,14 @@ func (c *change) cancelStep(who *Caller, f *MessageFilter, at cancelPlace, most 
 	if err != nil {
 		return 0, at, err
 	}
-	for _, m := range rows {
-		if n >= most {
-			return n, at, nil
-		}
-		if m.Run != 0 || !f.matches(m) {
-			continue
-		}
+	selected := slices.DeleteFunc(slices.Clone(rows), func(m *Message) bool { return m.Run != 0 || !f.matches(m) })
+	if len(selected) > most {
+		selected = selected[:most]
+	}
+	if err := c.lockLanes(selected...); err != nil {
+		return 0, at, err
+	}
+	for _, m := range selected {
 		canceled, err := c.cancel(m)
 		if err != nil {
 			return 0, at, err
@@ -259,7 +260,7 @@ func (e *Engine) cancelByID(ctx context.Context, who *Caller, ids []string) (n i
 			if !ok {
 				continue
 			}
-			m, err := c.tx.LockMessage(key.Seq)
+			m, err := c.lockMessage(key.Seq)
 			if err != nil {
 				return err
 			}

@@ -199,6 +199,9 @@ func (c *change) endRun(run *Run, state RunState) error {
 	if err != nil {
 		return fmt.Errorf("read pending messages of run: %w", err)
 	}
+	if err := c.lockLanes(pending...); err != nil {
+		return err
+	}
 	var changes []Transition
 	for _, m := range pending {
 		if c.e.queue.isInFlight(m.Seq) {

@@ -72,6 +72,7 @@ type secrets struct {
 	run        *engine.Run
 	log        *engine.LogEntry
 	audit      *engine.AuditEntry
+	key        *engine.FlowKey
 }
 
 func secretsAt(first int64) *secrets {
@@ -95,6 +96,7 @@ func secretsAt(first int64) *secrets {
 		run:   r,
 		log:   &engine.LogEntry{Run: first + 3, Index: 1, Message: m.Key, CallType: wire.CallStep, Body: []byte(`{"out":"` + canary + `"}`)},
 		audit: &engine.AuditEntry{Seq: first + 4, Tenant: 1, Action: "message.cancel", Object: canary, Before: canary, After: canary},
+		key:   &engine.FlowKey{Seq: first + 5, Tenant: 1, Key: fmt.Sprint(canary, first), Period: 1},
 	}
 }
 
@@ -107,6 +109,7 @@ func (x *secrets) insertRows(tx engine.Tx) error {
 	return errors.Join(
 		tx.InsertMessages([]*engine.Message{x.message}),
 		tx.InsertSettlements([]*engine.Settlement{x.settlement}), tx.InsertDLQ(x.entry), tx.InsertRun(x.run), tx.InsertLog(x.log), tx.InsertAudit(x.audit),
+		tx.InsertFlowKey(x.key),
 	)
 }
 
@@ -126,7 +129,9 @@ func (x *secrets) read(tx engine.Tx) (got *secrets, err error) {
 	got.run, err5 = tx.Run(x.run.Seq)
 	log, err6 := tx.Log(x.run.Seq, 0, 9)
 	audit, err7 := tx.ListAudit(1, engine.Page{From: x.audit.Seq, To: x.audit.Seq + 1, Limit: 2})
-	if err := errors.Join(err1, err2, err3, err4, err5, err6, err7); err != nil {
+	var err8 error
+	got.key, err8 = tx.LockFlowKeyNamed(1, x.key.Key)
+	if err := errors.Join(err1, err2, err3, err4, err5, err6, err7, err8); err != nil {
 		return nil, err
 	}
 	if len(messages) != 1 || len(settlements) != 1 || len(log) != 1 || len(audit) != 1 {
@@ -148,6 +153,7 @@ func (x *secrets) check(t testing.TB, s engine.Store) {
 	equal(t, "run", got.run, x.run)
 	equal(t, "log entry", got.log, x.log)
 	equal(t, "audit entry", got.audit, x.audit)
+	equal(t, "flow-control key", got.key, x.key)
 }
 
 // tables are all there are, so that a new one is not forgotten.
@@ -220,7 +226,7 @@ func TestPlainRowsAreFound(t *testing.T) {
 	forEachKeyed(t, func(t *testing.T, o keyed, db *sql.DB) {
 		s, x := openKeyed(t, o), secretsAt(10)
 		update(t, s, x.insert)
-		equal(t, "columns", len(find(t, db)), 19)
+		equal(t, "columns", len(find(t, db)), 20)
 	})
 }
 
