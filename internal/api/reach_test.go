@@ -222,7 +222,9 @@ func TestT21PrefixManagesNoLanes(t *testing.T) {
 	w := full.withToken(`"urlPrefix": "https://a.example/x"`, client.ScopePublish, client.ScopeRead)
 	later := []string{"Upstash-Delay: 1h", "Upstash-Flow-Control-Key: k", "Upstash-Flow-Control-Value: rate=1"}
 	w.do("POST", "/v2/enqueue/q/"+inside, "", later...).into(200, &client.PublishResponse{})
-	full.unchanged("outside", func() { w.do("POST", "/v2/enqueue/q2/"+outside, "", later...).refused(403, "destination", "https://a.example/x") })
+	full.unchanged("outside", func() {
+		w.do("POST", "/v2/enqueue/q2/"+outside, "", later...).refused(403, "destination", "https://a.example/x")
+	})
 	full.do("GET", "/v2/queues/q2", "").refused(404)
 	if q := get[client.Queue](w, "/v2/queues/q"); q.Lag != 1 {
 		t.Errorf("queue %+v", q)

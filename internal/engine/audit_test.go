@@ -125,11 +125,11 @@ var managed = map[string]func(w *world) (do func(who *engine.Caller) error, done
 	},
 	"queue.change": func(w *world) (func(*engine.Caller) error, func() bool) {
 		return func(who *engine.Caller) error {
-			return second(w.engine.PutQueue(context.Background(), who, engine.QueueChange{Name: "q", Parallelism: new(2)}))
-		}, func() bool {
-			q, err := w.engine.Queue(context.Background(), w.caller, "q")
-			return err == nil && q.Parallelism == 2
-		}
+				return second(w.engine.PutQueue(context.Background(), who, engine.QueueChange{Name: "q", Parallelism: new(2)}))
+			}, func() bool {
+				q, err := w.engine.Queue(context.Background(), w.caller, "q")
+				return err == nil && q.Parallelism == 2
+			}
 	},
 	"queue.change/pause": func(w *world) (func(*engine.Caller) error, func() bool) {
 		w.enqueue("q", "a", wire.Config{Delay: time.Hour})

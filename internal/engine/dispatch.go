@@ -46,8 +46,8 @@ const prepareAgain = 5 * time.Second
 func (e *Engine) fly(q *queued) {
 	defer e.flights.Done()
 	f, attempt, err := e.prepare(q)
-	if err == nil && f != nil && f.skip == "" && f.message.Flow != 0 && unixMillis(time.Now()) >= q.counted {
-		f, err = e.sentNow(f)
+	if err == nil && f != nil && f.skip == "" && (f.message.Flow != 0 || f.message.Queue != 0) && unixMillis(time.Now()) >= q.counted {
+		f, err = e.sentNow(f, q.postponed)
 	}
 	if err == nil && f == nil {
 		e.queue.ended(q.Seq)
@@ -75,10 +75,9 @@ func (e *Engine) fly(q *queued) {
 	e.outcomes <- f
 }
 
-// sentNow has a flight count in the window of its key's rate that it starts in.
-// No flight: there is no room for it.
-func (e *Engine) sentNow(f *flight) (*flight, error) {
-	away, changed, err := e.recount(f.message)
+// sentNow makes sure that a flight may start now. No flight: its message waits.
+func (e *Engine) sentNow(f *flight, again bool) (*flight, error) {
+	away, changed, err := e.recount(f.message, again)
 	if err != nil || away {
 		return nil, err
 	}

@@ -16,7 +16,9 @@ type dispatcher struct {
 	size    int                    // messages of all tenants read from the store at a time
 	most    func(tenant int64) int // attempts of a tenant at once
 	mu      sync.Mutex
-	known   map[int64]*queued // in a heap or in flight, by Seq
+	known   map[int64]*queued // in a heap, parked or in flight, by Seq
+	frozen  map[int64]int     // not to be started, by how many changes
+	parked  map[int64]*queued // of those, what would have been started
 	tenants map[int64]*backlog
 	turns   []*backlog    // of all tenants
 	turn    int           // whose it is
@@ -84,6 +86,7 @@ func (h dueHeap) soonest() Due {
 func (d *dispatcher) init(tenants []*Tenant, most func(tenant int64) int) {
 	d.size, d.most = heapSize, most
 	d.known, d.tenants = map[int64]*queued{}, map[int64]*backlog{}
+	d.frozen, d.parked = map[int64]int{}, map[int64]*queued{}
 	d.changed = make(chan struct{}, 1)
 	for _, t := range tenants {
 		d.backlog(t.ID)
@@ -110,8 +113,8 @@ type spot struct {
 	Due
 	tenant  int64
 	message *Message
-	// counted is the end of the window in which its key's rate counts it, Unix ms:
-	// if it is sent later, it is counted again. 0: not known.
+	// counted is until when it may be sent as its lanes let it in, Unix ms: its
+	// key's rate counts it in a window. 0: not known.
 	counted int64
 }
 
@@ -236,8 +239,10 @@ func (d *dispatcher) take(now int64) (q *queued, read *backlog, until int64) {
 	defer d.mu.Unlock()
 	for i := range d.turns {
 		b := d.turns[(d.turn+i)%len(d.turns)]
-		for len(b.heap) > 0 && b.heap[0].canceled {
-			heap.Pop(&b.heap)
+		for len(b.heap) > 0 && (b.heap[0].canceled || b.heap[0].At <= now && d.frozen[b.heap[0].Seq] > 0) {
+			if q := heap.Pop(&b.heap).(*queued); !q.canceled {
+				d.parked[q.Seq] = q
+			}
 		}
 		soonest := b.heap.soonest()
 		if due := soonest.At <= now || b.bound.before(soonest); due && b.flying >= d.most(b.tenant) {
@@ -328,15 +333,38 @@ func (d *dispatcher) giveUpReading(b *backlog) {
 	b.reading, b.stale = false, false
 }
 
-func (d *dispatcher) isInFlight(seq int64) bool { return d.startedAt(seq) != 0 }
-
-// isFlying says whether an attempt is under way for a message as it is. One that
-// was settled already, to be made again later, is not.
-func (d *dispatcher) isFlying(m *Message) bool {
+// freeze keeps a message from being started until it is thawed, unless that has
+// happened: it says whether no attempt is under way for the message as it is.
+// One that was settled already, to be made again later, is not under way.
+func (d *dispatcher) freeze(m *Message) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	q := d.known[m.Seq]
-	return q != nil && q.started != 0 && (q.At == m.Due || q.postponed)
+	if q := d.known[m.Seq]; q != nil && q.started != 0 && (q.At == m.Due || q.postponed) {
+		return false
+	}
+	d.frozen[m.Seq]++
+	return true
+}
+
+func (d *dispatcher) thaw(seqs []int64) {
+	if len(seqs) == 0 {
+		return
+	}
+	d.mu.Lock()
+	for _, seq := range seqs {
+		if d.frozen[seq]--; d.frozen[seq] > 0 {
+			continue
+		}
+		delete(d.frozen, seq)
+		if q := d.parked[seq]; q != nil {
+			delete(d.parked, seq)
+			if d.known[seq] == q {
+				heap.Push(&q.of.heap, q)
+			}
+		}
+	}
+	d.mu.Unlock()
+	d.signal()
 }
 
 // startedAt is when the attempt under way for a message began, Unix ms; 0 if

@@ -84,6 +84,7 @@ type Engine struct {
 	callers callerCache
 	queue   dispatcher
 	lanes   laneClock
+	began   int64 // when it was made, Unix ms: what was sent before was by another
 
 	endpoints endpointBook
 
@@ -120,6 +121,7 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 	e.rewrapped = make(chan struct{}, 1)
 	def(&e.limits.GlobalParallelism, o.Concurrency)
 	e.lanes.init()
+	e.began = unixMillis(time.Now())
 	e.callers.init()
 	err := e.store.View(ctx, func(tx Tx) error {
 		last, err := tx.LastSeq()
@@ -211,19 +213,22 @@ type change struct {
 
 	inserts     []*Message
 	settlements []*Settlement
-	lanes       []*lane // that were looked at, in that order
-	wake        []spot  // to dispatch: new or due again
-	done        []int64 // flights that are over
-	drop        []int64 // messages not to dispatch any more
-	doubt       []int64 // messages to dispatch only if they are Pending then
+	lanes       []*lane  // that were looked at, in that order
+	frozen      *[]int64 // messages that the dispatcher leaves alone until this change is over
+	wake        []spot   // to dispatch: new or due again
+	done        []int64  // flights that are over
+	drop        []int64  // messages not to dispatch any more
+	doubt       []int64  // messages to dispatch only if they are Pending then
 }
 
 // update runs fn in one transaction and, once that is durable, tells the
 // dispatcher.
 func (e *Engine) update(ctx context.Context, fn func(*change) error) error {
 	var c *change
+	var frozen []int64 // by all runs of fn
+	defer func() { e.queue.thaw(frozen) }()
 	err := e.store.Update(ctx, func(tx Tx) error {
-		c = &change{e: e, tx: tx, now: unixMillis(time.Now())}
+		c = &change{e: e, tx: tx, now: unixMillis(time.Now()), frozen: &frozen}
 		if err := fn(c); err != nil {
 			return err
 		}
@@ -247,13 +252,23 @@ func (c *change) key() Key { return Key{Seq: c.seq(), Rnd: randomInt63()} }
 
 func (c *change) seq() int64 { return c.e.seq.next(c.now) }
 
+// freeze keeps a message from being started before this change is over, and says
+// whether no attempt is under way for it.
+func (c *change) freeze(m *Message) bool {
+	if !c.e.queue.freeze(m) {
+		return false
+	}
+	*c.frozen = append(*c.frozen, m.Seq)
+	return true
+}
+
 // insert adds a message; it is written with the others of this change.
 func (c *change) insert(m *Message) { c.inserts = append(c.inserts, m) }
 
 // dispatch has a message delivered when it is due. A large body is not kept in
 // memory until then.
 func (c *change) dispatch(m *Message) {
-	p := spot{Due: Due{At: m.Due, Seq: m.Seq}, tenant: m.Tenant}
+	p := spot{Due: Due{At: m.Due, Seq: m.Seq}, tenant: m.Tenant, counted: maxSeq}
 	if len(m.Body) <= inlineBytes {
 		p.message = m
 	}

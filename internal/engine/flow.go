@@ -132,37 +132,53 @@ func (k *FlowKey) used(now int64) bool {
 	return true
 }
 
-// recount counts a message in the window in which it is sent, if that is not
-// the one in which it was let in: it had to wait for the dispatcher. Where there
-// is no room it waits for its key once more: away is set. changed says that it
-// is not Pending any more.
-func (e *Engine) recount(m *Message) (away, changed bool, err error) {
+// recount is for a message that is to be sent though it was not let in right
+// now. Its key counts it in the window in which it is sent, if that is another
+// than it was let in by, as it had to wait for the dispatcher, or if it may have
+// been sent before: by a former process, or by this one, which then could not
+// write down what came of it (again). Where its queue or its key is paused, or
+// has no room, it waits once more: away is set. changed says that it is not
+// Pending any more.
+func (e *Engine) recount(m *Message, again bool) (away, changed bool, err error) {
 	err = e.update(e.attemptCtx, func(c *change) error {
 		away, changed = false, false
-		l, err := c.keyLane(m.Flow)
-		if err != nil || l == nil || l.key.Rate == 0 && !l.key.Paused {
+		l, err := c.holdsUp(m, again)
+		if err != nil || l == nil {
 			return err
 		}
-		k := l.key
-		at, err := c.tx.Slot(l.seq, m.Seq)
-		switch {
-		case err != nil:
-			return err
-		case k.Paused:
-		case at >= k.WindowStart && c.now < k.windowEnd():
-			return nil
-		case k.rateLeft(c.now) > 0:
-			k.count(c.now)
-			l.dirty = true
-			return c.tx.PutSlot(l.seq, m.Seq, c.now)
-		}
-		away, err = c.setAside(m, l)
-		if changed = !away; away {
+		if away, err = c.setAside(m, l); away {
 			c.done = append(c.done, m.Seq)
 		}
+		changed = !away
 		return err
 	})
 	return away, changed, err
+}
+
+// holdsUp is the lane that a message has to wait in before it is sent, nil if
+// there is none, and it is counted.
+func (c *change) holdsUp(m *Message, again bool) (*lane, error) {
+	queue, err := c.queueLane(m.Queue)
+	if err != nil || queue != nil && queue.queue.Paused {
+		return queue, err
+	}
+	l, err := c.keyLane(m.Flow)
+	if err != nil || l == nil || l.key.Paused {
+		return l, err
+	}
+	k := l.key
+	at, err := c.tx.Slot(l.seq, m.Seq)
+	switch {
+	case err != nil:
+		return nil, err
+	case k.Rate == 0, !again && at >= max(k.WindowStart, c.e.began) && c.now < k.windowEnd():
+		return nil, nil
+	case k.rateLeft(c.now) == 0:
+		return l, nil
+	}
+	k.count(c.now)
+	l.dirty = true
+	return nil, c.tx.PutSlot(l.seq, m.Seq, c.now)
 }
 
 // FlowStatus is a key of flow control and how many messages wait for it.
@@ -271,7 +287,7 @@ func (c *change) recall(l *lane) error {
 		return err
 	}
 	for _, m := range messages {
-		if m.State == Pending && !c.e.queue.isFlying(m) {
+		if m.State == Pending && c.freeze(m) {
 			if _, err := c.setAside(m, l); err != nil {
 				return err
 			}

@@ -67,7 +67,7 @@ func TestFlowParallelism(t *testing.T) {
 		if k := w.flowKey("k"); k.Active != 3 || k.WaitListSize != 17 || k.Parallelism != 3 || k.Rate != 0 {
 			t.Errorf("key %+v of %+v", k, k.FlowKey)
 		}
-		if s.most["other/"] != 1 || s.most["plain/"] != 1 {
+		if s.atOnce("other/") != 1 || s.atOnce("plain/") != 1 {
 			t.Errorf("called %q", s.calls())
 		}
 		time.Sleep(time.Hour)
@@ -75,8 +75,8 @@ func TestFlowParallelism(t *testing.T) {
 		delete(s.at, "other/1")
 		delete(s.at, "plain/1")
 		s.mu.Unlock()
-		if got := s.inOrder(); !slices.Equal(got, paths(20)) || s.most["q/"] != 3 {
-			t.Errorf("%d at once, called %q", s.most["q/"], got)
+		if got := s.inOrder(); !slices.Equal(got, paths(20)) || s.atOnce("q/") != 3 {
+			t.Errorf("%d at once, called %q", s.atOnce("q/"), got)
 		}
 		w.idle()
 	})
@@ -272,7 +272,7 @@ func TestFlowPause(t *testing.T) {
 		}
 		w.enqueue("", "q/new", flowed(wire.FlowControl{Key: "new", Parallelism: 1}))
 		time.Sleep(time.Hour)
-		if k := w.flowKey("new"); k.WaitListSize != 1 || len(s.at["q/new"]) != 0 {
+		if k := w.flowKey("new"); k.WaitListSize != 1 || len(s.when("q/new")) != 0 {
 			t.Errorf("key %+v of %+v", k, k.FlowKey)
 		}
 	})
@@ -327,8 +327,8 @@ func TestFlowOfCallbacks(t *testing.T) {
 			w.enqueue("", path, wire.Config{Callback: &wire.Callback{URL: "https://example.com/cb/" + path[2:], Header: h}})
 		}
 		time.Sleep(time.Hour)
-		if s.most["cb/"] != 1 || s.most["q/"] != 5 || len(s.calls()) != 10 {
-			t.Errorf("at once %v, called %q", s.most, s.calls())
+		if s.atOnce("cb/") != 1 || s.atOnce("q/") != 5 || len(s.calls()) != 10 {
+			t.Errorf("at once %v, called %q", s.every(), s.calls())
 		}
 		w.idle()
 	})
@@ -400,11 +400,11 @@ func TestUnusedFlowKeysArePurged(t *testing.T) {
 		time.Sleep(2 * time.Hour)
 		w.pauseQueue("q", false)
 		time.Sleep(24 * time.Hour)
-		if s.most["q/"] != 1 || s.most["r/"] != 2 || len(s.inOrder()) != 8 {
-			t.Errorf("at once %v, called %q", s.most, s.calls())
+		if s.atOnce("q/") != 1 || s.atOnce("r/") != 2 || len(s.inOrder()) != 8 {
+			t.Errorf("at once %v, called %q", s.every(), s.calls())
 		}
 		time.Sleep(30 * 24 * time.Hour)
-		if len(s.at["later"]) != 1 {
+		if len(s.when("later")) != 1 {
 			t.Error("what was delayed was not sent")
 		}
 		w.idle()
@@ -451,8 +451,8 @@ func TestGlobalParallelism(t *testing.T) {
 			t.Errorf("%d of the first tenant, %d of the second", a, b)
 		}
 		time.Sleep(24 * time.Hour)
-		if s.most["first/"] > 4 || s.most["second/"] > 4 || len(s.inOrder()) != 80 {
-			t.Errorf("at once %v, %d called", s.most, len(s.inOrder()))
+		if s.atOnce("first/") > 4 || s.atOnce("second/") > 4 || len(s.inOrder()) != 80 {
+			t.Errorf("at once %v, %d called", s.every(), len(s.inOrder()))
 		}
 		if _, count := w.engine.GlobalParallelism(w.caller); count != 0 {
 			t.Errorf("%d under way", count)

@@ -415,7 +415,7 @@ func (c *change) goOn(l *lane, w *Waiter) (Transition, error) {
 // dispatchLater has a message delivered that has come through its lanes. It is
 // read when it is due.
 func (c *change) dispatchLater(tenant int64, w *Waiter) {
-	p := spot{Due: w.Due, tenant: tenant}
+	p := spot{Due: w.Due, tenant: tenant, counted: maxSeq}
 	if l := c.at(w.Flow); l != nil && l.key != nil {
 		p.counted = l.key.windowEnd()
 	}

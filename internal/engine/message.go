@@ -91,7 +91,7 @@ func (c *change) cancel(m *Message) (bool, error) {
 		return false, nil
 	}
 	to := Canceled
-	if m.State == Pending && c.e.queue.isInFlight(m.Seq) {
+	if m.State == Pending && !c.freeze(m) {
 		to = Canceling
 	}
 	missed, err := c.tx.SettleMessages([]Transition{{Seq: m.Seq, From: m.State, Attempt: m.Retried, To: to, Due: m.Due, Retried: m.Retried}})

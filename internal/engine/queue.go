@@ -183,7 +183,7 @@ func (c *change) pauseQueue(l *lane, paused bool) error {
 	}
 	for _, m := range messages {
 		switch {
-		case paused && m.State == Pending && c.e.queue.isFlying(m):
+		case paused && m.State == Pending && !c.freeze(m):
 			// What comes of its attempt says how it goes on.
 		case paused && (m.State == Pending || m.State == Waiting):
 			_, err = c.setAside(m, l)

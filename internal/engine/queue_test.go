@@ -62,6 +62,22 @@ func steady(long time.Duration, code int) func(string, int) (time.Duration, int)
 	return func(string, int) (time.Duration, int) { return long, code }
 }
 
+// when is when the attempts for a path began, atOnce how many of a group ever
+// were under way together.
+func (s *site) when(path string) []time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.at[path])
+}
+
+func (s *site) atOnce(group string) int { return s.every()[group] }
+
+func (s *site) every() map[string]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.most)
+}
+
 func (s *site) calls() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -126,6 +142,13 @@ func (w *world) called(s *site, want ...string) {
 // idle checks that nothing is left in any lane: no slot is leaked.
 func (w *world) idle() {
 	w.t.Helper()
+	for _, leak := range w.leaks() {
+		w.t.Error(leak)
+	}
+}
+
+func (w *world) leaks() (leaks []string) {
+	w.t.Helper()
 	err := w.store.View(context.Background(), func(tx engine.Tx) error {
 		queues, err := tx.Queues(w.tenant.ID)
 		if err != nil {
@@ -148,18 +171,19 @@ func (w *world) idle() {
 				return err
 			}
 			if n != 0 || len(slots) != 0 {
-				w.t.Errorf("lane %d: %d active, slots of %v", lane, n, slots)
+				leaks = append(leaks, fmt.Sprintf("lane %d: %d active, slots of %v", lane, n, slots))
 			}
 		}
 		lane, err := tx.NextLane(w.tenant.ID, 0)
 		if lane != 0 {
-			w.t.Errorf("some wait in lane %d", lane)
+			leaks = append(leaks, fmt.Sprintf("some wait in lane %d", lane))
 		}
 		return err
 	})
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	return leaks
 }
 
 func paths(n int) (out []string) {
@@ -188,13 +212,13 @@ func TestQueueOrder(t *testing.T) {
 				if got := s.inOrder(); !slices.Equal(got, paths(40)) || len(s.calls()) != 40 {
 					t.Errorf("called %q", s.calls())
 				}
-				if s.most["q/"] != width {
-					t.Errorf("%d at once, want %d", s.most["q/"], width)
+				if s.atOnce("q/") != width {
+					t.Errorf("%d at once, want %d", s.atOnce("q/"), width)
 				}
 				if width == 1 {
 					var sum time.Duration
 					for i, path := range paths(40) {
-						if late := s.at[path][0].Sub(start) - sum; late > time.Duration(i+1)*5*time.Millisecond {
+						if late := s.when(path)[0].Sub(start) - sum; late > time.Duration(i+1)*5*time.Millisecond {
 							t.Fatalf("%s began %v after the one before had ended", path, late)
 						}
 						sum += time.Duration(1+len(path)+int(path[len(path)-1])%5) * time.Second
@@ -331,7 +355,7 @@ func TestQueuePause(t *testing.T) {
 				again()
 				time.Sleep(10 * time.Minute)
 				w.called(s, "q/c", "q/c")
-				if gap := s.at["q/c"][1].Sub(s.at["q/c"][0]).Round(time.Second); gap != 61*time.Second {
+				if gap := s.when("q/c")[1].Sub(s.when("q/c")[0]).Round(time.Second); gap != 61*time.Second {
 					t.Errorf("retried after %v", gap)
 				}
 				w.idle()
@@ -621,8 +645,8 @@ func TestQueueWaitsForCallbacks(t *testing.T) {
 				if at < 0 || !slices.Equal(slices.Sorted(slices.Values(calls[:at])), slices.Sorted(slices.Values(tt.before))) {
 					t.Fatalf("called %q, want %q and then the second", calls, tt.before)
 				}
-				if last := lastEnd(s, tt.answer, tt.before); s.at["q/2"][0].Before(last) {
-					t.Errorf("the second began %v before the callbacks had ended", last.Sub(s.at["q/2"][0]))
+				if last := lastEnd(s, tt.answer, tt.before); s.when("q/2")[0].Before(last) {
+					t.Errorf("the second began %v before the callbacks had ended", last.Sub(s.when("q/2")[0]))
 				}
 				w.idle()
 			})
@@ -633,7 +657,7 @@ func TestQueueWaitsForCallbacks(t *testing.T) {
 // lastEnd is when the last of the calls of paths ended.
 func lastEnd(s *site, answer func(string, int) (time.Duration, int), paths []string) (last time.Time) {
 	for _, path := range paths {
-		for i, at := range s.at[path] {
+		for i, at := range s.when(path) {
 			long, _ := answer(path, i)
 			if end := at.Add(long); end.After(last) {
 				last = end
@@ -818,14 +842,14 @@ func laneFaults(w *world) {
 			w.t.Errorf("called %q", order)
 		}
 	}
-	if n := len(s.at["q/d"]); n < 2 {
+	if n := len(s.when("q/d")); n < 2 {
 		w.t.Errorf("called %q", order)
 	}
 	if len(w.dlq()) == 0 {
 		w.t.Error("nothing in the DLQ")
 	}
-	if s.most["q/"] > 1 {
-		w.t.Errorf("%d of the queue at once", s.most["q/"])
+	if s.atOnce("q/") > 1 {
+		w.t.Errorf("%d of the queue at once", s.atOnce("q/"))
 	}
 	w.idle()
 }

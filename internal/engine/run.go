@@ -204,7 +204,7 @@ func (c *change) endRun(run *Run, state RunState) error {
 	}
 	var changes []Transition
 	for _, m := range pending {
-		if c.e.queue.isInFlight(m.Seq) {
+		if m.State == Pending && !c.freeze(m) {
 			continue
 		}
 		changes = append(changes, Transition{Seq: m.Seq, From: m.State, Attempt: m.Retried, To: Canceled, Due: m.Due, Retried: m.Retried})

@@ -242,7 +242,8 @@ func (c *change) settleChanged(f *flight) (settled bool, err error) {
 	}
 	switch {
 	case now.State == Pending:
-		c.dispatch(now) // this outcome was written down already, by a commit that seemed to fail
+		// This outcome was written down already, by a commit that seemed to fail.
+		c.wake = append(c.wake, spot{Due: Due{At: now.Due, Seq: now.Seq}, tenant: now.Tenant})
 		return false, nil
 	case now.State == Waiting && now.Retried == f.message.Retried && f.skip == "":
 		// Set aside, as its lane was paused, by who did not see the attempt yet.
@@ -293,9 +294,8 @@ func (c *change) follow(f *flight, runs map[int64]*Run) error {
 	if v.to == Pending && v.lane == 0 {
 		again := *m
 		again.Due, again.Retried = v.due, m.Retried+1
-		if c.dispatch(&again); m.Queue != 0 {
-			c.wake[len(c.wake)-1].message = nil // the queue may be paused until then
-		}
+		c.dispatch(&again)
+		c.wake[len(c.wake)-1].message = nil // it may be cancelled, or its queue paused, before this is told
 	}
 	if v.to == Canceled {
 		return nil
