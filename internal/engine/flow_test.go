@@ -357,6 +357,7 @@ func TestFlowRateWhenTheClockGoesBack(t *testing.T) {
 		w.called(s, "q/a")
 		time.Sleep(2 * time.Second)
 		w.called(s, "q/a", "q/b")
+		time.Sleep(time.Minute)
 		w.idle()
 	})
 }
