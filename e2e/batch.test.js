@@ -73,7 +73,7 @@ for (const [name, bad, message] of [
   ["destination", { url: "nowhere/x" }, /\[1\].*invalid destination url/],
   ["delay", { url: target.url, delay: "soon" }, /\[1\].*Upstash-Delay/i],
   ["deduplication id", { url: target.url, deduplicationId: "a:b" }, /DeduplicationId cannot contain ':'/],
-  ["queue", { url: target.url, queueName: "a b" }, /\[1\].*queue/],
+  ["queue name", { url: target.url, queueName: "a b" }, /\[1\].*queue/],
 ]) {
   test(`nothing is stored for a bad ${name}`, async () => {
     const before = await created();

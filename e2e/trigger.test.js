@@ -164,8 +164,8 @@ describe("trigger", () => {
     assert.equal(app.received("/not-a-workflow").filter((r) => !r.headers["upstash-workflow-is-failure"]).length, 1);
   });
 
-  test("with what does not exist yet", async () => {
-    await assert.rejects(start("/echo", { flowControl: { key: "k", parallelism: 1 } }), { status: 400 });
+  test("with what is refused", async () => {
+    await assert.rejects(start("/echo", { flowControl: { key: "k", rate: 0 } }), { status: 400 });
     await assert.rejects(start("/echo", { retries: 100_000 }), { status: 412 });
     await assert.rejects(start("/echo", { label: "a b" }), WorkflowNonRetryableError);
   });

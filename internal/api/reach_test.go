@@ -214,3 +214,38 @@ func TestT21MetadataOfEverything(t *testing.T) {
 	}
 	f.any("the failure callback").ok()
 }
+
+// Queues and keys of flow control are for all URLs: a token with a prefix sends
+// through them to its own, sees how they stand, and changes none.
+func TestT21PrefixManagesNoLanes(t *testing.T) {
+	full := newWorld(t)
+	w := full.withToken(`"urlPrefix": "https://a.example/x"`, client.ScopePublish, client.ScopeRead)
+	later := []string{"Upstash-Delay: 1h", "Upstash-Flow-Control-Key: k", "Upstash-Flow-Control-Value: rate=1"}
+	w.do("POST", "/v2/enqueue/q/"+inside, "", later...).into(200, &client.PublishResponse{})
+	full.unchanged("outside", func() {
+		w.do("POST", "/v2/enqueue/q2/"+outside, "", later...).refused(403, "destination", "https://a.example/x")
+	})
+	full.do("GET", "/v2/queues/q2", "").refused(404)
+	if q := get[client.Queue](w, "/v2/queues/q"); q.Lag != 1 {
+		t.Errorf("queue %+v", q)
+	}
+	if k := get[client.FlowControlKey](w, "/v2/flowControl/k"); k.RateMax != 1 {
+		t.Errorf("key %+v", k)
+	}
+	before := get[[]client.Queue](full, "/v2/queues")
+	keys := get[[]client.FlowControlKey](full, "/v2/flowControl")
+	for _, r := range []struct{ method, path, body string }{
+		{"POST", "/v2/queues", `{"queueName":"q","parallelism":3}`}, {"POST", "/v2/queues", `{"queueName":"new"}`},
+		{"DELETE", "/v2/queues/q", ""}, {"POST", "/v2/queues/q/pause", ""}, {"POST", "/v2/queues/q/resume", ""},
+		{"POST", "/v2/flowControl/k/pause", ""}, {"POST", "/v2/flowControl/k/resume", ""}, {"POST", "/v2/flowControl/k/resetRate", ""},
+		{"POST", "/v2/flowControl/k/pin?rate=5", ""}, {"POST", "/v2/flowControl/k/unpin?rate=true", ""}, {"POST", "/v2/flowControl/new/pause", ""},
+	} {
+		full.unchanged(r.path, func() { w.do(r.method, r.path, r.body).refused(403, "for all URLs", "https://a.example/x") })
+	}
+	if after := get[[]client.Queue](full, "/v2/queues"); !slices.Equal(after, before) {
+		t.Errorf("queues %+v, were %+v", after, before)
+	}
+	if after := get[[]client.FlowControlKey](full, "/v2/flowControl"); !slices.Equal(after, keys) {
+		t.Errorf("keys %+v, were %+v", after, keys)
+	}
+}

@@ -245,7 +245,12 @@ func (w *world) dlq(query string) []client.DLQMessage {
 // until polls for what is to become true.
 func (w *world) until(what string, done func() bool) {
 	w.t.Helper()
-	deadline := time.Now().Add(15 * time.Second)
+	w.untilWithin(15*time.Second, what, done)
+}
+
+func (w *world) untilWithin(most time.Duration, what string, done func() bool) {
+	w.t.Helper()
+	deadline := time.Now().Add(most)
 	for !done() {
 		if time.Now().After(deadline) {
 			w.t.Fatalf("gave up waiting until %s", what)

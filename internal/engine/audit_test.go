@@ -141,6 +141,43 @@ var managed = map[string]func(w *world) (do func(who *engine.Caller) error, done
 			return err
 		}, func() bool { return len(w.dlq()) == 0 }
 	},
+	"queue.change": func(w *world) (func(*engine.Caller) error, func() bool) {
+		return func(who *engine.Caller) error {
+				return second(w.engine.PutQueue(context.Background(), who, engine.QueueChange{Name: "q", Parallelism: new(2)}))
+			}, func() bool {
+				q, err := w.engine.Queue(context.Background(), w.caller, "q")
+				return err == nil && q.Parallelism == 2
+			}
+	},
+	"queue.change/pause": func(w *world) (func(*engine.Caller) error, func() bool) {
+		w.enqueue("q", "a", wire.Config{Delay: time.Hour})
+		return func(who *engine.Caller) error { return w.engine.PauseQueue(context.Background(), who, "q", true) },
+			func() bool { return w.queue("q").Paused }
+	},
+	"queue.delete": func(w *world) (func(*engine.Caller) error, func() bool) {
+		id := w.enqueue("q", "a", wire.Config{Delay: time.Hour})
+		return func(who *engine.Caller) error { return w.engine.DeleteQueue(context.Background(), who, "q") }, w.isCanceled(id)
+	},
+	"flow.pause": func(w *world) (func(*engine.Caller) error, func() bool) {
+		return func(who *engine.Caller) error { return w.engine.PauseFlow(context.Background(), who, "k", true) },
+			w.isKey(func(k *engine.FlowKey) bool { return k.Paused })
+	},
+	"flow.pin": func(w *world) (func(*engine.Caller) error, func() bool) {
+		return func(who *engine.Caller) error {
+			return w.engine.PinFlow(context.Background(), who, "k", engine.FlowPin{Rate: new(3)})
+		}, w.isKey(func(k *engine.FlowKey) bool { return k.PinnedRate && k.Rate == 3 })
+	},
+	"flow.unpin": func(w *world) (func(*engine.Caller) error, func() bool) {
+		w.setKey(&engine.FlowKey{Key: "k", Rate: 1, Period: 1, PinnedRate: true})
+		return func(who *engine.Caller) error {
+			return w.engine.UnpinFlow(context.Background(), who, "k", false, true)
+		}, w.isKey(func(k *engine.FlowKey) bool { return !k.PinnedRate })
+	},
+	"flow.reset": func(w *world) (func(*engine.Caller) error, func() bool) {
+		w.setKey(&engine.FlowKey{Key: "k", Rate: 1, Period: 1000, RateCount: 1, WindowStart: time.Now().UnixMilli()})
+		return func(who *engine.Caller) error { return w.engine.ResetFlowRate(context.Background(), who, "k") },
+			w.isKey(func(k *engine.FlowKey) bool { return k.RateCount == 0 })
+	},
 	"dlq.retry of all": func(w *world) (func(*engine.Caller) error, func() bool) {
 		w.dead()
 		return func(who *engine.Caller) error {
@@ -152,6 +189,22 @@ var managed = map[string]func(w *world) (do func(who *engine.Caller) error, done
 
 func (w *world) isCanceled(id string) func() bool {
 	return func() bool { return slices.Contains(w.states(id), engine.EventCanceled) }
+}
+
+// setKey writes a key of flow control as if messages had made it.
+func (w *world) setKey(k *engine.FlowKey) {
+	w.t.Helper()
+	k.Seq, k.Tenant = engine.FirstSeq(time.Now().UnixMilli()), w.tenant.ID
+	if err := w.store.Update(context.Background(), func(tx engine.Tx) error { return tx.InsertFlowKey(k) }); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) isKey(is func(*engine.FlowKey) bool) func() bool {
+	return func() bool {
+		k, err := w.engine.FlowKey(context.Background(), w.caller, "k")
+		return err == nil && is(k.FlowKey)
+	}
 }
 
 func (w *world) isRunCanceled(id string) func() bool {
@@ -210,6 +263,7 @@ func TestAuditIsPartOfTheChange(t *testing.T) {
 				who := w.authenticate("token")
 				who.IP = "203.0.113.7"
 				action, _, bulk := strings.Cut(name, " ")
+				action, _, _ = strings.Cut(action, "/") // another way to do it
 				before := len(w.audit(engine.AuditFilter{}))
 
 				fails.broken = true
@@ -254,6 +308,8 @@ func TestAuditLeavesOut(t *testing.T) {
 			second(w.engine.CancelMessages(ctx, w.caller, engine.MessageFilter{IDs: []string{"msg_x"}}, 0)),
 			second(w.engine.CancelRuns(ctx, w.caller, engine.RunFilter{}, 0)),
 			second(w.engine.CancelRun(ctx, w.caller, "wfr_1")), // has ended
+			w.engine.DeleteQueue(ctx, w.caller, "none"),
+			w.engine.PauseFlow(ctx, w.caller, "k", false),
 		} {
 			if err != nil {
 				t.Error(err)

@@ -46,8 +46,11 @@ const prepareAgain = 5 * time.Second
 func (e *Engine) fly(q *queued) {
 	defer e.flights.Done()
 	f, attempt, err := e.prepare(q)
+	if err == nil && f != nil && f.skip == "" && (f.message.Flow != 0 || f.message.Queue != 0) && unixMillis(time.Now()) >= q.counted {
+		f, err = e.sentNow(f, q.postponed)
+	}
 	if err == nil && f == nil {
-		e.queue.apply([]int64{q.Seq}, nil, nil)
+		e.queue.ended(q.Seq)
 		<-e.slots
 		return
 	}
@@ -70,6 +73,18 @@ func (e *Engine) fly(q *queued) {
 		return // cut off by a shutdown: not an outcome of the endpoint
 	}
 	e.outcomes <- f
+}
+
+// sentNow makes sure that a flight may start now. No flight: its message waits.
+func (e *Engine) sentNow(f *flight, again bool) (*flight, error) {
+	away, changed, err := e.recount(f.message, again)
+	if err != nil || away {
+		return nil, err
+	}
+	if changed {
+		f.skip = "cancelled"
+	}
+	return f, nil
 }
 
 // prepare reads what an attempt needs. No flight: there is nothing to deliver.

@@ -16,7 +16,9 @@ type dispatcher struct {
 	size    int                    // messages of all tenants read from the store at a time
 	most    func(tenant int64) int // attempts of a tenant at once
 	mu      sync.Mutex
-	known   map[int64]*queued // in a heap or in flight, by Seq
+	known   map[int64]*queued // in a heap, parked or in flight, by Seq
+	frozen  map[int64]int     // not to be started, by how many changes
+	parked  map[int64]*queued // of those, what would have been started
 	tenants map[int64]*backlog
 	turns   []*backlog    // of all tenants
 	turn    int           // whose it is
@@ -33,6 +35,7 @@ type backlog struct {
 	reading bool // a read is under way; what comes meanwhile is kept, whatever its bound
 	stale   bool // what is being read is to be read again
 	flying  int  // attempts under way
+	held    bool // another would have started but for those
 }
 
 // queued is a message's place in the dispatcher.
@@ -41,6 +44,8 @@ type queued struct {
 	of       *backlog
 	message  *Message // nil: read it when it is due
 	started  int64    // in flight since, Unix ms; 0: waiting
+	counted  int64    // see spot
+	again    bool     // it became due again while in flight
 	flying   bool     // counted as such
 	canceled bool
 	// postponed: due later than the store says. A read would not find it.
@@ -81,6 +86,7 @@ func (h dueHeap) soonest() Due {
 func (d *dispatcher) init(tenants []*Tenant, most func(tenant int64) int) {
 	d.size, d.most = heapSize, most
 	d.known, d.tenants = map[int64]*queued{}, map[int64]*backlog{}
+	d.frozen, d.parked = map[int64]int{}, map[int64]*queued{}
 	d.changed = make(chan struct{}, 1)
 	for _, t := range tenants {
 		d.backlog(t.ID)
@@ -107,39 +113,81 @@ type spot struct {
 	Due
 	tenant  int64
 	message *Message
+	// counted is until when it may be sent as its lanes let it in, Unix ms: its
+	// key's rate counts it in a window. 0: not known.
+	counted int64
 }
 
-// apply takes note of a committed change.
-func (d *dispatcher) apply(done, drop []int64, wake []spot) {
-	if len(done)+len(drop)+len(wake) == 0 {
+// apply takes note of a committed change. Changes are told in any order: what
+// is drawn from one must not be wrong after those that came before it.
+func (d *dispatcher) apply(c *change) {
+	if len(c.done)+len(c.drop)+len(c.doubt)+len(c.wake) == 0 {
 		return
 	}
 	d.mu.Lock()
-	for _, seq := range done {
-		if q := d.known[seq]; q != nil {
-			d.land(q)
-			delete(d.known, seq)
+	for _, seq := range c.done {
+		if q := d.end(seq); q != nil && q.again && !c.wakes(seq) {
+			d.lookUp(q)
 		}
 	}
-	for _, seq := range drop {
+	for _, seq := range c.doubt {
+		if q := d.known[seq]; q != nil && q.started == 0 {
+			q.message = nil // it is read when it is due
+		}
+	}
+	for _, seq := range c.drop {
 		if q := d.known[seq]; q != nil && q.started == 0 {
 			q.canceled = true // it stays in the heap until it would be due
 			delete(d.known, seq)
 		}
 	}
 	sooner := false
-	for _, p := range wake {
+	for _, p := range c.wake {
 		b := d.tenants[p.tenant]
 		if b == nil {
 			b, sooner = d.backlog(p.tenant), true // to be read
 		}
-		sooner = d.push(&queued{Due: p.Due, of: b, message: p.message}) || sooner
+		if q := d.known[p.Seq]; q != nil {
+			q.again = q.again || q.started != 0
+			continue
+		}
+		sooner = d.push(&queued{Due: p.Due, of: b, message: p.message, counted: p.counted}) || sooner
 		d.shrink(b)
 	}
 	d.mu.Unlock()
 	if sooner {
 		d.signal()
 	}
+}
+
+func (c *change) wakes(seq int64) bool {
+	return slices.ContainsFunc(c.wake, func(p spot) bool { return p.Seq == seq })
+}
+
+// ended says that nothing is to be done for a message any more.
+func (d *dispatcher) ended(seq int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if q := d.end(seq); q != nil && q.again {
+		d.lookUp(q)
+	}
+}
+
+// end ends a message's flight, if there is one.
+func (d *dispatcher) end(seq int64) *queued {
+	q := d.known[seq]
+	if q != nil {
+		d.land(q)
+		delete(d.known, seq)
+	}
+	return q
+}
+
+// lookUp has a message read that became due again while it was in flight: the
+// store knows whether it still is.
+func (d *dispatcher) lookUp(q *queued) {
+	d.push(&queued{Due: q.Due, of: q.of})
+	d.signal()
 }
 
 func (d *dispatcher) signal() {
@@ -191,11 +239,14 @@ func (d *dispatcher) take(now int64) (q *queued, read *backlog, until int64) {
 	defer d.mu.Unlock()
 	for i := range d.turns {
 		b := d.turns[(d.turn+i)%len(d.turns)]
-		for len(b.heap) > 0 && b.heap[0].canceled {
-			heap.Pop(&b.heap)
+		for len(b.heap) > 0 && (b.heap[0].canceled || b.heap[0].At <= now && d.frozen[b.heap[0].Seq] > 0) {
+			if q := heap.Pop(&b.heap).(*queued); !q.canceled {
+				d.parked[q.Seq] = q
+			}
 		}
 		soonest := b.heap.soonest()
 		if due := soonest.At <= now || b.bound.before(soonest); due && b.flying >= d.most(b.tenant) {
+			b.held = true
 			continue // until one of its attempts has ended
 		}
 		switch {
@@ -227,7 +278,9 @@ func (d *dispatcher) land(q *queued) {
 		return
 	}
 	q.flying = false
-	if q.of.flying--; q.of.flying == d.most(q.of.tenant)-1 {
+	q.of.flying--
+	if q.of.held {
+		q.of.held = false
 		d.signal()
 	}
 }
@@ -280,7 +333,39 @@ func (d *dispatcher) giveUpReading(b *backlog) {
 	b.reading, b.stale = false, false
 }
 
-func (d *dispatcher) isInFlight(seq int64) bool { return d.startedAt(seq) != 0 }
+// freeze keeps a message from being started until it is thawed, unless that has
+// happened: it says whether no attempt is under way for the message as it is.
+// One that was settled already, to be made again later, is not under way.
+func (d *dispatcher) freeze(m *Message) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if q := d.known[m.Seq]; q != nil && q.started != 0 && (q.At == m.Due || q.postponed) {
+		return false
+	}
+	d.frozen[m.Seq]++
+	return true
+}
+
+func (d *dispatcher) thaw(seqs []int64) {
+	if len(seqs) == 0 {
+		return
+	}
+	d.mu.Lock()
+	for _, seq := range seqs {
+		if d.frozen[seq]--; d.frozen[seq] > 0 {
+			continue
+		}
+		delete(d.frozen, seq)
+		if q := d.parked[seq]; q != nil {
+			delete(d.parked, seq)
+			if d.known[seq] == q {
+				heap.Push(&q.of.heap, q)
+			}
+		}
+	}
+	d.mu.Unlock()
+	d.signal()
+}
 
 // startedAt is when the attempt under way for a message began, Unix ms; 0 if
 // there is none.

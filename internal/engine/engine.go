@@ -87,6 +87,7 @@ type Engine struct {
 	callers callerCache
 	queue   dispatcher
 	lanes   laneClock
+	began   int64 // when it was made, Unix ms: what was sent before was by another
 
 	endpoints endpointBook
 
@@ -128,6 +129,7 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 	e.rewrapped = make(chan struct{}, 1)
 	def(&e.limits.GlobalParallelism, o.Concurrency)
 	e.lanes.init()
+	e.began = unixMillis(time.Now())
 	e.callers.init()
 	err := e.store.View(ctx, func(tx Tx) error {
 		last, err := tx.LastSeq()
@@ -219,19 +221,23 @@ type change struct {
 
 	inserts     []*Message
 	settlements []*Settlement
-	lanes       []*lane // that were looked at, in that order
-	wake        []spot  // to dispatch: new or due again
-	done        []int64 // flights that are over
-	drop        []int64 // messages not to dispatch any more
-	copied      int64   // bytes of what one request published to URL groups, for each endpoint
+	lanes       []*lane  // that were looked at, in that order
+	frozen      *[]int64 // messages that the dispatcher leaves alone until this change is over
+	wake        []spot   // to dispatch: new or due again
+	done        []int64  // flights that are over
+	drop        []int64  // messages not to dispatch any more
+	doubt       []int64  // messages to dispatch only if they are Pending then
+	copied      int64    // bytes of what one request published to URL groups, for each endpoint
 }
 
 // update runs fn in one transaction and, once that is durable, tells the
 // dispatcher.
 func (e *Engine) update(ctx context.Context, fn func(*change) error) error {
 	var c *change
+	var frozen []int64 // by all runs of fn
+	defer func() { e.queue.thaw(frozen) }()
 	err := e.store.Update(ctx, func(tx Tx) error {
-		c = &change{e: e, tx: tx, now: unixMillis(time.Now())}
+		c = &change{e: e, tx: tx, now: unixMillis(time.Now()), frozen: &frozen}
 		if err := fn(c); err != nil {
 			return err
 		}
@@ -242,10 +248,11 @@ func (e *Engine) update(ctx context.Context, fn func(*change) error) error {
 			// It may have been committed all the same. Whatever is due says the
 			// store, not this change.
 			e.queue.readAgain()
+			e.lanes.findAgain()
 		}
 		return err
 	}
-	e.queue.apply(c.done, c.drop, c.wake)
+	e.queue.apply(c)
 	e.lanes.apply(c.lanes)
 	return nil
 }
@@ -254,13 +261,23 @@ func (c *change) key() Key { return Key{Seq: c.seq(), Rnd: randomInt63()} }
 
 func (c *change) seq() int64 { return c.e.seq.next(c.now) }
 
+// freeze keeps a message from being started before this change is over, and says
+// whether no attempt is under way for it.
+func (c *change) freeze(m *Message) bool {
+	if !c.e.queue.freeze(m) {
+		return false
+	}
+	*c.frozen = append(*c.frozen, m.Seq)
+	return true
+}
+
 // insert adds a message; it is written with the others of this change.
 func (c *change) insert(m *Message) { c.inserts = append(c.inserts, m) }
 
 // dispatch has a message delivered when it is due. A large body is not kept in
 // memory until then.
 func (c *change) dispatch(m *Message) {
-	p := spot{Due: Due{At: m.Due, Seq: m.Seq}, tenant: m.Tenant}
+	p := spot{Due: Due{At: m.Due, Seq: m.Seq}, tenant: m.Tenant, counted: maxSeq}
 	if len(m.Body) <= inlineBytes {
 		p.message = m
 	}
@@ -277,6 +294,9 @@ func (c *change) record(s *Settlement) {
 // inserting some calls it first.
 func (c *change) flush() error {
 	if len(c.inserts) > 0 {
+		if err := c.lockLanes(c.inserts...); err != nil {
+			return err
+		}
 		for _, m := range c.inserts {
 			if err := c.enter(m); err != nil {
 				return err

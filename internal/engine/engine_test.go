@@ -28,11 +28,14 @@ type world struct {
 	tenant *engine.Tenant
 	caller *engine.Caller
 
-	keep int // messages the dispatcher keeps in memory; 0: as many as always
+	keep        int // messages the dispatcher keeps in memory; 0: as many as always
+	limits      engine.Limits
+	concurrency int
 
 	mu       sync.Mutex
 	answer   func(engine.Attempt) engine.Outcome
 	attempts []attempt
+	cut      <-chan struct{} // closed when attempts are cut off
 }
 
 // attempt is one that was made, and when.
@@ -54,8 +57,9 @@ func status(code int, header ...string) func(engine.Attempt) engine.Outcome {
 }
 
 // Deliver implements engine.Deliverer.
-func (w *world) Deliver(_ context.Context, a engine.Attempt) engine.Outcome {
+func (w *world) Deliver(ctx context.Context, a engine.Attempt) engine.Outcome {
 	w.mu.Lock()
+	w.cut = ctx.Done()
 	w.attempts = append(w.attempts, attempt{a, time.Now()})
 	answer := w.answer
 	w.mu.Unlock()
@@ -98,6 +102,7 @@ func (w *world) start() {
 	ctx := context.Background()
 	e, err := engine.New(ctx, engine.Options{
 		Store: w.store, Deliverer: w, Keys: w, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Limits: w.limits, Concurrency: w.concurrency,
 	})
 	if err != nil {
 		w.t.Fatal(err)

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -19,8 +18,8 @@ func (c *change) keyOf(tenant int64, f *wire.FlowControl) (*lane, error) {
 		return nil, err
 	}
 	k := l.key
-	if k.PinnedParallelism && k.PinnedRate {
-		return l, nil
+	if k.used(c.now) {
+		l.dirty = true
 	}
 	was := *k
 	if !k.PinnedParallelism {
@@ -51,7 +50,135 @@ func (c *change) keyNamed(tenant int64, key string) (*lane, error) {
 			return nil, fmt.Errorf("insert flow-control key: %w", err)
 		}
 	}
-	return c.keyLane(k), nil
+	return c.addKey(k), nil
+}
+
+// keyAgain is the lane of the key that a waiting message goes by; nil if it
+// goes by none. A key that was purged while the message waited in its queue is
+// made once more.
+func (c *change) keyAgain(w *Waiter) (*lane, error) {
+	l, err := c.keyLane(w.Flow)
+	if err != nil || l != nil || w.Flow == 0 {
+		return l, err
+	}
+	m, err := c.tx.LockMessage(w.Seq)
+	if err != nil || m == nil {
+		return nil, err
+	}
+	f := m.Settings.FlowControl
+	if l, err = c.keyNamed(m.Tenant, f.Key); err == nil && l.key.Parallelism == 0 && l.key.Rate == 0 {
+		l, err = c.keyOf(m.Tenant, f)
+	}
+	if err != nil {
+		return nil, err
+	}
+	w.Flow = l.seq
+	return l, c.tx.SetFlow(w.Seq, w.Flow)
+}
+
+// windowEnd is when the rate's window ends, Unix ms; of a key without a rate,
+// never.
+func (k *FlowKey) windowEnd() int64 {
+	if k.Rate == 0 {
+		return maxSeq
+	}
+	return k.WindowStart + 1000*k.Period
+}
+
+// rateLeft is how many more the rate has room for in the window of now.
+func (k *FlowKey) rateLeft(now int64) int {
+	switch {
+	case k.Rate == 0:
+		return noBound
+	case now >= k.windowEnd():
+		return k.Rate
+	}
+	return max(0, k.Rate-k.RateCount)
+}
+
+// count counts one in the window of now. A window begins with the first in it.
+func (k *FlowKey) count(now int64) {
+	if k.Rate == 0 {
+		return
+	}
+	if now >= k.windowEnd() {
+		k.WindowStart, k.RateCount = now, 0
+	}
+	k.RateCount++
+}
+
+// clockSlack is how far the clocks of nodes may be apart.
+const clockSlack = int64(time.Second / time.Millisecond)
+
+// followClock begins the window now that would begin in the future, because the
+// clock was put back, and says whether it did. What was counted stays.
+func (k *FlowKey) followClock(now int64) bool {
+	if k.WindowStart <= now+clockSlack {
+		return false
+	}
+	k.WindowStart = now
+	return true
+}
+
+// usedStep is how exactly it is noted when a key was used.
+const usedStep = int64(time.Hour / time.Millisecond)
+
+// used notes that a key was, and says whether that is to be written.
+func (k *FlowKey) used(now int64) bool {
+	if now-k.UsedAt < usedStep {
+		return false
+	}
+	k.UsedAt = now
+	return true
+}
+
+// recount is for a message that is to be sent though it was not let in right
+// now. Its key counts it in the window in which it is sent, if that is another
+// than it was let in by, as it had to wait for the dispatcher, or if it may have
+// been sent before: by a former process, or by this one, which then could not
+// write down what came of it (again). Where its queue or its key is paused, or
+// has no room, it waits once more: away is set. changed says that it is not
+// Pending any more.
+func (e *Engine) recount(m *Message, again bool) (away, changed bool, err error) {
+	err = e.update(e.attemptCtx, func(c *change) error {
+		away, changed = false, false
+		l, err := c.holdsUp(m, again)
+		if err != nil || l == nil {
+			return err
+		}
+		if away, err = c.setAside(m, l); away {
+			c.done = append(c.done, m.Seq)
+		}
+		changed = !away
+		return err
+	})
+	return away, changed, err
+}
+
+// holdsUp is the lane that a message has to wait in before it is sent, nil if
+// there is none, and it is counted.
+func (c *change) holdsUp(m *Message, again bool) (*lane, error) {
+	queue, err := c.queueLane(m.Queue)
+	if err != nil || queue != nil && queue.queue.Paused {
+		return queue, err
+	}
+	l, err := c.keyLane(m.Flow)
+	if err != nil || l == nil || l.key.Paused {
+		return l, err
+	}
+	k := l.key
+	at, err := c.tx.Slot(l.seq, m.Seq)
+	switch {
+	case err != nil:
+		return nil, err
+	case k.Rate == 0, !again && at >= max(k.WindowStart, c.e.began) && c.now < k.windowEnd():
+		return nil, nil
+	case k.rateLeft(c.now) == 0:
+		return l, nil
+	}
+	k.count(c.now)
+	l.dirty = true
+	return nil, c.tx.PutSlot(l.seq, m.Seq, c.now)
 }
 
 // FlowStatus is a key of flow control and how many messages wait for it.
@@ -77,7 +204,7 @@ func (e *Engine) FlowKeys(ctx context.Context, who *Caller, search string) (all 
 		if err != nil {
 			return err
 		}
-		slices.SortFunc(rows, func(a, b *FlowKey) int { return cmp.Compare(a.Key, b.Key) })
+		slices.SortFunc(rows, func(a, b *FlowKey) int { return strings.Compare(a.Key, b.Key) })
 		now := unixMillis(time.Now())
 		for _, k := range rows {
 			if !strings.Contains(k.Key, search) {
@@ -143,8 +270,30 @@ func (e *Engine) changeFlow(ctx context.Context, who *Caller, key, action string
 			return nil
 		}
 		l.changed(c.now)
+		if l.key.Paused && !was.Paused {
+			if err := c.recall(l); err != nil {
+				return err
+			}
+		}
 		return c.audit(who, action, key, before, auditedFlow(l.key))
 	})
+}
+
+// recall makes those wait who were let in by a key that is paused now, and are
+// not on their way yet.
+func (c *change) recall(l *lane) error {
+	messages, err := c.slotHolders(l.seq)
+	if err != nil {
+		return err
+	}
+	for _, m := range messages {
+		if m.State == Pending && c.freeze(m) {
+			if _, err := c.setAside(m, l); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // PauseFlow stops the deliveries of a key, or lets them go on. The window of its

@@ -63,7 +63,7 @@ func (e *Engine) CancelMessage(ctx context.Context, who *Caller, id string) erro
 		if !ok {
 			return errorf(NotFound, "message %s not found", id)
 		}
-		m, err := c.tx.LockMessage(key.Seq)
+		m, err := c.lockMessage(key.Seq)
 		if err != nil {
 			return err
 		}
@@ -91,7 +91,7 @@ func (c *change) cancel(m *Message) (bool, error) {
 		return false, nil
 	}
 	to := Canceled
-	if m.State == Pending && c.e.queue.isInFlight(m.Seq) {
+	if m.State == Pending && !c.freeze(m) {
 		to = Canceling
 	}
 	missed, err := c.tx.SettleMessages([]Transition{{Seq: m.Seq, From: m.State, Attempt: m.Retried, To: to, Due: m.Due, Retried: m.Retried}})
@@ -208,13 +208,14 @@ func (c *change) cancelStep(who *Caller, f *MessageFilter, at cancelPlace, most 
 	if err != nil {
 		return 0, at, err
 	}
-	for _, m := range rows {
-		if n >= most {
-			return n, at, nil
-		}
-		if m.Run != 0 || !f.matches(m) {
-			continue
-		}
+	selected := slices.DeleteFunc(slices.Clone(rows), func(m *Message) bool { return m.Run != 0 || !f.matches(m) })
+	if len(selected) > most {
+		selected = selected[:most]
+	}
+	if err := c.lockLanes(selected...); err != nil {
+		return 0, at, err
+	}
+	for _, m := range selected {
 		canceled, err := c.cancel(m)
 		if err != nil {
 			return 0, at, err
@@ -259,7 +260,7 @@ func (e *Engine) cancelByID(ctx context.Context, who *Caller, ids []string) (n i
 			if !ok {
 				continue
 			}
-			m, err := c.tx.LockMessage(key.Seq)
+			m, err := c.lockMessage(key.Seq)
 			if err != nil {
 				return err
 			}

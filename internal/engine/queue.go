@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/signposthq/signpost/internal/wire"
 )
@@ -23,7 +25,7 @@ func (c *change) queueNamed(tenant int64, name string) (*lane, error) {
 			return nil, err
 		}
 	}
-	return c.queueLane(q), nil
+	return c.addQueue(q), nil
 }
 
 func (c *change) newQueue(tenant int64, name string, parallelism int) (*Queue, error) {
@@ -46,7 +48,8 @@ func (c *change) newQueue(tenant int64, name string, parallelism int) (*Queue, e
 	return q, nil
 }
 
-// QueueStatus is a queue and how many of its messages have not ended.
+// QueueStatus is a queue and how many of its messages have not ended, with their
+// callbacks.
 type QueueStatus struct {
 	*Queue
 	Lag int
@@ -54,6 +57,20 @@ type QueueStatus struct {
 
 func queueStatus(tx Tx, q *Queue) (QueueStatus, error) {
 	waiting, err := tx.CountWaiting(q.Tenant, q.Seq, maxSeq)
+	if err != nil || !q.Paused {
+		return QueueStatus{q, q.Active + waiting}, err
+	}
+	// Who was set aside waits, and is in it as well.
+	seqs, err := tx.Slots(q.Seq)
+	if err != nil {
+		return QueueStatus{}, err
+	}
+	inside, err := tx.Messages(seqs)
+	for _, m := range inside {
+		if m.State == Waiting && m.Lane == q.Seq {
+			waiting--
+		}
+	}
 	return QueueStatus{q, q.Active + waiting}, err
 }
 
@@ -90,7 +107,7 @@ func (e *Engine) PutQueue(ctx context.Context, who *Caller, to QueueChange) (out
 		} else if q, err = c.newQueue(who.ID, to.Name, 1); err != nil {
 			return err
 		}
-		l := c.queueLane(q)
+		l := c.addQueue(q)
 		if to.Parallelism != nil && *to.Parallelism != q.Parallelism {
 			q.Parallelism = *to.Parallelism
 			l.changed(c.now)
@@ -100,15 +117,15 @@ func (e *Engine) PutQueue(ctx context.Context, who *Caller, to QueueChange) (out
 				return err
 			}
 		}
-		if out, err = queueStatus(c.tx, q); err != nil {
-			return err
-		}
 		if after := auditedQueue(q); before != any(after) {
 			return c.audit(who, "queue.change", q.Name, before, after)
 		}
 		return nil
 	})
-	return out, err
+	if err != nil {
+		return out, err
+	}
+	return e.Queue(ctx, who, to.Name)
 }
 
 // changed says that a lane's settings are others now.
@@ -142,7 +159,7 @@ func (e *Engine) PauseQueue(ctx context.Context, who *Caller, name string, pause
 			return queueNotFound(name)
 		}
 		before := auditedQueue(q)
-		if err := c.pauseQueue(c.queueLane(q), paused); err != nil || before == auditedQueue(q) {
+		if err := c.pauseQueue(c.addQueue(q), paused); err != nil || before == auditedQueue(q) {
 			return err
 		}
 		return c.audit(who, "queue.change", name, before, auditedQueue(q))
@@ -166,11 +183,12 @@ func (c *change) pauseQueue(l *lane, paused bool) error {
 	}
 	for _, m := range messages {
 		switch {
-		case paused && m.State == Pending && c.e.queue.isInFlight(m.Seq):
+		case paused && m.State == Pending && !c.freeze(m):
+			// What comes of its attempt says how it goes on.
 		case paused && (m.State == Pending || m.State == Waiting):
-			err = c.setAside(m, l.seq)
+			_, err = c.setAside(m, l)
 		case !paused && m.State == Waiting && m.Lane == l.seq:
-			err = c.sendOn(m)
+			err = c.sendOn(m, l)
 		}
 		if err != nil {
 			return err
@@ -179,45 +197,18 @@ func (c *change) pauseQueue(l *lane, paused bool) error {
 	return nil
 }
 
-// slotHolders are the messages in a lane, locked.
-func (c *change) slotHolders(lane int64) ([]*Message, error) {
-	seqs, err := c.tx.Slots(lane)
+// sendOn sends a message on its way again that was set aside in its queue.
+func (c *change) sendOn(m *Message, queue *lane) error {
+	w := Waiter{Due: Due{At: m.Due, Seq: m.Seq}, Retried: m.Retried, Flow: m.Flow}
+	t, err := c.goOn(queue, &w)
 	if err != nil {
-		return nil, fmt.Errorf("read slots: %w", err)
+		return err
 	}
-	var all []*Message
-	for _, seq := range seqs {
-		m, err := c.tx.LockMessage(seq)
-		if err != nil {
-			return nil, fmt.Errorf("lock message: %w", err)
-		}
-		if m != nil {
-			all = append(all, m)
-		}
-	}
-	return all, nil
-}
-
-func (c *change) setAside(m *Message, queue int64) error {
-	t := Transition{Seq: m.Seq, From: m.State, Attempt: m.Retried, To: Waiting, Due: m.Due, Retried: m.Retried, Lane: queue}
 	if _, err := c.tx.SettleMessages([]Transition{t}); err != nil {
 		return err
 	}
-	c.drop = append(c.drop, m.Seq)
-	return c.leaveLanes(m.Seq, m.Flow)
-}
-
-func (c *change) sendOn(m *Message) error {
-	w := Waiter{Due: Due{At: m.Due, Seq: m.Seq}, Retried: m.Retried, Flow: m.Flow}
-	at, err := c.come(w, m.Flow)
-	if err != nil {
-		return err
-	}
-	if _, err := c.tx.SettleMessages([]Transition{w.move(at)}); err != nil {
-		return err
-	}
-	if at == 0 {
-		c.dispatch(m)
+	if t.To == Pending {
+		c.dispatchLater(m.Tenant, &w)
 	}
 	return nil
 }
@@ -229,6 +220,7 @@ func (e *Engine) Queues(ctx context.Context, who *Caller) (all []QueueStatus, er
 		if err != nil {
 			return err
 		}
+		slices.SortFunc(rows, func(a, b *Queue) int { return strings.Compare(a.Name, b.Name) })
 		all = make([]QueueStatus, len(rows))
 		for i, q := range rows {
 			if all[i], err = queueStatus(tx, q); err != nil {
@@ -277,6 +269,7 @@ func (e *Engine) DeleteQueue(ctx context.Context, who *Caller, name string) erro
 		if err := c.tx.DeleteQueue(seq); err != nil {
 			return fmt.Errorf("delete queue: %w", err)
 		}
+		c.lanes = slices.DeleteFunc(c.lanes, func(l *lane) bool { return l.seq == seq })
 		for _, m := range messages {
 			if _, err := c.cancel(m); err != nil {
 				return err
@@ -288,7 +281,10 @@ func (e *Engine) DeleteQueue(ctx context.Context, who *Caller, name string) erro
 		return err
 	}
 	// What is begun is not left half done: nobody would ask again.
-	return e.cancelLane(context.WithoutCancel(ctx), who.ID, seq)
+	if err = e.cancelLane(context.WithoutCancel(ctx), who.ID, seq); err != nil {
+		e.lanes.findAgain()
+	}
+	return err
 }
 
 // cancelLane cancels what waits in a lane that is no more.

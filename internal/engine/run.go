@@ -199,9 +199,12 @@ func (c *change) endRun(run *Run, state RunState) error {
 	if err != nil {
 		return fmt.Errorf("read pending messages of run: %w", err)
 	}
+	if err := c.lockLanes(pending...); err != nil {
+		return err
+	}
 	var changes []Transition
 	for _, m := range pending {
-		if c.e.queue.isInFlight(m.Seq) {
+		if m.State == Pending && !c.freeze(m) {
 			continue
 		}
 		changes = append(changes, Transition{Seq: m.Seq, From: m.State, Attempt: m.Retried, To: Canceled, Due: m.Due, Retried: m.Retried})

@@ -138,16 +138,22 @@ func (e *Engine) settleSingly(batch []*flight, cause error) {
 }
 
 // settle writes a batch of outcomes and all that follows from them. Runs are
-// locked before messages, as everywhere.
+// locked before lanes, and those before messages, as everywhere.
 func (c *change) settle(batch []*flight) error {
 	runs := map[int64]*Run{}
-	changes := make([]Transition, len(batch))
+	messages := make([]*Message, len(batch))
 	for i, f := range batch {
-		m := f.message
-		c.done = append(c.done, m.Seq)
+		messages[i] = f.message
+		c.done = append(c.done, f.message.Seq)
 		if err := c.judge(f, runs); err != nil {
 			return err
 		}
+	}
+	if err := c.lockLanes(messages...); err != nil {
+		return err
+	}
+	changes := make([]Transition, len(batch))
+	for i, f := range batch {
 		if err := c.chooseLane(f); err != nil {
 			return err
 		}
@@ -234,16 +240,21 @@ func (c *change) settleChanged(f *flight) (settled bool, err error) {
 	if err != nil || now == nil {
 		return false, err
 	}
-	if now.State == Pending {
-		c.dispatch(now) // this outcome was written down already, by a commit that seemed to fail
-	}
-	if now.State != Canceling {
+	switch {
+	case now.State == Pending:
+		// This outcome was written down already, by a commit that seemed to fail.
+		c.wake = append(c.wake, spot{Due: Due{At: now.Due, Seq: now.Seq}, tenant: now.Tenant})
+		return false, nil
+	case now.State == Waiting && now.Retried == f.message.Retried && f.skip == "":
+		// Set aside, as its lane was paused, by who did not see the attempt yet.
+	case now.State == Canceling:
+		if f.verdict.to != Delivered {
+			f.verdict = verdict{to: Canceled, reason: f.verdict.reason}
+		}
+	default:
 		return false, nil
 	}
-	if f.verdict.to != Delivered {
-		f.verdict = verdict{to: Canceled, reason: f.verdict.reason}
-	}
-	_, err = c.tx.SettleMessages([]Transition{f.transition(Canceling)})
+	_, err = c.tx.SettleMessages([]Transition{f.transition(now.State)})
 	return true, err
 }
 
@@ -284,6 +295,7 @@ func (c *change) follow(f *flight, runs map[int64]*Run) error {
 		again := *m
 		again.Due, again.Retried = v.due, m.Retried+1
 		c.dispatch(&again)
+		c.wake[len(c.wake)-1].message = nil // it may be cancelled, or its queue paused, before this is told
 	}
 	if v.to == Canceled {
 		return nil

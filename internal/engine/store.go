@@ -58,6 +58,7 @@ type Tx interface {
 	// SettleMessages writes state, due time and retries of messages that are
 	// still as they were when that was decided, and reports which were not.
 	SettleMessages([]Transition) (missed []int, err error)
+	SetFlow(message, flow int64) error
 	// DueMessages are a tenant's pending and cancelling messages after a point in
 	// (due, seq) order.
 	DueMessages(tenant int64, after Due, limit int) ([]Due, error)
@@ -65,11 +66,9 @@ type Tx interface {
 	PendingMessages(tenant int64, after Due, limit int) ([]*Message, error)
 	ListMessages(tenant int64, page Page) ([]*Message, error)
 
-	// Waiting are the messages that wait in a lane and are due by then, in (due,
-	// seq) order; NextWaiting is the due time of the first of all, due or not, 0
-	// if there is none.
-	Waiting(tenant, lane, by int64, limit int) ([]Waiter, error)
-	NextWaiting(tenant, lane int64) (due int64, err error)
+	// Waiting are the first of the messages that wait in a lane, due or not, in
+	// (due, seq) order; CountWaiting is how many are due by then.
+	Waiting(tenant, lane int64, limit int) ([]Waiter, error)
 	CountWaiting(tenant, lane, by int64) (int, error)
 	// WaitingMessages are those after a point, with the rows.
 	WaitingMessages(tenant, lane int64, after Due, limit int) ([]*Message, error)
@@ -82,7 +81,7 @@ type Tx interface {
 	LockQueueNamed(tenant int64, name string) (*Queue, error)
 	UpdateQueue(*Queue) error
 	DeleteQueue(seq int64) error
-	Queues(tenant int64) ([]*Queue, error) // by name
+	Queues(tenant int64) ([]*Queue, error)
 	CountQueues(tenant int64) (int, error)
 
 	InsertFlowKey(*FlowKey) error
@@ -102,10 +101,10 @@ type Tx interface {
 	URLGroups(tenant int64) ([]*URLGroup, error) // by name
 	CountURLGroups(tenant int64) (int, error)
 
-	// Slot says how many hold a message's place in a lane, 0 if it has none;
-	// PutSlot writes that.
-	Slot(lane, message int64) (holds int, err error)
-	PutSlot(lane, message int64, holds int) error
+	// Slot is what is noted of a message's place in a lane, 0 if it has none: how
+	// many hold it in a queue, when it was let in by a key. PutSlot writes that.
+	Slot(lane, message int64) (int64, error)
+	PutSlot(lane, message, slot int64) error
 	Slots(lane int64) (messages []int64, err error) // oldest first
 
 	// Deduplication is the message that holds the hash, the zero Key if none does.
@@ -301,10 +300,11 @@ type Settings struct {
 	Holds       *Slot             `json:"holds,omitempty"` // callbacks: until they have ended
 }
 
-// Slot is a message's place in a lane.
+// Slot is a message's place in a queue.
 type Slot struct {
-	Lane    int64 `json:"lane"`
-	Message int64 `json:"message"`
+	Queue   string `json:"queue"` // name
+	Lane    int64  `json:"lane"`
+	Message int64  `json:"message"`
 }
 
 // Queue is a lane that messages pass in order, Parallelism of them at a time.

@@ -192,7 +192,7 @@ func allSettings() engine.Settings {
 		FailureCallback: &wire.Callback{URL: "https://failed.example", Header: oddHeader()}, Retries: &retries,
 		Features: []string{"LazyFetch"}, ViaTrigger: true, UnknownSDK: true, StepName: oddText, StepID: 7, Concurrent: 3,
 		Hop: 4, Redact: wire.Redact{Body: true, Headers: true, Names: []string{"Authorization"}},
-		Queue: "q", URLGroup: "g", Endpoint: oddText, ScheduleID: "scd_1", Holds: &engine.Slot{Lane: maxInt, Message: maxInt - 1},
+		Queue: "q", URLGroup: "g", Endpoint: oddText, ScheduleID: "scd_1", Holds: &engine.Slot{Queue: "q", Lane: maxInt, Message: maxInt - 1},
 		FlowControl: &wire.FlowControl{Key: oddText, Parallelism: 1, Rate: 2, Period: time.Minute},
 	}
 }

@@ -74,11 +74,14 @@ func (t *tx) FlowKeys(tenant int64) ([]*engine.FlowKey, error) {
 	return collect(t, t.scanFlowKey, `select `+flowKeyColumns+` from flow_keys where tenant = $1`, tenant)
 }
 
+// PurgeFlowKeys asks a second time: where another transaction had the row, it is
+// the other's that is deleted.
 func (t *tx) PurgeFlowKeys(before int64, limit int) (int, error) {
 	n, err := t.exec(`
 		delete from flow_keys where seq in (
 			select seq from flow_keys where active = 0 and paused = 0 and pinned = 0 and used_at < $1
 			and not exists (select 1 from messages where state = 7 and messages.tenant = flow_keys.tenant and lane = flow_keys.seq)
-			order by used_at limit $2)`, before, limit)
+			order by used_at limit $2)
+		and active = 0 and paused = 0 and pinned = 0 and used_at < $1`, before, limit)
 	return int(n), err
 }

@@ -11,15 +11,10 @@ func scanWaiter(r *sql.Rows) (w engine.Waiter, err error) {
 	return w, err
 }
 
-func (t *tx) Waiting(tenant, lane, by int64, limit int) ([]engine.Waiter, error) {
+func (t *tx) Waiting(tenant, lane int64, limit int) ([]engine.Waiter, error) {
 	return collect(t, scanWaiter, `
-		select due, seq, retried, flow from messages where state = 7 and tenant = $1 and lane = $2 and due <= $3
-		order by due, seq limit $4`, tenant, lane, by, limit)
-}
-
-func (t *tx) NextWaiting(tenant, lane int64) (int64, error) {
-	return t.number(`
-		select due from messages where state = 7 and tenant = $1 and lane = $2 order by due limit 1`, tenant, lane)
+		select due, seq, retried, flow from messages where state = 7 and tenant = $1 and lane = $2
+		order by due, seq limit $3`, tenant, lane, limit)
 }
 
 func (t *tx) CountWaiting(tenant, lane, by int64) (int, error) {
@@ -49,19 +44,18 @@ func (t *tx) number(query string, args ...any) (n int64, err error) {
 	return n, err
 }
 
-func (t *tx) Slot(lane, message int64) (int, error) {
-	holds, err := t.number(`select holds from slots where lane = $1 and message = $2`+t.forUpdate, lane, message)
-	return int(holds), err
+func (t *tx) Slot(lane, message int64) (int64, error) {
+	return t.number(`select holds from slots where lane = $1 and message = $2`+t.forUpdate, lane, message)
 }
 
-func (t *tx) PutSlot(lane, message int64, holds int) error {
-	if holds == 0 {
+func (t *tx) PutSlot(lane, message, slot int64) error {
+	if slot == 0 {
 		_, err := t.exec(`delete from slots where lane = $1 and message = $2`, lane, message)
 		return err
 	}
 	_, err := t.exec(`
 		insert into slots (lane, message, holds) values ($1, $2, $3)
-		on conflict (lane, message) do update set holds = excluded.holds`, lane, message, holds)
+		on conflict (lane, message) do update set holds = excluded.holds`, lane, message, slot)
 	return err
 }
 

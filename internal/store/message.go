@@ -87,6 +87,10 @@ func (t *tx) SettleMessages(changes []engine.Transition) (missed []int, err erro
 	return missed, nil
 }
 
+func (t *tx) SetFlow(message, flow int64) error {
+	return must(t.exec(`update messages set flow = $1 where seq = $2`, flow, message))
+}
+
 func scanDue(r *sql.Rows) (d engine.Due, err error) {
 	err = r.Scan(&d.At, &d.Seq)
 	return d, err

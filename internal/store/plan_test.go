@@ -139,6 +139,46 @@ var plans = []struct {
 	{"PendingMessages", func(tx engine.Tx) error { _, err := tx.PendingMessages(1, engine.Due{}, 10); return err },
 		"SEARCH messages USING INDEX messages_due (tenant=? AND due=? AND rowid>?)\n" +
 			"SEARCH messages USING INDEX messages_due (tenant=? AND due>?)"},
+	{"SetFlow", func(tx engine.Tx) error { return tx.SetFlow(1, 2) }, "SEARCH messages USING INTEGER PRIMARY KEY (rowid=?)"},
+	{"Waiting", func(tx engine.Tx) error { _, err := tx.Waiting(1, 1, 10); return err },
+		"SEARCH messages USING INDEX messages_waiting (tenant=? AND lane=?)"},
+	{"CountWaiting", func(tx engine.Tx) error { _, err := tx.CountWaiting(1, 1, 5); return err },
+		"SEARCH messages USING COVERING INDEX messages_waiting (tenant=? AND lane=? AND due<?)"},
+	{"WaitingMessages", func(tx engine.Tx) error { _, err := tx.WaitingMessages(1, 1, engine.Due{}, 10); return err },
+		"SEARCH messages USING INDEX messages_waiting (tenant=? AND lane=? AND due=? AND rowid>?)\n" +
+			"SEARCH messages USING INDEX messages_waiting (tenant=? AND lane=? AND due>?)"},
+	{"NextLane", func(tx engine.Tx) error { _, err := tx.NextLane(1, 1); return err },
+		"SEARCH messages USING COVERING INDEX messages_waiting (tenant=? AND lane>?)"},
+
+	{"InsertQueue", func(tx engine.Tx) error { return tx.InsertQueue(&engine.Queue{Seq: 9, Tenant: 9, Name: "q"}) }, ""},
+	{"LockQueue", func(tx engine.Tx) error { _, err := tx.LockQueue(1); return err }, "SEARCH queues USING INTEGER PRIMARY KEY (rowid=?)"},
+	{"LockQueueNamed", func(tx engine.Tx) error { _, err := tx.LockQueueNamed(1, "q"); return err },
+		"SEARCH queues USING INDEX queues_name (tenant=? AND name=?)"},
+	{"UpdateQueue", func(tx engine.Tx) error { return tx.UpdateQueue(&engine.Queue{Seq: 1}) }, "SEARCH queues USING INTEGER PRIMARY KEY (rowid=?)"},
+	{"DeleteQueue", func(tx engine.Tx) error { return tx.DeleteQueue(1) },
+		"SEARCH slots USING PRIMARY KEY (lane=?)\nSEARCH queues USING INTEGER PRIMARY KEY (rowid=?)"},
+	{"Queues", func(tx engine.Tx) error { _, err := tx.Queues(1); return err }, "SEARCH queues USING INDEX queues_name (tenant=?)"},
+	{"CountQueues", func(tx engine.Tx) error { _, err := tx.CountQueues(1); return err },
+		"SEARCH queues USING COVERING INDEX queues_name (tenant=?)"},
+
+	{"InsertFlowKey", func(tx engine.Tx) error { return tx.InsertFlowKey(&engine.FlowKey{Seq: 9, Tenant: 9, Key: "k"}) }, ""},
+	{"LockFlowKey", func(tx engine.Tx) error { _, err := tx.LockFlowKey(1); return err },
+		"SEARCH flow_keys USING INTEGER PRIMARY KEY (rowid=?)"},
+	{"LockFlowKeyNamed", func(tx engine.Tx) error { _, err := tx.LockFlowKeyNamed(1, "k"); return err },
+		"SEARCH flow_keys USING INDEX flow_keys_hash (tenant=? AND hash=?)"},
+	{"UpdateFlowKey", func(tx engine.Tx) error { return tx.UpdateFlowKey(&engine.FlowKey{Seq: 1}) },
+		"SEARCH flow_keys USING INTEGER PRIMARY KEY (rowid=?)"},
+	{"FlowKeys", func(tx engine.Tx) error { _, err := tx.FlowKeys(1); return err },
+		"SEARCH flow_keys USING INDEX flow_keys_hash (tenant=?)"},
+	{"PurgeFlowKeys", func(tx engine.Tx) error { _, err := tx.PurgeFlowKeys(1, 10); return err },
+		"SEARCH flow_keys USING INTEGER PRIMARY KEY (rowid=?); LIST SUBQUERY; SEARCH flow_keys USING INDEX flow_keys_used (used_at<?); " +
+			"CORRELATED SCALAR SUBQUERY; SEARCH messages USING COVERING INDEX messages_waiting (tenant=? AND lane=?)"},
+
+	{"Slot", func(tx engine.Tx) error { _, err := tx.Slot(1, 1); return err }, "SEARCH slots USING PRIMARY KEY (lane=? AND message=?)"},
+	{"PutSlot", func(tx engine.Tx) error { return tx.PutSlot(1, 1, 2) }, ""},
+	{"PutSlot, none", func(tx engine.Tx) error { return tx.PutSlot(1, 1, 0) }, "SEARCH slots USING PRIMARY KEY (lane=? AND message=?)"},
+	{"Slots", func(tx engine.Tx) error { _, err := tx.Slots(1); return err }, "SEARCH slots USING PRIMARY KEY (lane=?)"},
+
 	{"ListMessages", func(tx engine.Tx) error { _, err := tx.ListMessages(1, anyPage); return err },
 		"SEARCH messages USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"},
 	{"ListMessages, newest", func(tx engine.Tx) error { _, err := tx.ListMessages(1, newestPage); return err },
@@ -235,6 +275,8 @@ func prepared(t *testing.T, s engine.Store, err error) engine.Store {
 			func() error {
 				return tx.InsertMessages([]*engine.Message{{Key: engine.Key{Seq: 1}, State: engine.Delivered}})
 			},
+			func() error { return tx.InsertQueue(&engine.Queue{Seq: 1, Tenant: 1, Name: "q"}) },
+			func() error { return tx.InsertFlowKey(&engine.FlowKey{Seq: 1, Tenant: 1, Key: "k", UsedAt: 100}) },
 		} {
 			if err := insert(); err != nil {
 				return err
@@ -251,7 +293,7 @@ func prepared(t *testing.T, s engine.Store, err error) engine.Store {
 var (
 	spaces = regexp.MustCompile(` \d+:?`) // numbers of subqueries and virtual indexes
 	// What grows without bound must not be read from end to end, nor sorted.
-	wholeTable = regexp.MustCompile(`SCAN (messages|settlements|run_log|runs|dlq|deduplications|tokens|audit|url_groups)\b|TEMP B-TREE`)
+	wholeTable = regexp.MustCompile(`SCAN (messages|settlements|run_log|runs|dlq|deduplications|tokens|audit|queues|flow_keys|slots|url_groups)\b|TEMP B-TREE`)
 )
 
 // Every statement finds its rows by the key or index that is meant for it.

@@ -54,7 +54,7 @@ func (t *tx) DeleteQueue(seq int64) error {
 }
 
 func (t *tx) Queues(tenant int64) ([]*engine.Queue, error) {
-	return collect(t, scanQueue, `select `+queueColumns+` from queues where tenant = $1 order by name`, tenant)
+	return collect(t, scanQueue, `select `+queueColumns+` from queues where tenant = $1`, tenant)
 }
 
 func (t *tx) CountQueues(tenant int64) (int, error) {

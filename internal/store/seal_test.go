@@ -73,6 +73,7 @@ type secrets struct {
 	log        *engine.LogEntry
 	audit      *engine.AuditEntry
 	group      *engine.URLGroup
+	key        *engine.FlowKey
 }
 
 func secretsAt(first int64) *secrets {
@@ -100,6 +101,7 @@ func secretsAt(first int64) *secrets {
 			Seq: first + 7, Tenant: 1, Name: fmt.Sprint("g", first), Header: header,
 			Endpoints: []engine.GroupEndpoint{{Name: canary, URL: "https://app.example/?t=" + canary}},
 		},
+		key: &engine.FlowKey{Seq: first + 5, Tenant: 1, Key: fmt.Sprint(canary, first), Period: 1},
 	}
 }
 
@@ -113,6 +115,7 @@ func (x *secrets) insertRows(tx engine.Tx) error {
 		tx.InsertMessages([]*engine.Message{x.message}),
 		tx.InsertSettlements([]*engine.Settlement{x.settlement}), tx.InsertDLQ(x.entry), tx.InsertRun(x.run), tx.InsertLog(x.log), tx.InsertAudit(x.audit),
 		tx.InsertURLGroup(x.group),
+		tx.InsertFlowKey(x.key),
 	)
 }
 
@@ -132,9 +135,10 @@ func (x *secrets) read(tx engine.Tx) (got *secrets, err error) {
 	got.run, err5 = tx.Run(x.run.Seq)
 	log, err6 := tx.Log(x.run.Seq, 0, 9)
 	audit, err7 := tx.ListAudit(1, engine.Page{From: x.audit.Seq, To: x.audit.Seq + 1, Limit: 2})
-	var err8 error
+	var err8, err9 error
 	got.group, err8 = tx.URLGroup(1, x.group.Name)
-	if err := errors.Join(err1, err2, err3, err4, err5, err6, err7, err8); err != nil {
+	got.key, err9 = tx.LockFlowKeyNamed(1, x.key.Key)
+	if err := errors.Join(err1, err2, err3, err4, err5, err6, err7, err8, err9); err != nil {
 		return nil, err
 	}
 	if len(messages) != 1 || len(settlements) != 1 || len(log) != 1 || len(audit) != 1 {
@@ -157,6 +161,7 @@ func (x *secrets) check(t testing.TB, s engine.Store) {
 	equal(t, "log entry", got.log, x.log)
 	equal(t, "audit entry", got.audit, x.audit)
 	equal(t, "URL group", got.group, x.group)
+	equal(t, "flow-control key", got.key, x.key)
 }
 
 // tables are all there are, so that a new one is not forgotten.
@@ -231,7 +236,7 @@ func TestPlainRowsAreFound(t *testing.T) {
 	forEachKeyed(t, func(t *testing.T, o keyed, db *sql.DB) {
 		s, x := openKeyed(t, o), secretsAt(10)
 		update(t, s, x.insert)
-		equal(t, "columns", len(find(t, db)), 21)
+		equal(t, "columns", len(find(t, db)), 22)
 	})
 }
 
