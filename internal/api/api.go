@@ -25,8 +25,8 @@ type Handler struct {
 	log      *slog.Logger
 	draining atomic.Bool
 
-	perToken, perIP, guesses *limiter // nil: no limit
-	proxies                  []netip.Prefix
+	perToken, perTenant, perIP, guesses *limiter // nil: no limit
+	proxies                             []netip.Prefix
 }
 
 // New makes a Handler. log may be nil.
@@ -115,6 +115,7 @@ var routes = []route{
 	{"POST", "/v2/keys/probe", engine.ScopeKeys, probeKeys},
 	{"GET", "/.well-known/jwks.json", noToken, getJWKS},
 
+	{"GET", "/v2/limits", engine.ScopeRead, getLimits},
 	{"GET", "/v2/settings", engine.ScopeAdmin, getSettings},
 	{"PATCH", "/v2/settings", engine.ScopeAdmin, changeSettings},
 
@@ -132,6 +133,8 @@ var routes = []route{
 	{"DELETE", "/v2/tokens/{id}", engine.ScopeAdmin, revokeToken},
 	{"GET", "/v2/tenants", engine.ScopeAdmin, listTenants},
 	{"POST", "/v2/tenants", engine.ScopeAdmin, createTenant},
+	{"GET", "/v2/tenants/{user}/limits", engine.ScopeAdmin, getTenantLimits},
+	{"PATCH", "/v2/tenants/{user}/limits", engine.ScopeAdmin, changeTenantLimits},
 	{"GET", "/v2/audit", engine.ScopeAdmin, listAudit},
 
 	{"GET", "/v2/liveness", noToken, alive},
