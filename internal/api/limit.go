@@ -145,9 +145,18 @@ func getTenantLimits(r *request) (any, error) {
 const limitsBody = 64 << 10
 
 func changeTenantLimits(r *request) (any, error) {
-	var change map[string]*int64
-	if err := r.json(limitsBody, &change); err != nil {
+	var fields map[string]any
+	if err := r.json(limitsBody, &fields); err != nil {
 		return nil, err
+	}
+	change := make(map[string]*int64, len(fields))
+	for name, value := range fields {
+		number, ok := value.(float64)
+		if whole := int64(number); ok && float64(whole) == number {
+			change[name] = &whole
+		} else if change[name] = nil; value != nil {
+			return nil, invalid("%.100s: expected a whole number or null", name)
+		}
 	}
 	return r.limitsJSON(r.handler.engine.ChangeLimits(r.Context(), r.caller, r.params[0], change))
 }

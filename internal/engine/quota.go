@@ -44,8 +44,8 @@ func (c *change) spend(tenant int64, messages int64) error {
 		return err
 	}
 	if q.limit != 0 && q.used+messages > q.limit {
-		return errorf(Limited, "messages per day: %d of %d are used, %d more are too many; the next day begins at 00:00 UTC",
-			q.used, q.limit, messages)
+		return errorf(Limited, "messages per day: at most %d are accepted, and there were %d before this request; the next day begins at 00:00 UTC",
+			q.limit, q.found)
 	}
 	q.used += messages
 	return nil
