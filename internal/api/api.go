@@ -66,7 +66,7 @@ type route struct {
 
 const noToken engine.Scope = ""
 
-// routes are matched in order. Static segments match in any case, and a
+// routes are matched in order. Each has its documentation in operations. Static segments match in any case, and a
 // trailing slash does not matter (protocol: ground rules).
 var routes = []route{
 	{"POST", "/v2/publish/{destination...}", engine.ScopePublish, publish},
@@ -137,6 +137,7 @@ var routes = []route{
 	{"PATCH", "/v2/tenants/{user}/limits", engine.ScopeAdmin, changeTenantLimits},
 	{"GET", "/v2/audit", engine.ScopeAdmin, listAudit},
 
+	{"GET", "/openapi.json", noToken, getOpenAPI},
 	{"GET", "/v2/liveness", noToken, alive},
 	{"GET", "/v2/readiness", noToken, ready},
 }
@@ -395,12 +396,16 @@ func writeJSON(w http.ResponseWriter, answer any) {
 		body = encoded
 	}
 	header := w.Header()
-	header["Content-Type"] = jsonType
 	if header["Cache-Control"] == nil {
 		header["Cache-Control"] = noStore
 	}
 	header["Referrer-Policy"] = noReferrer
 	header["X-Content-Type-Options"] = noSniff
+	if status == http.StatusNotModified {
+		w.WriteHeader(status)
+		return
+	}
+	header["Content-Type"] = jsonType
 	header["Content-Length"] = []string{strconv.Itoa(len(body))}
 	w.WriteHeader(status)
 	w.Write(body)

@@ -82,7 +82,9 @@ func converse(t *testing.T, file string) map[int]bool {
 			method, path, _ := strings.Cut(strings.SplitN(text, "\n", 2)[0], " ")
 			path, _, _ = strings.Cut(path, "?")
 			reached[api.FindRoute(method, path)] = true
-			answer = n.replace(w.raw(text))
+			answer = w.raw(text)
+			documented(t, text, answer)
+			answer = n.replace(answer)
 		case "response":
 			if *update {
 				f.Data = []byte(answer)
@@ -196,11 +198,13 @@ var (
 	nickname = regexp.MustCompile(`\b(msg|wfr|sig|tok|dlq|cursor|secret)_\d+\b`)
 	prefix   = regexp.MustCompile(`"prefix": "[0-9A-Za-z]{6}"`)
 	until    = regexp.MustCompile(`(?m)^(Ratelimit-Reset|Retry-After): \d+$`)
+	etag     = regexp.MustCompile(`(?m)^Etag: "[0-9a-f]{64}"$`)
 	seconds  = regexp.MustCompile(`"ratePeriodStart": \d{10}\b`)
 )
 
 func (n *names) replace(text string) string {
 	text = strings.ReplaceAll(text, n.endpoint.URL, "{endpoint}")
+	text = etag.ReplaceAllString(text, "Etag: TAG")
 	text = until.ReplaceAllString(text, "$1: TIME")
 	text = prefix.ReplaceAllString(text, `"prefix": "PREFIX"`)
 	text = seconds.ReplaceAllString(text, `"ratePeriodStart": SECONDS`)

@@ -112,6 +112,10 @@ func (r *request) limited(wait time.Duration, why string) error {
 // added answers for what adds messages: how many more may be added today goes
 // into the headers that the protocol has for a limit of a day.
 func (r *request) added(err error) error {
+	limited := engine.ErrorCode(err) == engine.Limited
+	if err != nil && !limited {
+		return err
+	}
 	q, readErr := r.handler.engine.Quota(r.Context(), r.caller)
 	if readErr != nil || q.Limit == 0 {
 		return err // what was added is not undone because nobody can say how many more may be
@@ -120,7 +124,7 @@ func (r *request) added(err error) error {
 	header.Set("RateLimit-Limit", strconv.FormatInt(q.Limit, 10))
 	header.Set("RateLimit-Remaining", strconv.FormatInt(max(0, q.Limit-q.Used), 10))
 	header.Set("RateLimit-Reset", strconv.FormatInt(q.Reset, 10))
-	if engine.ErrorCode(err) == engine.Limited {
+	if limited {
 		header.Set("Retry-After", strconv.FormatInt(max(1, q.Reset-time.Now().Unix()), 10))
 	}
 	return err

@@ -112,6 +112,7 @@ var policy = map[string][]client.Scope{
 	"POST /v2/admin/rewrap": {},
 
 	"GET /.well-known/jwks.json": nil, // no token needed
+	"GET /openapi.json":          nil,
 	"GET /v2/liveness":           nil,
 	"GET /v2/readiness":          nil,
 }
