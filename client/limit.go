@@ -49,6 +49,7 @@ type LimitsChange struct {
 // Usage is how much of some limits is used.
 type Usage struct {
 	Queues        int   `json:"queues"`
+	URLGroups     int   `json:"urlGroups"`
 	Attempts      int   `json:"attempts"`      // under way
 	MessagesToday int64 `json:"messagesToday"` // added since 00:00 UTC; 0 while their number has no limit
 }

@@ -160,6 +160,7 @@ func limitValue(name, value string) (int64, error) {
 func writeLimits(w io.Writer, l *client.TenantLimits) error {
 	used := map[string]string{
 		"globalParallelism": fmt.Sprint(l.Usage.Attempts), "maxQueues": fmt.Sprint(l.Usage.Queues),
+		"maxUrlGroups":   fmt.Sprint(l.Usage.URLGroups),
 		"messagesPerDay": fmt.Sprint(l.Usage.MessagesToday),
 	}
 	rows := [][]string{{"LIMIT", "VALUE", "SET FOR", "USED"}}

@@ -360,8 +360,11 @@ func mapped(t reflect.Type) *jsonschema.Schema {
 func (d *documenter) spellings() {
 	event := d.schemas["Event"].(object)["properties"].(object)
 	event["responseHeader"], event["retryDelayExpr"] = event["responseHeaders"], event["retryDelayExpression"]
-	for _, limit := range d.schemas["LimitsChange"].(object)["properties"].(object) {
-		limit.(object)["type"] = []string{"integer", "null"}
+	for _, asked := range []string{"LimitsChange", "Endpoint"} { // null is as good as nothing
+		for _, field := range d.schemas[asked].(object)["properties"].(object) {
+			field := field.(object)
+			field["type"] = []any{field["type"], "null"}
+		}
 	}
 	one := d.schemas["PublishResponse"]
 	d.schemas["PublishResponse"] = object{"anyOf": []any{

@@ -121,6 +121,22 @@ var operations = []operation{
 	},
 	{route: "POST /v2/queues/{name}/resume", id: "resumeQueue", what: "Resume a queue", answer: nothing{}, errors: []int{404}},
 
+	{route: "GET /v2/topics", id: "listURLGroups", what: "List URL groups", answer: []client.URLGroup{}},
+	{route: "GET /v2/topics/{name}", id: "getURLGroup", what: "Get a URL group", answer: client.URLGroup{}, errors: []int{404}},
+	{
+		route: "POST /v2/topics/{name}/endpoints", id: "addEndpoints", what: "Add endpoints to a URL group",
+		text: "A group that is not there yet is made. An endpoint that has the name or the URL of a new one gives way to it.",
+		body: endpointsRequest{}, answer: nothing{}, errors: []int{412, 413},
+	}, {
+		route: "DELETE /v2/topics/{name}/endpoints", id: "removeEndpoints", what: "Remove endpoints from a URL group",
+		text: "By their names or URLs. A group without endpoints is deleted.",
+		body: endpointsRequest{}, answer: nothing{}, errors: []int{404, 413},
+	}, {
+		route: "PATCH /v2/topics/{name}", id: "changeURLGroup", what: "Set what holds for messages to a URL group",
+		text: "Settings as of a publish, which win over them.", body: groupRequest{}, answer: nothing{}, errors: []int{404, 412, 413},
+	},
+	{route: "DELETE /v2/topics/{name}", id: "deleteURLGroup", what: "Delete a URL group", answer: nothing{}, errors: []int{404}},
+
 	{
 		route: "GET /v2/flowControl", id: "listFlowControl", what: "List keys of flow control",
 		query: []string{"search"}, answer: []client.FlowControlKey{},
@@ -328,7 +344,7 @@ var inPaths = map[string]string{
 	"destination": "The rest of the path, as it is: an absolute http or https URL, which is not to be encoded, or the name of a URL " +
 		"group. Its query is sent to it, but for parameters that are settings in lower case, such as upstash-delay.",
 	"queue": "Name of a queue: letters, digits, _ . and -.",
-	"name":  "Name of a queue: letters, digits, _ . and -.",
+	"name":  "Name of a queue or URL group: letters, digits, _ . and -.",
 	"id":    "Id, as an answer told it.",
 	"key":   "Key of flow control. It may have slashes.",
 	"user":  "User id of a tenant.",

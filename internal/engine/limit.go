@@ -101,9 +101,10 @@ type LimitsStatus struct {
 	Own     TenantLimits // where they are not the server's
 	InForce TenantLimits // with the server's; RequestsPerSecond is not the engine's
 
-	Queues   int
-	Attempts int   // under way
-	Messages int64 // added today; 0 where nothing limits them
+	Queues    int
+	URLGroups int
+	Attempts  int   // under way
+	Messages  int64 // added today; 0 where nothing limits them
 }
 
 // LimitsOf are the caller's.
@@ -125,6 +126,9 @@ func (e *Engine) limitsStatus(ctx context.Context, t *Tenant) (out LimitsStatus,
 	err = e.store.View(ctx, func(tx Tx) (err error) {
 		if out.Queues, err = tx.CountQueues(t.ID); err != nil {
 			return fmt.Errorf("count queues: %w", err)
+		}
+		if out.URLGroups, err = tx.CountURLGroups(t.ID); err != nil {
+			return fmt.Errorf("count URL groups: %w", err)
 		}
 		if out.InForce.MessagesPerDay > 0 {
 			out.Messages, err = tx.MessagesOn(t.ID, dayOf(unixMillis(time.Now())))

@@ -59,6 +59,12 @@ func TestLimitsOfATenant(t *testing.T) {
 			return err
 		}, engine.Precondition, "queue b: there are 1 queues, the most that are allowed"},
 		"queues made by messages": {"maxQueues", 1, publish(wire.Config{Queue: "b"}, ""), engine.Precondition, "queue b: there are 1 queues, the most that are allowed"},
+		"URL groups": {"maxUrlGroups", 1, func(e *engine.Engine, who *engine.Caller) error {
+			return e.AddToGroup(ctx, who, "b", []engine.GroupEndpoint{{URL: "https://b.example"}})
+		}, engine.Precondition, "topic b: there are 1 URL groups, the most that are allowed"},
+		"endpoints": {"maxEndpoints", 1, func(e *engine.Engine, who *engine.Caller) error {
+			return e.AddToGroup(ctx, who, "a", []engine.GroupEndpoint{{URL: "https://b.example"}})
+		}, engine.Precondition, "endpoints: topic a would have 2, at most 1 are allowed"},
 		"parallelism of queues": {"maxParallelism", 2, func(e *engine.Engine, who *engine.Caller) error {
 			_, err := e.PutQueue(ctx, who, engine.QueueChange{Name: "a", Parallelism: new(3)})
 			return err
@@ -69,6 +75,9 @@ func TestLimitsOfATenant(t *testing.T) {
 				other := w.second()
 				for _, who := range []*engine.Caller{w.caller, other} {
 					if _, err := w.engine.PutQueue(ctx, who, engine.QueueChange{Name: "a"}); err != nil {
+						t.Fatal(err)
+					}
+					if err := w.engine.AddToGroup(ctx, who, "a", []engine.GroupEndpoint{{URL: "https://a.example"}}); err != nil {
 						t.Fatal(err)
 					}
 				}

@@ -60,10 +60,16 @@ func TestWhatCountsForTheDay(t *testing.T) {
 		w.try(true, engine.Publish{}, engine.Publish{}, engine.Publish{})
 		w.spent(5)
 
+		if err := w.engine.AddToGroup(ctx, w.caller, "g", []engine.GroupEndpoint{{URL: "https://a.example"}, {URL: "https://b.example"}}); err != nil {
+			t.Fatal(err)
+		}
+		w.try(true, engine.Publish{Destination: "g"})
+		w.spent(7)
+
 		once := engine.Publish{Config: wire.Config{DeduplicationID: "a"}}
 		w.publish(once)
 		w.publish(once)
-		w.spent(6)
+		w.spent(8)
 
 		w.respond(status(500))
 		w.publish(engine.Publish{Config: wire.Config{Retries: new(2), FailureCallback: &wire.Callback{URL: "https://cb.example", Header: map[string][]string{"Upstash-Retries": {"0"}}}}})
@@ -95,6 +101,11 @@ func TestMessagesPerDay(t *testing.T) {
 		w.publish(engine.Publish{Config: wire.Config{Delay: time.Hour, Callback: &wire.Callback{URL: "https://cb.example"}}})
 		w.publish(engine.Publish{})
 		w.try(false, engine.Publish{}, engine.Publish{})
+		if _, err := w.engine.PublishBatch(context.Background(), w.caller, []engine.Publish{
+			{Destination: "https://example.com/"}, {Destination: "nobody"}, {Destination: "https://example.com/"},
+		}); engine.ErrorCode(err) != engine.Limited {
+			t.Errorf("a batch, of which some would fit: %v", err)
+		}
 		w.spent(2)
 		w.try(true, engine.Publish{})
 		w.try(false, engine.Publish{})
