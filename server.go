@@ -76,6 +76,10 @@ type Server struct {
 	// separated by commas. They come after those of the file.
 	MasterKeys string
 
+	// Limits are what each tenant may do and have, unless the operator has set
+	// others for it (PATCH /v2/tenants/{user}/limits).
+	Limits Limits
+
 	// MaxConnections is how many clients may be connected at once; default
 	// 10,000, or half of the files that the process may have open if that is
 	// less. One too many takes the place of the one that has been silent longest.
@@ -83,7 +87,8 @@ type Server struct {
 
 	// RateLimit is how many requests per second each token may make to see and
 	// manage what is there; default 1000, negative: no limit. Publishing, and
-	// what workflow endpoints report, is not limited.
+	// what workflow endpoints report, is not limited. A tenant may have a limit
+	// of its own, which is for all of its tokens together.
 	RateLimit int
 
 	// RateLimitIP is how many requests of any kind per second are answered for
@@ -123,6 +128,20 @@ type Server struct {
 	served   chan error
 	closing  sync.Once
 	closed   error
+}
+
+// Limits are what a tenant may do and have. A zero field means its default.
+type Limits struct {
+	MaxRetries        int           // of one message; default 999
+	MaxDelay          time.Duration // until the first attempt of a message; default 366 days
+	MaxTimeout        time.Duration // that an attempt may take, whatever its message says; default 15 minutes
+	GlobalParallelism int           // deliveries under way at once; default Server.Concurrency
+	MaxQueues         int           // default 10,000
+	MaxParallelism    int           // of a queue; default 1000
+	MaxURLGroups      int           // default 10,000
+	MaxEndpoints      int           // of a URL group; default 100
+	MaxSchedules      int           // default 10,000
+	MessagesPerDay    int64         // that are added, by the days of UTC; default 0: any number
 }
 
 // Credentials are what a client of the server needs: QSTASH_TOKEN to call it,
@@ -206,7 +225,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 	s.engine, err = engine.New(ctx, engine.Options{
 		Store: s.store, Deliverer: s.deliver, Logger: s.Logger, Concurrency: s.Concurrency,
 		Keys: s.deliver, MasterKeys: s.masterKeys,
-		Limits: engine.Limits{MaxBody: s.MaxMessageBytes, Retention: s.Retention}, LLM: s.llm(),
+		Limits: s.limits(), LLM: s.llm(),
 	})
 	if err != nil {
 		s.store.Close()
@@ -220,6 +239,16 @@ func (s *Server) llm() *engine.LLM {
 		return nil
 	}
 	return &engine.LLM{URL: s.LLMURL, Token: secret.New(s.LLMToken)}
+}
+
+func (s *Server) limits() engine.Limits {
+	l := &s.Limits
+	return engine.Limits{
+		MaxBody: s.MaxMessageBytes, Retention: s.Retention,
+		MaxRetries: l.MaxRetries, MaxDelay: l.MaxDelay, MaxTimeout: l.MaxTimeout, GlobalParallelism: l.GlobalParallelism,
+		MaxQueues: l.MaxQueues, MaxParallelism: l.MaxParallelism, MaxURLGroups: l.MaxURLGroups,
+		MaxEndpoints: l.MaxEndpoints, MaxSchedules: l.MaxSchedules, MessagesPerDay: l.MessagesPerDay,
+	}
 }
 
 // tenants creates who should be there at the first start, and refuses the

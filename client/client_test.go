@@ -116,6 +116,12 @@ func TestRequests(t *testing.T) {
 		}, "POST /v2/tokens", `{"name":"n","scopes":["read"],"urlPrefix":"https://a.example/x","expiresAt":1700000000123}`},
 		{"revoke token", `{}`, func(c *Client) error { return c.RevokeToken(ctx, "tok_1/2") }, "DELETE /v2/tokens/tok_1%2F2", ""},
 		{"tenants", `{}`, func(c *Client) error { _, err := c.Tenants(ctx); return err }, "GET /v2/tenants", ""},
+		{"limits", `{}`, func(c *Client) error { _, err := c.Limits(ctx); return err }, "GET /v2/limits", ""},
+		{"limits of tenant", `{}`, func(c *Client) error { _, err := c.TenantLimits(ctx, "a/b"); return err }, "GET /v2/tenants/a%2Fb/limits", ""},
+		{"change limits", `{}`, func(c *Client) error {
+			_, err := c.ChangeTenantLimits(ctx, "t", LimitsChange{MaxQueues: new(int64(3)), MaxDelay: new(int64(0))})
+			return err
+		}, "PATCH /v2/tenants/t/limits", `{"maxDelay":0,"maxQueues":3}`},
 		{"create tenant", `{}`, func(c *Client) error { _, err := c.CreateTenant(ctx, "t"); return err }, "POST /v2/tenants", `{"userId":"t"}`},
 		{"create any tenant", `{}`, func(c *Client) error { _, err := c.CreateTenant(ctx, ""); return err }, "POST /v2/tenants", `{}`},
 		{"audit", `{}`, func(c *Client) error {

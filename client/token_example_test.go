@@ -58,6 +58,19 @@ func ExampleClient_CreateTenant() {
 	// Output: shop c2VjcmV0 sig_current sig_next <nil>
 }
 
+func ExampleClient_ChangeTenantLimits() {
+	srv := server(`{"limits":{"maxQueues":3,"messagesPerDay":0},"own":{"maxQueues":3},"usage":{"queues":1}}`)
+	defer srv.Close()
+	c := client.New(client.Options{URL: srv.URL, Token: "the operator's token"})
+
+	// Three queues, and as many messages a day as the server has for all.
+	got, err := c.ChangeTenantLimits(context.Background(), "shop", client.LimitsChange{
+		MaxQueues: new(int64(3)), MessagesPerDay: new(int64(0)),
+	})
+	fmt.Println(got.Usage.Queues, "of", got.Limits.MaxQueues, err)
+	// Output: 1 of 3 <nil>
+}
+
 func ExampleClient_AllAudit() {
 	srv := server(`{"entries":[
 		{"time":1700000060000,"action":"token.revoke","object":"tok_89abcdef0123456701234567","actor":"tok_0123456789abcdef01234567","actorName":"ops","before":{"name":"old","scopes":["read"]}},

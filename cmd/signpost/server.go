@@ -29,6 +29,7 @@ type serverCmd struct {
 	MaxConnections   int            `default:"0" from:"SIGNPOST_MAX_CONNECTIONS" placeholder:"N" help:"Most connections of clients at once (default 10000, or half of the files it may open)."`
 	LogFormat        string         `default:"text" enum:"text,json" from:"SIGNPOST_LOG_FORMAT" placeholder:"FORMAT" help:"Format of the log on stderr: text or json (default text)."`
 	LogLevel         slog.Level     `default:"info" from:"SIGNPOST_LOG_LEVEL" placeholder:"LEVEL" help:"Least important lines of the log: debug, info, warn or error (default info)."`
+	limits           `embed:""`
 	masterKeys       `embed:""`
 	llm              `embed:""`
 }
@@ -37,6 +38,37 @@ type serverCmd struct {
 type llm struct {
 	LLMURL   string      `name:"llm-url" from:"SIGNPOST_LLM_URL" placeholder:"URL" help:"OpenAI-compatible service that messages to api/llm go to, private ones included, such as https://api.openai.com (default none: they are refused)."`
 	LLMToken secret.Text `name:"llm-token" from:"SIGNPOST_LLM_TOKEN" placeholder:"TOKEN" help:"Bearer token for that service; better put into $$SIGNPOST_LLM_TOKEN, as a flag is in the list of processes."`
+}
+
+// limits are what each tenant may do and have. 0 stands for the default.
+type limits struct {
+	MaxRetries        int      `default:"999" from:"SIGNPOST_MAX_RETRIES" placeholder:"N" help:"Most retries of a message (default 999)."`
+	MaxDelay          duration `default:"366d" from:"SIGNPOST_MAX_DELAY" placeholder:"TIME" help:"Longest delay of a message (default 366d)."`
+	MaxTimeout        duration `default:"15m" from:"SIGNPOST_MAX_TIMEOUT" placeholder:"TIME" help:"Longest time an attempt may take (default 15m)."`
+	GlobalParallelism int      `default:"0" from:"SIGNPOST_GLOBAL_PARALLELISM" placeholder:"N" help:"Most deliveries of one tenant at once (default as many as --concurrency)."`
+	MaxQueues         int      `default:"10000" from:"SIGNPOST_MAX_QUEUES" placeholder:"N" help:"Most queues of a tenant (default 10000)."`
+	MaxParallelism    int      `default:"1000" from:"SIGNPOST_MAX_PARALLELISM" placeholder:"N" help:"Greatest parallelism of a queue (default 1000)."`
+	MaxURLGroups      int      `name:"max-url-groups" default:"10000" from:"SIGNPOST_MAX_URL_GROUPS" placeholder:"N" help:"Most URL groups of a tenant (default 10000)."`
+	MaxEndpoints      int      `default:"100" from:"SIGNPOST_MAX_ENDPOINTS" placeholder:"N" help:"Most endpoints of a URL group (default 100)."`
+	MaxSchedules      int      `default:"10000" from:"SIGNPOST_MAX_SCHEDULES" placeholder:"N" help:"Most schedules of a tenant (default 10000)."`
+	MessagesPerDay    int64    `default:"0" from:"SIGNPOST_MESSAGES_PER_DAY" placeholder:"N" help:"Messages that a tenant may add in a day of UTC; 0: any number (default)."`
+}
+
+func (l *limits) check() error {
+	least := min(int64(min(l.MaxRetries, l.GlobalParallelism, l.MaxQueues, l.MaxParallelism, l.MaxURLGroups, l.MaxEndpoints, l.MaxSchedules)), l.MessagesPerDay)
+	if least < 0 {
+		return &usageError{fmt.Errorf("limits of tenants: expected 0 or more, got %d", least), `see "signpost server --help"`}
+	}
+	return nil
+}
+
+func (l *limits) forServer() signpost.Limits {
+	return signpost.Limits{
+		MaxRetries: l.MaxRetries, MaxDelay: time.Duration(l.MaxDelay), MaxTimeout: time.Duration(l.MaxTimeout),
+		GlobalParallelism: l.GlobalParallelism, MaxQueues: l.MaxQueues, MaxParallelism: l.MaxParallelism,
+		MaxURLGroups: l.MaxURLGroups, MaxEndpoints: l.MaxEndpoints, MaxSchedules: l.MaxSchedules,
+		MessagesPerDay: l.MessagesPerDay,
+	}
 }
 
 // masterKeys are what a server seals its data with. As a flag, a key itself
@@ -49,7 +81,9 @@ type masterKeys struct {
 func (*serverCmd) Help() string {
 	return `The first start creates a user and prints its token and signing keys, this once: the token is stored as a hash only.
 SIGTERM and SIGINT stop the server: it takes no more messages and lets deliveries under way end, within --grace. What is
-cut off then, or by a second signal, is delivered again after the next start.`
+cut off then, or by a second signal, is delivered again after the next start.
+Limits on what a tenant may have are for each; "signpost tenants limits" sets others for one. A development server has the
+defaults.`
 }
 
 func (c *serverCmd) Run(ctx context.Context, o *outside) error {
@@ -59,8 +93,12 @@ func (c *serverCmd) Run(ctx context.Context, o *outside) error {
 	if c.RateLimit < 0 || c.RateLimitIP < 0 || c.MaxConnections < 0 {
 		return &usageError{errors.New("--rate-limit, --rate-limit-ip, --max-connections: expected 0 or more"), `see "signpost server --help"`}
 	}
+	if err := c.limits.check(); err != nil {
+		return err
+	}
 	s := &signpost.Server{
-		Addr: c.Listen, Data: c.Data, AllowDestinations: c.AllowDestination, MaxMessageBytes: int64(c.MaxMessageBytes),
+		Limits: c.limits.forServer(),
+		Addr:   c.Listen, Data: c.Data, AllowDestinations: c.AllowDestination, MaxMessageBytes: int64(c.MaxMessageBytes),
 		MasterKeyFile: c.MasterKeyFile, MasterKeys: c.MasterKey, LLMURL: c.LLMURL, LLMToken: c.LLMToken.Reveal(),
 		Concurrency: c.Concurrency, Retention: time.Duration(c.Retention), MaxConnections: c.MaxConnections,
 		RateLimit: c.RateLimit, RateLimitIP: c.RateLimitIP, TrustedProxies: c.TrustedProxies,

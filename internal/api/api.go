@@ -25,8 +25,8 @@ type Handler struct {
 	log      *slog.Logger
 	draining atomic.Bool
 
-	perToken, perIP, guesses *limiter // nil: no limit
-	proxies                  []netip.Prefix
+	perToken, perTenant, perIP, guesses *limiter // nil: no limit
+	proxies                             []netip.Prefix
 }
 
 // New makes a Handler. log may be nil.
@@ -66,7 +66,7 @@ type route struct {
 
 const noToken engine.Scope = ""
 
-// routes are matched in order. Static segments match in any case, and a
+// routes are matched in order. Each has its documentation in operations. Static segments match in any case, and a
 // trailing slash does not matter (protocol: ground rules).
 var routes = []route{
 	{"POST", "/v2/publish/{destination...}", engine.ScopePublish, publish},
@@ -115,6 +115,7 @@ var routes = []route{
 	{"POST", "/v2/keys/probe", engine.ScopeKeys, probeKeys},
 	{"GET", "/.well-known/jwks.json", noToken, getJWKS},
 
+	{"GET", "/v2/limits", engine.ScopeRead, getLimits},
 	{"GET", "/v2/settings", engine.ScopeAdmin, getSettings},
 	{"PATCH", "/v2/settings", engine.ScopeAdmin, changeSettings},
 
@@ -132,8 +133,11 @@ var routes = []route{
 	{"DELETE", "/v2/tokens/{id}", engine.ScopeAdmin, revokeToken},
 	{"GET", "/v2/tenants", engine.ScopeAdmin, listTenants},
 	{"POST", "/v2/tenants", engine.ScopeAdmin, createTenant},
+	{"GET", "/v2/tenants/{user}/limits", engine.ScopeAdmin, getTenantLimits},
+	{"PATCH", "/v2/tenants/{user}/limits", engine.ScopeAdmin, changeTenantLimits},
 	{"GET", "/v2/audit", engine.ScopeAdmin, listAudit},
 
+	{"GET", "/openapi.json", noToken, getOpenAPI},
 	{"GET", "/v2/liveness", noToken, alive},
 	{"GET", "/v2/readiness", noToken, ready},
 }
@@ -392,12 +396,16 @@ func writeJSON(w http.ResponseWriter, answer any) {
 		body = encoded
 	}
 	header := w.Header()
-	header["Content-Type"] = jsonType
 	if header["Cache-Control"] == nil {
 		header["Cache-Control"] = noStore
 	}
 	header["Referrer-Policy"] = noReferrer
 	header["X-Content-Type-Options"] = noSniff
+	if status == http.StatusNotModified {
+		w.WriteHeader(status)
+		return
+	}
+	header["Content-Type"] = jsonType
 	header["Content-Length"] = []string{strconv.Itoa(len(body))}
 	w.WriteHeader(status)
 	w.Write(body)

@@ -161,7 +161,7 @@ func retryDLQEntry(r *request) (any, error) {
 		return nil, err
 	}
 	p, err := r.handler.engine.RetryDLQEntry(r.Context(), r.caller, r.params[0], over)
-	if err != nil {
+	if err = r.added(err); err != nil {
 		return nil, err
 	}
 	return reply{http.StatusCreated, publishResponse(&p)}, nil
@@ -177,7 +177,7 @@ func retryDLQ(r *request) (any, error) {
 		return nil, err
 	}
 	retried, next, err := r.handler.engine.RetryDLQ(r.Context(), r.caller, sel, over, f.Get("cursor"), count)
-	if err != nil {
+	if err = r.added(err); err != nil {
 		return nil, err
 	}
 	out := client.DLQRetryResponse{Cursor: next}

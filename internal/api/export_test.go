@@ -28,3 +28,6 @@ func FindRoute(method, path string) int {
 	}
 	return -1
 }
+
+// OpenAPI is the document that is served.
+func OpenAPI() []byte { return openapi }

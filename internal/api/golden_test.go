@@ -82,7 +82,9 @@ func converse(t *testing.T, file string) map[int]bool {
 			method, path, _ := strings.Cut(strings.SplitN(text, "\n", 2)[0], " ")
 			path, _, _ = strings.Cut(path, "?")
 			reached[api.FindRoute(method, path)] = true
-			answer = n.replace(w.raw(text))
+			answer = w.raw(text)
+			documented(t, text, answer)
+			answer = n.replace(answer)
 		case "response":
 			if *update {
 				f.Data = []byte(answer)
@@ -195,11 +197,15 @@ var (
 	given    = regexp.MustCompile(`msg_[0-9A-Za-z]{22}|wfr_[0-9A-Za-z]{21}|sig_[0-9A-Za-z]{28}|tok_[0-9a-f]{24}|eyJVc2VySUQi[0-9A-Za-z+/=]+|\b1\d{12}-\d+|\b\d{16,19}-\d+|\b1\d{12}\b|"[0-9a-f]{12}"|"[\w-]{43}"`)
 	nickname = regexp.MustCompile(`\b(msg|wfr|sig|tok|dlq|cursor|secret)_\d+\b`)
 	prefix   = regexp.MustCompile(`"prefix": "[0-9A-Za-z]{6}"`)
+	until    = regexp.MustCompile(`(?m)^(Ratelimit-Reset|Retry-After): \d+$`)
+	etag     = regexp.MustCompile(`(?m)^Etag: "[0-9a-f]{64}"$`)
 	seconds  = regexp.MustCompile(`"ratePeriodStart": \d{10}\b`)
 )
 
 func (n *names) replace(text string) string {
 	text = strings.ReplaceAll(text, n.endpoint.URL, "{endpoint}")
+	text = etag.ReplaceAllString(text, "Etag: TAG")
+	text = until.ReplaceAllString(text, "$1: TIME")
 	text = prefix.ReplaceAllString(text, `"prefix": "PREFIX"`)
 	text = seconds.ReplaceAllString(text, `"ratePeriodStart": SECONDS`)
 	return given.ReplaceAllStringFunc(text, n.name)

@@ -80,12 +80,15 @@ func removeEndpoints(r *request) (any, error) {
 	return struct{}{}, r.handler.engine.RemoveFromGroup(r.Context(), r.caller, r.params[0], endpoints)
 }
 
+// groupRequest is the body of changing a group.
+type groupRequest struct {
+	Headers *map[string]json.RawMessage `json:"headers"` // each with a value or a list of them; {}: none
+}
+
 // changeURLGroup sets what holds for messages to a group:
 // PATCH /v2/topics/{name}.
 func changeURLGroup(r *request) (any, error) {
-	var body struct {
-		Headers *map[string]json.RawMessage `json:"headers"`
-	}
+	var body groupRequest
 	if err := r.json(groupBody, &body); err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/signposthq/signpost/client"
 	"github.com/signposthq/signpost/internal/engine"
 )
 
@@ -31,6 +32,7 @@ func (h *Handler) Limit(l Limits) {
 		l.PerToken = defaultPerToken
 	}
 	h.perToken, h.perIP = newLimiter(l.PerToken, time.Second), newLimiter(l.PerIP, time.Second)
+	h.perTenant = newLimiter(1, time.Second) // each has a number of its own
 	h.guesses = newLimiter(guesses, guessesEvery)
 	h.proxies = l.TrustedProxies
 }
@@ -79,15 +81,23 @@ func (h *Handler) limitIP(r *request) error {
 	return nil
 }
 
-// limitToken counts a request for its token, and says how many more may come.
+// limitToken counts a request for its token, or for its tenant where that has a
+// limit of its own, and says how many more may come.
 func (h *Handler) limitToken(r *request, token string) error {
-	if h.perToken == nil || unlimited[routeName{r.route.method, r.route.pattern}] {
+	own := int(r.caller.Limits.RequestsPerSecond)
+	if own == 0 && h.perToken == nil || unlimited[routeName{r.route.method, r.route.pattern}] {
 		return nil
 	}
-	v := h.perToken.take(h.perToken.text(token))
+	var v verdict
+	whose := "this token"
+	if own > 0 {
+		v, whose = h.perTenant.takeOf(h.perTenant.number(r.caller.ID), own), "tokens of this tenant"
+	} else {
+		v = h.perToken.take(h.perToken.text(token))
+	}
 	v.tell(r.writer.Header())
 	if v.wait > 0 {
-		return r.limited(v.wait, "too many requests with this token")
+		return r.limited(v.wait, "too many requests with "+whose)
 	}
 	return nil
 }
@@ -99,10 +109,88 @@ func (r *request) limited(wait time.Duration, why string) error {
 	return &engine.Error{Code: engine.Limited, Message: why + "; try again in " + seconds + " s"}
 }
 
+// added answers for what adds messages: how many more may be added today goes
+// into the headers that the protocol has for a limit of a day.
+func (r *request) added(err error) error {
+	limited := engine.ErrorCode(err) == engine.Limited
+	if err != nil && !limited {
+		return err
+	}
+	q, readErr := r.handler.engine.Quota(r.Context(), r.caller)
+	if readErr != nil || q.Limit == 0 {
+		return err // what was added is not undone because nobody can say how many more may be
+	}
+	header := r.writer.Header()
+	header.Set("RateLimit-Limit", strconv.FormatInt(q.Limit, 10))
+	header.Set("RateLimit-Remaining", strconv.FormatInt(max(0, q.Limit-q.Used), 10))
+	header.Set("RateLimit-Reset", strconv.FormatInt(q.Reset, 10))
+	if limited {
+		header.Set("Retry-After", strconv.FormatInt(max(1, q.Reset-time.Now().Unix()), 10))
+	}
+	return err
+}
+
 // tell puts a verdict into the headers that the protocol has for limits of a
 // second.
 func (v *verdict) tell(header http.Header) {
 	header.Set("Burst-RateLimit-Limit", strconv.Itoa(v.limit))
 	header.Set("Burst-RateLimit-Remaining", strconv.Itoa(v.left))
 	header.Set("Burst-RateLimit-Reset", strconv.FormatInt(v.reset, 10))
+}
+
+func getLimits(r *request) (any, error) {
+	return r.limitsJSON(r.handler.engine.LimitsOf(r.Context(), r.caller))
+}
+
+func getTenantLimits(r *request) (any, error) {
+	return r.limitsJSON(r.handler.engine.TenantLimits(r.Context(), r.caller, r.params[0]))
+}
+
+const limitsBody = 64 << 10
+
+func changeTenantLimits(r *request) (any, error) {
+	var fields map[string]any
+	if err := r.json(limitsBody, &fields); err != nil {
+		return nil, err
+	}
+	change := make(map[string]*int64, len(fields))
+	for name, value := range fields {
+		number, ok := value.(float64)
+		if whole := int64(number); ok && float64(whole) == number {
+			change[name] = &whole
+		} else if change[name] = nil; value != nil {
+			return nil, invalid("%.100s: expected a whole number or null", name)
+		}
+	}
+	return r.limitsJSON(r.handler.engine.ChangeLimits(r.Context(), r.caller, r.params[0], change))
+}
+
+func (r *request) limitsJSON(s engine.LimitsStatus, err error) (any, error) {
+	if err != nil {
+		return nil, err
+	}
+	s.InForce.RequestsPerSecond = s.Own.RequestsPerSecond
+	if perToken := r.handler.perToken; perToken != nil && s.InForce.RequestsPerSecond == 0 {
+		s.InForce.RequestsPerSecond = int64(perToken.events)
+	}
+	return client.TenantLimits{
+		Limits: client.Limits(s.InForce), Own: ownLimits(&s.Own),
+		Usage: client.Usage{Queues: s.Queues, URLGroups: s.URLGroups, Attempts: s.Attempts, MessagesToday: s.Messages},
+	}, nil
+}
+
+func ownLimits(l *engine.TenantLimits) client.LimitsChange {
+	own := func(limit *int64) *int64 {
+		if *limit == 0 {
+			return nil
+		}
+		return limit
+	}
+	return client.LimitsChange{
+		MaxMessageBytes: own(&l.MaxMessageBytes), MaxRetries: own(&l.MaxRetries),
+		MaxDelay: own(&l.MaxDelay), MaxTimeout: own(&l.MaxTimeout), GlobalParallelism: own(&l.GlobalParallelism),
+		MaxQueues: own(&l.MaxQueues), MaxParallelism: own(&l.MaxParallelism),
+		MaxURLGroups: own(&l.MaxURLGroups), MaxEndpoints: own(&l.MaxEndpoints), MaxSchedules: own(&l.MaxSchedules),
+		MessagesPerDay: own(&l.MessagesPerDay), RequestsPerSecond: own(&l.RequestsPerSecond),
+	}
 }

@@ -126,3 +126,55 @@ func TestCallerIPCantBeInvented(t *testing.T) {
 		t.Errorf("caller %s", m.CallerIP)
 	}
 }
+
+// A tenant's own limit is for all of its tokens together, whether or not others
+// have one.
+func TestLimitPerTenant(t *testing.T) {
+	for name, server := range map[string]*signpost.Server{"beside that of tokens": {RateLimit: 1000}, "alone": {RateLimit: -1}} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorldOf(t, server)
+			tenant := w.as(signpost.DevUsers[1])
+			second := tenant.withToken("", client.ScopeKeys)
+			var limits client.TenantLimits
+			w.do("PATCH", "/v2/tenants/testUser1/limits", `{"requestsPerSecond": 2}`).into(200, &limits)
+			if limits.Limits.RequestsPerSecond != 2 || *limits.Own.RequestsPerSecond != 2 {
+				t.Errorf("limits %+v", limits)
+			}
+			a := w.exhaust(func(i int) answer { return []*world{tenant, second}[i%2].do("GET", "/v2/keys", "") })
+			a.refused(429, "too many requests with tokens of this tenant", "try again in 1 s")
+			if got := a.header.Get("Burst-RateLimit-Limit") + a.header.Get("RateLimit-Limit"); got != "2" {
+				t.Errorf("headers %v", a.header)
+			}
+			for range 5 {
+				tenant.do("POST", "/v2/publish/https://example.com/", "", "Upstash-Delay: 1h").into(200, &client.PublishResponse{})
+				w.do("GET", "/v2/keys", "").into(200, &client.SigningKeys{})
+			}
+			w.do("PATCH", "/v2/tenants/testUser1/limits", `{"requestsPerSecond": null}`).into(200, &limits)
+			for range 5 {
+				tenant.do("GET", "/v2/keys", "").into(200, &client.SigningKeys{})
+			}
+		})
+	}
+}
+
+// What a server has for all holds for each tenant that has nothing of its own.
+func TestLimitsOfTheServer(t *testing.T) {
+	w := newWorldOf(t, &signpost.Server{RateLimit: 50, MaxMessageBytes: 10, Limits: signpost.Limits{
+		MaxRetries: 1, MaxDelay: time.Hour, MaxTimeout: time.Minute, GlobalParallelism: 2, MaxQueues: 3, MaxParallelism: 4,
+		MaxURLGroups: 5, MaxEndpoints: 6, MaxSchedules: 7, MessagesPerDay: 1,
+	}})
+	var got client.TenantLimits
+	w.do("GET", "/v2/limits", "").into(200, &got)
+	want := client.Limits{
+		MaxMessageBytes: 10, MaxRetries: 1, MaxDelay: 3600, MaxTimeout: 60, GlobalParallelism: 2, MaxQueues: 3, MaxParallelism: 4,
+		MaxURLGroups: 5, MaxEndpoints: 6, MaxSchedules: 7, MessagesPerDay: 1, RequestsPerSecond: 50,
+	}
+	if got.Limits != want {
+		t.Errorf("limits %+v, want %+v", got.Limits, want)
+	}
+	for _, user := range signpost.DevUsers {
+		w := w.as(user)
+		w.do("POST", "/v2/publish/https://example.com/", "", "Upstash-Delay: 1h").into(200, &client.PublishResponse{})
+		w.do("POST", "/v2/publish/https://example.com/", "").refused(429, "messages per day: at most 1 are accepted")
+	}
+}

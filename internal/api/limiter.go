@@ -58,6 +58,8 @@ func newLimiter(events int, window time.Duration) *limiter {
 
 func (l *limiter) text(s string) uint64 { return maphash.String(l.seed, s) }
 
+func (l *limiter) number(n int64) uint64 { return maphash.Comparable(l.seed, n) }
+
 // addr is the key of an address; a client of IPv6 has all of a /64.
 func (l *limiter) addr(a netip.Addr) uint64 {
 	if a.Is6() {
@@ -68,20 +70,24 @@ func (l *limiter) addr(a netip.Addr) uint64 {
 }
 
 // take counts an event if it may happen.
-func (l *limiter) take(key uint64) verdict {
+func (l *limiter) take(key uint64) verdict { return l.takeOf(key, l.events) }
+
+// takeOf is take for a key that has another number of events in a window.
+func (l *limiter) takeOf(key uint64, events int) verdict {
+	each := max(1, l.window/int64(events))
 	now := time.Now()
 	at := int64(now.Sub(l.began))
 	set := &l.sets[key%limiterSets]
 	set.mu.Lock()
 	defer set.mu.Unlock()
 	slot := set.find(key)
-	until := max(slot.until, at) + l.each
-	v := verdict{limit: l.events}
+	until := max(slot.until, at) + each
+	v := verdict{limit: events}
 	if over := until - at - l.window; over > 0 {
 		v.wait, until = time.Duration(over), slot.until
 	} else {
 		*slot = limiterSlot{key, until}
-		v.left = int((l.window - (until - at)) / l.each)
+		v.left = int((l.window - (until - at)) / each)
 	}
 	v.reset = now.Add(time.Duration(until - at + int64(time.Second) - 1)).Unix()
 	return v

@@ -33,7 +33,8 @@ func withoutContent(answer any) (any, error) {
 			stripDLQ(&a.Messages[i])
 		}
 		return a, nil
-	case client.Queue, []client.Queue, client.FlowControlKey, []client.FlowControlKey, client.GlobalParallelism:
+	case client.Queue, []client.Queue, client.FlowControlKey, []client.FlowControlKey, client.GlobalParallelism,
+		client.TenantLimits:
 		return a, nil // names and numbers
 	case client.URLGroup:
 		stripHeader(&a.Header)

@@ -81,7 +81,7 @@ func (r *request) publish(tail string) (engine.Publish, error) {
 	if err != nil {
 		return engine.Publish{}, err
 	}
-	body, err := r.body(r.handler.engine.Limits().MaxBody)
+	body, err := r.body(r.handler.engine.MaxBody(r.caller))
 	if err != nil {
 		return engine.Publish{}, err
 	}
@@ -109,7 +109,8 @@ func (r *request) accept(publish publishFunc, items []engine.Publish) ([]engine.
 			}
 		}
 	}
-	return publish(r.Context(), r.caller, items)
+	out, err := publish(r.Context(), r.caller, items)
+	return out, r.added(err)
 }
 
 type publishFunc func(context.Context, *engine.Caller, []engine.Publish) ([]engine.Published, error)
@@ -119,7 +120,7 @@ const batchFactor = 10
 
 // batchItems reads a batch. One bad item refuses them all, by its place.
 func (r *request) batchItems() ([]engine.Publish, error) {
-	body, err := r.body(batchFactor * r.handler.engine.Limits().MaxBody)
+	body, err := r.body(batchFactor * r.handler.engine.MaxBody(r.caller))
 	if err != nil {
 		return nil, err
 	}

@@ -38,7 +38,7 @@ func endRun(r *request) (any, error) {
 		}
 		return client.CancelResponse{Cancelled: n}, nil
 	}
-	result, err := r.body(e.Limits().MaxBody)
+	result, err := r.body(e.MaxBody(r.caller))
 	if err != nil {
 		return nil, err
 	}

@@ -20,11 +20,13 @@ func listTenants(r *request) (any, error) {
 
 const tenantBody = 64 << 10
 
+type tenantRequest struct {
+	UserID string `json:"userId,omitempty"` // 1 to 64 letters, digits, _ or -; default: random
+}
+
 // createTenant answers with credentials, which nobody is told again.
 func createTenant(r *request) (any, error) {
-	var asked struct {
-		UserID string `json:"userId"`
-	}
+	var asked tenantRequest
 	if err := r.json(tenantBody, &asked); err != nil {
 		return nil, err
 	}

@@ -34,15 +34,17 @@ func tokenJSON(t *engine.Token) client.Token {
 
 const tokenBody = 64 << 10
 
+type tokenRequest struct {
+	Name      string         `json:"name"`
+	Scopes    []engine.Scope `json:"scopes"`
+	URLPrefix string         `json:"urlPrefix,omitempty"` // what the token may reach; it is a scheme and a host with or without a path
+	ExpiresAt *int64         `json:"expiresAt,omitempty"` // Unix milliseconds
+	ExpiresIn string         `json:"expiresIn,omitempty"` // such as 12h or 30d; not together with expiresAt
+}
+
 // createToken answers with the secret, which nobody is told again.
 func createToken(r *request) (any, error) {
-	var asked struct {
-		Name      string         `json:"name"`
-		Scopes    []engine.Scope `json:"scopes"`
-		URLPrefix string         `json:"urlPrefix"`
-		ExpiresAt *int64         `json:"expiresAt"` // Unix milliseconds
-		ExpiresIn string         `json:"expiresIn"`
-	}
+	var asked tokenRequest
 	if err := r.json(tokenBody, &asked); err != nil {
 		return nil, err
 	}

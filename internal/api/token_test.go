@@ -88,6 +88,7 @@ var policy = map[string][]client.Scope{
 	"GET /v2/keys/status":  {client.ScopeKeys},
 	"POST /v2/keys/probe":  {client.ScopeKeys},
 
+	"GET /v2/limits":     {client.ScopeRead, client.ScopeReadMetadata},
 	"GET /v2/settings":   {},
 	"PATCH /v2/settings": {},
 
@@ -104,10 +105,14 @@ var policy = map[string][]client.Scope{
 	"POST /v2/tenants":       {},
 	"GET /v2/audit":          {},
 
+	"GET /v2/tenants/{user}/limits":   {},
+	"PATCH /v2/tenants/{user}/limits": {},
+
 	"GET /v2/admin/rewrap":  {},
 	"POST /v2/admin/rewrap": {},
 
 	"GET /.well-known/jwks.json": nil, // no token needed
+	"GET /openapi.json":          nil,
 	"GET /v2/liveness":           nil,
 	"GET /v2/readiness":          nil,
 }

@@ -69,6 +69,12 @@ var managed = map[string]func(w *world) (do func(who *engine.Caller) error, done
 			return err
 		}, func() bool { return w.authenticate("token").Settings.SignCalls == never }
 	},
+	"limits.change": func(w *world) (func(*engine.Caller) error, func() bool) {
+		return func(who *engine.Caller) error {
+			_, err := w.engine.ChangeLimits(context.Background(), who, "u", map[string]*int64{"maxQueues": new(int64(3))})
+			return err
+		}, func() bool { return w.authenticate("token").Limits.MaxQueues == 3 }
+	},
 	"message.cancel": func(w *world) (func(*engine.Caller) error, func() bool) {
 		id := w.publish(engine.Publish{Config: wire.Config{Delay: time.Hour}})
 		return func(who *engine.Caller) error { return w.engine.CancelMessage(context.Background(), who, id) },

@@ -137,21 +137,22 @@ func (e *Engine) prepare(q *queued) (*flight, Attempt, error) {
 // attempt puts together the request. What the server says of itself wins over
 // what the user asked to forward.
 func (e *Engine) attempt(m *Message, run *Run, log []*LogEntry) Attempt {
+	l := e.limitsOfID(m.Tenant)
 	a := Attempt{
-		Method: m.Method, URL: m.URL, Body: m.Body, Timeout: e.limits.MaxTimeout,
-		KeepResponse: int64(e.limits.StoredResponse), Kind: m.Kind, Retried: m.Retried,
+		Method: m.Method, URL: m.URL, Body: m.Body, Timeout: l.MaxTimeout,
+		KeepResponse: int64(l.StoredResponse), Kind: m.Kind, Retried: m.Retried,
 	}
 	if m.Settings.Callback != nil {
-		a.MaxResponse = e.limits.MaxBody
+		a.MaxResponse = l.MaxBody
 	}
 	if m.Settings.Callback != nil || m.Settings.FailureCallback != nil || run != nil && run.Settings.FailureCallback != nil {
-		a.MaxFailure = e.limits.MaxBody
+		a.MaxFailure = l.MaxBody
 	}
 	if t := e.tenants.get(m.Tenant); t != nil {
 		a.signAs(t, m, run)
 	}
 	if m.Settings.Timeout > 0 {
-		a.Timeout = min(m.Settings.Timeout, e.limits.MaxTimeout)
+		a.Timeout = min(m.Settings.Timeout, l.MaxTimeout)
 	}
 	switch m.Kind {
 	case KindInit, KindStep:

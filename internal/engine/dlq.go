@@ -239,7 +239,7 @@ type retriedAs struct {
 
 // checkRetry checks what a retry changes, as it is when a message is published.
 func (e *Engine) checkRetry(who *Caller, over wire.Config) error {
-	if err := e.checkLimits(&Publish{Config: over}); err != nil {
+	if err := e.checkLimits(who, &Publish{Config: over}); err != nil {
 		return err
 	}
 	if err := who.checkReach("", &over); err != nil {
@@ -283,6 +283,9 @@ func (e *Engine) RetryDLQ(ctx context.Context, who *Caller, f DLQFilter, over wi
 func (c *change) retry(d *DeadMessage, over *wire.Config) (Published, error) {
 	if d.Run != nil {
 		return Published{}, errorf(Invalid, "DLQ entry %s belongs to workflow run %s: a run can't be retried as a message", DLQID(d.Entry.Seq), d.Run.ID)
+	}
+	if err := c.spend(d.Message.Tenant, 1); err != nil {
+		return Published{}, err
 	}
 	m := *d.Message
 	m.Key, m.State, m.Retried, m.Queue, m.Flow, m.Lane = c.key(), Pending, 0, 0, 0, 0

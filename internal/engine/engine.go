@@ -38,13 +38,14 @@ type Limits struct {
 	LazyThreshold  int           // bytes of a run's log above which an endpoint fetches it; default 3 MiB
 	StoredResponse int           // bytes of a response body kept with each attempt; default 16 KiB
 
-	// What a tenant may have.
-	GlobalParallelism int // attempts under way at once; default Options.Concurrency
-	MaxQueues         int // default 10,000
-	MaxParallelism    int // of a queue; default 1000
-	MaxURLGroups      int // default 10,000
-	MaxEndpoints      int // of a URL group; default 100
-	MaxSchedules      int // default 10,000
+	// What a tenant may have, unless it has limits of its own.
+	GlobalParallelism int   // attempts under way at once; default Options.Concurrency
+	MaxQueues         int   // default 10,000
+	MaxParallelism    int   // of a queue; default 1000
+	MaxURLGroups      int   // default 10,000
+	MaxEndpoints      int   // of a URL group; default 100
+	MaxSchedules      int   // default 10,000
+	MessagesPerDay    int64 // added; default 0: any number
 }
 
 func (l Limits) withDefaults() Limits {
@@ -90,6 +91,7 @@ type Engine struct {
 	began   int64 // when it was made, Unix ms: what was sent before was by another
 
 	endpoints endpointBook
+	quotas    quotaBook
 
 	slots    chan struct{} // one per attempt under way
 	outcomes chan *flight
@@ -131,6 +133,7 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 	e.lanes.init()
 	e.began = unixMillis(time.Now())
 	e.callers.init()
+	e.quotas.days = map[int64]spent{}
 	err := e.store.View(ctx, func(tx Tx) error {
 		last, err := tx.LastSeq()
 		if err != nil {
@@ -162,9 +165,6 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 	}
 	return e, e.completeSecrets(ctx)
 }
-
-// Limits are the limits in force, defaults filled in.
-func (e *Engine) Limits() Limits { return e.limits }
 
 // Start begins to dispatch, with what a former process left behind.
 func (e *Engine) Start() {
@@ -221,7 +221,8 @@ type change struct {
 
 	inserts     []*Message
 	settlements []*Settlement
-	lanes       []*lane  // that were looked at, in that order
+	lanes       []*lane // that were looked at, in that order
+	quotas      []*quota
 	frozen      *[]int64 // messages that the dispatcher leaves alone until this change is over
 	wake        []spot   // to dispatch: new or due again
 	done        []int64  // flights that are over
@@ -243,6 +244,7 @@ func (e *Engine) update(ctx context.Context, fn func(*change) error) error {
 		}
 		return c.finish()
 	})
+	e.quotas.apply(c.seen(), err == nil)
 	if err != nil {
 		if _, refused := errors.AsType[*Error](err); !refused {
 			// It may have been committed all the same. Whatever is due says the
@@ -255,6 +257,14 @@ func (e *Engine) update(ctx context.Context, fn func(*change) error) error {
 	e.queue.apply(c)
 	e.lanes.apply(c.lanes)
 	return nil
+}
+
+// seen are the quotas that a change has met; c may be nil.
+func (c *change) seen() []*quota {
+	if c == nil {
+		return nil
+	}
+	return c.quotas
 }
 
 func (c *change) key() Key { return Key{Seq: c.seq(), Rnd: randomInt63()} }
@@ -321,6 +331,9 @@ func (c *change) finish() error {
 	if err := c.flush(); err != nil {
 		return err
 	}
+	if err := c.writeQuotas(); err != nil {
+		return err
+	}
 	return c.advanceLanes()
 }
 
@@ -364,5 +377,9 @@ func (c *change) purge(limit int) (int, error) {
 		return n, err
 	}
 	keys, err := c.tx.PurgeFlowKeys(c.now-c.e.limits.Retention.Milliseconds(), limit-n)
-	return n + keys, err
+	if n += keys; err != nil || n >= limit {
+		return n, err
+	}
+	days, err := c.tx.PurgeMessagesOn(dayOf(c.now)-1, limit-n)
+	return n + days, err
 }

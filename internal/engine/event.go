@@ -169,7 +169,8 @@ func (e *Engine) scanEvents(tx Tx, who *Caller, f EventFilter, oldest bool, curs
 		p.From = max(p.From, FirstSeq(f.From))
 	}
 	if f.To != 0 {
-		p.To = min(p.To, FirstSeq(min(f.To, Millis(maxSeq))+e.limits.MaxTimeout.Milliseconds()+60_000))
+		longest := max(e.limits.MaxTimeout, e.limitsOf(who.Tenant).MaxTimeout)
+		p.To = min(p.To, FirstSeq(min(f.To, Millis(maxSeq))+longest.Milliseconds()+60_000))
 	}
 	if !oldest && cursor == "" {
 		page, err = e.activeEvents(tx, who, f, count)

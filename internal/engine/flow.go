@@ -355,11 +355,8 @@ func (e *Engine) GlobalParallelism(who *Caller) (most, count int) {
 }
 
 func (e *Engine) globalParallelism(tenant int64) int {
-	if t := e.tenants.get(tenant); t != nil {
-		return e.limitsOf(t).GlobalParallelism
+	if t := e.tenants.get(tenant); t != nil && t.Limits.GlobalParallelism != 0 {
+		return int(t.Limits.GlobalParallelism)
 	}
 	return e.limits.GlobalParallelism
 }
-
-// limitsOf are a tenant's limits.
-func (e *Engine) limitsOf(*Tenant) *Limits { return &e.limits }

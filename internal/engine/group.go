@@ -222,7 +222,7 @@ func (c *change) auditGroup(who *Caller, action, name string, before, after *gro
 // SetGroupHeader has settings hold for what is published to a group, in the
 // place of those that did. cfg is what they say.
 func (e *Engine) SetGroupHeader(ctx context.Context, who *Caller, name string, h http.Header, cfg wire.Config) error {
-	if err := e.checkLimits(&Publish{Config: cfg}); err != nil {
+	if err := e.checkLimits(who, &Publish{Config: cfg}); err != nil {
 		return errorf(err.Code, "headers.%s", err.Message)
 	}
 	if err := who.checkReach("", &cfg); err != nil {
@@ -292,7 +292,7 @@ func (c *change) fanOut(who *Caller, p *Publish) (Published, error) {
 	if p, err = c.underGroup(who, p, g); err != nil {
 		return Published{}, err
 	}
-	if err := c.copies(p, len(g.Endpoints)); err != nil {
+	if err := c.copies(who, p, len(g.Endpoints)); err != nil {
 		return Published{}, err
 	}
 	out := Published{Endpoints: make([]Published, len(g.Endpoints))}
@@ -320,7 +320,7 @@ func (c *change) underGroup(who *Caller, p *Publish, g *URLGroup) (*Publish, err
 	cfg.Cron, cfg.ScheduleID, cfg.Workflow, cfg.Hop = "", "", own.Workflow, own.Hop
 	override(&cfg.Queue, own.Queue)
 	merged.Config = cfg
-	if err := c.e.checkLimits(&merged); err != nil {
+	if err := c.e.checkLimits(who, &merged); err != nil {
 		return nil, err
 	}
 	if err := who.checkReach("", &cfg); err != nil {
@@ -339,8 +339,8 @@ const copiedBodies = 10
 
 // copies counts what is stored for the endpoints of groups: a small request
 // must not fill the disk by way of large groups.
-func (c *change) copies(p *Publish, n int) error {
-	most := copiedBodies * c.e.limits.MaxBody
+func (c *change) copies(who *Caller, p *Publish, n int) error {
+	most := copiedBodies * c.e.limitsOf(who.Tenant).MaxBody
 	all := c.copied + int64(n)*int64(len(p.Body)+wire.HeaderSize(p.Header)+copyCost)
 	if n > 1 && all > most {
 		return errorf(TooLarge, "body: with a copy for each of %d endpoints the request takes more than %d bytes", n, most)

@@ -103,7 +103,7 @@ func (e *Engine) ask(ctx context.Context, t *Tenant, p *ProbeRequest, key string
 	id := Key{Seq: e.seq.next(unixMillis(time.Now())), Rnd: randomInt63()}
 	a := Attempt{
 		Method: cmp.Or(p.Method, http.MethodPost), URL: p.URL, Body: p.Body, Kind: KindProbe,
-		Timeout: min(probeTimeout, e.limits.MaxTimeout), KeepResponse: probeResponse,
+		Timeout: min(probeTimeout, e.limitsOf(t).MaxTimeout), KeepResponse: probeResponse,
 		SigningKey: key, Seed: seed, SignWith: t.Settings.SignWith,
 		Header: http.Header{
 			"Content-Type": {"application/json"}, "User-Agent": {"Upstash-QStash"},

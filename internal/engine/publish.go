@@ -51,11 +51,11 @@ func (e *Engine) Publish(ctx context.Context, who *Caller, items []Publish) ([]P
 // refuses them all. One that can't be accepted as things are is left out, and
 // nothing of it is stored: its URL group is unknown, there is no room for its
 // queue. What is of workflow runs is accepted or refused as a whole, as
-// endpoints expect it.
+// endpoints expect it; so is what is too much for a day.
 func (e *Engine) PublishBatch(ctx context.Context, who *Caller, items []Publish) ([]Published, error) {
 	return e.publish(ctx, who, items, func(p *Publish, err error) *Error {
 		reason, ok := errors.AsType[*Error](err)
-		if !ok || reason.Code == Internal || p.ofRun() {
+		if !ok || reason.Code == Internal || reason.Code == Limited || p.ofRun() {
 			return nil
 		}
 		return reason
@@ -66,7 +66,7 @@ func (e *Engine) PublishBatch(ctx context.Context, who *Caller, items []Publish)
 // then nothing is accepted.
 func (e *Engine) publish(ctx context.Context, who *Caller, items []Publish, leave func(*Publish, error) *Error) ([]Published, error) {
 	for i := range items {
-		err := e.checkLimits(&items[i])
+		err := e.checkLimits(who, &items[i])
 		if err == nil {
 			err = who.checkReach(items[i].Destination, &items[i].Config)
 		}
@@ -94,8 +94,8 @@ func (e *Engine) publish(ctx context.Context, who *Caller, items []Publish, leav
 	return out, err
 }
 
-func (e *Engine) checkLimits(p *Publish) *Error {
-	l, cfg := &e.limits, &p.Config
+func (e *Engine) checkLimits(who *Caller, p *Publish) *Error {
+	l, cfg := e.limitsOf(who.Tenant), &p.Config
 	if int64(len(p.Body)) > l.MaxBody {
 		return errorf(TooLarge, "body: %d bytes, at most %d are accepted", len(p.Body), l.MaxBody)
 	}
@@ -223,6 +223,9 @@ func (c *change) send(who *Caller, p *Publish, ep *GroupEndpoint) (Published, er
 		if _, err := c.queueNamed(who.ID, name); err != nil {
 			return Published{}, err
 		}
+	}
+	if err := c.spend(who.ID, 1); err != nil {
+		return Published{}, err
 	}
 	m := c.newMessage(who.Tenant, p, KindPlain)
 	if ep != nil {

@@ -36,6 +36,9 @@ func (c *change) startRun(who *Caller, p *Publish) (Published, error) {
 			RunID: id, RunCreatedAt: Millis(active.Seq),
 		}, nil
 	}
+	if err := c.spend(who.ID, 1); err != nil {
+		return Published{}, err
+	}
 	settings := runSettings(p)
 	url := w.URL
 	if url == "" {
@@ -90,6 +93,9 @@ func defaultFailureCallback(run *Run) *wire.Callback {
 // restartRun is the second half of the unknown-SDK handshake: the endpoint
 // says what it needs forwarded, and is called again.
 func (c *change) restartRun(who *Caller, run *Run, p *Publish) (Published, error) {
+	if err := c.spend(who.ID, 1); err != nil {
+		return Published{}, err
+	}
 	run.Header = p.Config.Header
 	run.Settings.Features = p.Config.Workflow.Features
 	run.Settings.UnknownSDK = false
@@ -131,8 +137,8 @@ func (m *Message) belong(run *Run) {
 // FinishRun ends a run with its function's result. Ending an ended run again
 // is no error: the endpoint may not have heard the first answer.
 func (e *Engine) FinishRun(ctx context.Context, who *Caller, id string, result []byte) error {
-	if int64(len(result)) > e.limits.MaxBody {
-		return errorf(TooLarge, "body: %d bytes, at most %d are accepted", len(result), e.limits.MaxBody)
+	if most := e.MaxBody(who); int64(len(result)) > most {
+		return errorf(TooLarge, "body: %d bytes, at most %d are accepted", len(result), most)
 	}
 	return e.update(ctx, func(c *change) error {
 		run, err := c.lockActiveRun(who, id)

@@ -51,6 +51,9 @@ func (c *change) appendToRun(who *Caller, p *Publish) (Published, error) {
 		}
 		return Published{MessageID: earlier.Message.String(), URL: p.Destination}, nil
 	}
+	if err := c.spend(who.ID, 1); err != nil {
+		return Published{}, err
+	}
 	if err := c.appendLog(run, entry, m); err != nil {
 		return Published{}, err
 	}

@@ -107,6 +107,11 @@ type Tx interface {
 	PutSlot(lane, message, slot int64) error
 	Slots(lane int64) (messages []int64, err error) // oldest first
 
+	// MessagesOn is how many messages a tenant has added on a day, 0 if that was
+	// never written; PutMessagesOn writes it.
+	MessagesOn(tenant, day int64) (int64, error)
+	PutMessagesOn(tenant, day, messages int64) error
+
 	// Deduplication is the message that holds the hash, the zero Key if none does.
 	Deduplication(tenant int64, hash []byte, now int64) (Key, error)
 	PutDeduplication(tenant int64, hash []byte, message Key, now, expiresAt int64) error
@@ -146,6 +151,9 @@ type Tx interface {
 	// PurgeAudit deletes at most limit audit entries older than before, oldest
 	// first, and reports how many.
 	PurgeAudit(before int64, limit int) (int, error)
+	// PurgeMessagesOn deletes at most limit counts of days before one, and reports
+	// how many.
+	PurgeMessagesOn(before int64, limit int) (int, error)
 }
 
 // Page is a range of sequence numbers to list, From inclusive, To exclusive.
@@ -163,6 +171,7 @@ type Tenant struct {
 	NextKey    string // becomes current on rotation
 	RotatedAt  int64  // Unix ms; 0: never
 	Settings   TenantSettings
+	Limits     TenantLimits
 	Secrets    TenantSecrets
 }
 

@@ -100,7 +100,7 @@ func (e *Engine) EnsureTenant(ctx context.Context, cr Credentials) (created bool
 		if err != nil || known != nil {
 			return err
 		}
-		if t, err = c.tenantOf(cr.UserID); err != nil {
+		if t, err = tenantOf(c.tx, cr.UserID); err != nil {
 			return err
 		}
 		if t != nil {
@@ -120,8 +120,8 @@ func (e *Engine) EnsureTenant(ctx context.Context, cr Credentials) (created bool
 }
 
 // tenantOf is the tenant of a user id, nil if there is none.
-func (c *change) tenantOf(userID string) (*Tenant, error) {
-	all, err := c.tx.Tenants()
+func tenantOf(tx Tx, userID string) (*Tenant, error) {
+	all, err := tx.Tenants()
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +170,7 @@ func (e *Engine) CreateTenant(ctx context.Context, who *Caller, userID string) (
 		if _, err := c.tx.LockTenant(who.ID); err != nil {
 			return err
 		}
-		taken, err := c.tenantOf(userID)
+		taken, err := tenantOf(c.tx, userID)
 		if err != nil {
 			return err
 		}

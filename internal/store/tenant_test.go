@@ -13,7 +13,11 @@ func tenant(name string) *engine.Tenant {
 	return &engine.Tenant{
 		UserID: name, CurrentKey: "sig_current_" + name, NextKey: "sig_next_" + name, RotatedAt: 12,
 		Settings: engine.TenantSettings{SignCalls: "never", SignWith: []string{name}},
-		Secrets:  engine.TenantSecrets{RedactKey: []byte(name), CurrentSeed: []byte("c" + name), NextSeed: []byte("n" + name)},
+		Limits: engine.TenantLimits{
+			MaxMessageBytes: 1, MaxRetries: 2, MaxDelay: 3, MaxTimeout: 4, GlobalParallelism: 5, MaxQueues: 6, MaxParallelism: 7,
+			MaxURLGroups: 8, MaxEndpoints: 9, MaxSchedules: 10, MessagesPerDay: maxInt, RequestsPerSecond: 12,
+		},
+		Secrets: engine.TenantSecrets{RedactKey: []byte(name), CurrentSeed: []byte("c" + name), NextSeed: []byte("n" + name)},
 	}
 }
 
@@ -48,17 +52,18 @@ func TestTenantRoundTrip(t *testing.T) {
 	})
 }
 
-// Keys, settings and secrets change for one tenant, the one named, which must exist.
+// Keys, settings, limits and secrets change for one tenant, the one named, which must exist.
 func TestUpdateTenant(t *testing.T) {
 	forEachStore(t, func(t *testing.T, s engine.Store) {
 		a, b := tenant("a"), tenant("b")
 		insertTenants(t, s, a, b)
 		rotated := &engine.Tenant{
 			ID: b.ID, UserID: "not a key", CurrentKey: "sig_2", NextKey: "sig_3", RotatedAt: 34,
-			Settings: engine.TenantSettings{SignCalls: "same-origin"}, Secrets: engine.TenantSecrets{NextSeed: []byte{1}},
+			Settings: engine.TenantSettings{SignCalls: "same-origin"}, Limits: engine.TenantLimits{MaxQueues: 13}, Secrets: engine.TenantSecrets{NextSeed: []byte{1}},
 		}
 		update(t, s, func(tx engine.Tx) error { return tx.UpdateTenant(rotated) })
 		b.CurrentKey, b.NextKey, b.RotatedAt, b.Settings, b.Secrets = "sig_2", "sig_3", 34, rotated.Settings, rotated.Secrets
+		b.Limits = rotated.Limits
 		equal(t, "after", read(t, s, engine.Tx.Tenants), []*engine.Tenant{a, b})
 		err := s.Update(context.Background(), func(tx engine.Tx) error { return tx.UpdateTenant(&engine.Tenant{ID: 99}) })
 		if err == nil {
