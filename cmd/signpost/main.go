@@ -132,6 +132,14 @@ func newParser(o *outside, resolve kong.ResolverFunc, more ...kong.Option) (*kon
 		kong.Resolvers(resolve),
 		kong.ValueFormatter(describe),
 		kong.ExplicitGroups(groups),
+		kong.PostBuild(func(k *kong.Kong) error {
+			for _, command := range k.Model.Children {
+				for _, child := range command.Children {
+					child.Group = &kong.Group{Key: "commands", Title: "Commands:"} // not that of its parent
+				}
+			}
+			return nil
+		}),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true, NoExpandSubcommands: true, WrapUpperBound: 100}),
 	}, more...)...)
 }
