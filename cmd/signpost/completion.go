@@ -73,6 +73,13 @@ func (c *completeCmd) suggest(ctx context.Context, root *kong.Node) (out []strin
 		for _, v := range c.values(ctx, line.flag.Value) {
 			add(v, "")
 		}
+	case strings.HasPrefix(line.last, "-") && strings.Contains(line.last, "="):
+		name, _, _ := strings.Cut(line.last, "=")
+		if f := findFlag(line.node, name); f != nil {
+			for _, v := range c.values(ctx, f.Value) {
+				add(name+"="+v, "")
+			}
+		}
 	case strings.HasPrefix(line.last, "-"):
 		for _, level := range line.node.AllFlags(true) {
 			for _, f := range level {

@@ -46,6 +46,8 @@ func TestSuggest(t *testing.T) {
 		{"logs --fo", "--follow", "--state"},
 		{"logs --queue ", "orders", "--follow"},
 		{"logs --queue = inv", "invoices", "orders"},
+		{"logs --queue=inv", "--queue=invoices", "--queue=orders"},
+		{"logs --none=", "", ""},
 		{"logs --queue =", "orders invoices", ""},
 		{"logs --follow --state DEL", "DELIVERED", "FAILED"},
 		{"logs -n ", "", "orders --follow"},
