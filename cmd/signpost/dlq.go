@@ -57,7 +57,7 @@ func (c *dlqListCmd) Run(ctx context.Context, o *outside) error {
 		}
 		head := []string{"DLQ ID", "MESSAGE", "CREATED", "STATUS", "METHOD", "URL"}
 		err := writeList(o.stdout, c.JSON, messages, head, func(m *client.DLQMessage) []string {
-			return []string{m.DLQID, m.MessageID, timeText(m.CreatedAt, ""), statusText(m.ResponseStatus), m.Method, shownURL(m.URL)}
+			return []string{m.DLQID, m.MessageID, nearText(m.CreatedAt, ""), statusText(m.ResponseStatus), m.Method, shownURL(m.URL)}
 		})
 		if more {
 			fmt.Fprintln(o.stderr, "There are more: see -n.")

@@ -36,7 +36,7 @@ func (c *groupsListCmd) Run(ctx context.Context, o *outside) error {
 			for i, e := range g.Endpoints {
 				urls[i] = shownURL(e.URL)
 			}
-			return []string{g.Name, strconv.Itoa(len(g.Endpoints)), timeText(g.UpdatedAt, ""), strings.Join(urls, " ")}
+			return []string{g.Name, strconv.Itoa(len(g.Endpoints)), nearText(g.UpdatedAt, ""), strings.Join(urls, " ")}
 		})
 	})
 }

@@ -51,7 +51,7 @@ func (c *messagesListCmd) Run(ctx context.Context, o *outside) error {
 		}
 		return writeList(o.stdout, c.JSON, latest, []string{"MESSAGE", "STATE", "SINCE", "NEXT ATTEMPT", "METHOD", "URL"}, func(ev *client.Event) []string {
 			return []string{
-				ev.MessageID, string(ev.State), timeText(ev.Time, ""), timeText(ev.NextDeliveryTime, ""), ev.Method, shownURL(ev.URL),
+				ev.MessageID, string(ev.State), nearText(ev.Time, ""), nearText(ev.NextDeliveryTime, ""), ev.Method, shownURL(ev.URL),
 			}
 		})
 	})

@@ -27,7 +27,7 @@ type queuesListCmd struct {
 var queueHead = []string{"QUEUE", "PARALLELISM", "LAG", "STATE", "CREATED"}
 
 func queueRow(q *client.Queue) []string {
-	return []string{q.Name, strconv.Itoa(q.Parallelism), strconv.Itoa(q.Lag), pausedText(q.Paused), timeText(q.CreatedAt, "")}
+	return []string{q.Name, strconv.Itoa(q.Parallelism), strconv.Itoa(q.Lag), pausedText(q.Paused), nearText(q.CreatedAt, "")}
 }
 
 func pausedText(paused bool) string {

@@ -34,7 +34,7 @@ func (c *schedulesListCmd) Run(ctx context.Context, o *outside) error {
 		}
 		head := []string{"SCHEDULE", "CRON", "STATE", "LAST", "NEXT", "DESTINATION"}
 		return writeList(o.stdout, c.JSON, schedules, head, func(s *client.Schedule) []string {
-			return []string{s.ScheduleID, s.Cron, pausedText(s.Paused), timeText(s.LastTime, ""), timeText(s.NextTime, ""), shownURL(s.Destination)}
+			return []string{s.ScheduleID, s.Cron, pausedText(s.Paused), nearText(s.LastTime, ""), nearText(s.NextTime, ""), shownURL(s.Destination)}
 		})
 	})
 }

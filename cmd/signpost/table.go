@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -13,8 +15,8 @@ import (
 	"golang.org/x/term"
 )
 
-// writeTable aligns rows, the first of which is the head. On a terminal, the
-// longest cells are cut so that a row is a line.
+// writeTable aligns rows, the first of which is the head. On a terminal, long
+// cells are cut so that a row is a line.
 func writeTable(w io.Writer, rows [][]string) error {
 	cells := make([][]string, len(rows))
 	for i, row := range rows {
@@ -44,8 +46,12 @@ const (
 	leastColumn = 8 // a narrower one tells nothing
 )
 
+// longColumns are those that may be cut, by their heads: ids, times and numbers
+// are of use only as a whole.
+var longColumns = []string{"URL", "URLS", "DESTINATION", "URL PREFIX", "CRON", "NAME", "SCOPES", "CHANGE"}
+
 // columnWidths are how wide the cells of each column may be, so that all of them
-// fit into most; 0: there is no bound.
+// fit into most, if they can; 0: there is no bound.
 func columnWidths(rows [][]string, most int) []int {
 	widths := make([]int, len(rows[0]))
 	total := len(columnGap) * (len(widths) - 1)
@@ -56,16 +62,16 @@ func columnWidths(rows [][]string, most int) []int {
 		total += widths[i]
 	}
 	for ; most > 0 && total > most; total-- {
-		widest := 0
-		for i := range widths {
-			if widths[i] > widths[widest] {
-				widest = i
+		longest := -1
+		for i, head := range rows[0] {
+			if slices.Contains(longColumns, head) && widths[i] > leastColumn && (longest < 0 || widths[i] > widths[longest]) {
+				longest = i
 			}
 		}
-		if widths[widest] <= leastColumn {
+		if longest < 0 {
 			break
 		}
-		widths[widest]--
+		widths[longest]--
 	}
 	return widths
 }
@@ -149,4 +155,30 @@ func timeText(ms int64, none string) string {
 		return none
 	}
 	return time.UnixMilli(ms).Format("2006-01-02 15:04:05")
+}
+
+// nearText is how far Unix milliseconds are from now, in the largest unit; none
+// for 0.
+func nearText(ms int64, none string) string {
+	if ms == 0 {
+		return none
+	}
+	d := time.Until(time.UnixMilli(ms)).Round(time.Second)
+	if d > 0 {
+		return "in " + lengthText(d)
+	}
+	return lengthText(-d) + " ago"
+}
+
+func lengthText(d time.Duration) string {
+	const day = 24 * time.Hour
+	for _, unit := range []struct {
+		length time.Duration
+		name   string
+	}{{day, "d"}, {time.Hour, "h"}, {time.Minute, "m"}} {
+		if d >= 2*unit.length {
+			return strconv.Itoa(int(d/unit.length)) + unit.name
+		}
+	}
+	return strconv.Itoa(int(d/time.Second)) + "s"
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -35,11 +36,11 @@ func TestColumnWidths(t *testing.T) {
 		most int
 		want []int
 	}{
-		{"no bound", [][]string{row(3, 90), row(20, 1)}, 0, []int{20, 90}},
-		{"enough room", [][]string{row(3, 90)}, 95, []int{3, 90}},
-		{"the widest is cut", [][]string{row(3, 90)}, 80, []int{3, 75}},
-		{"then both", [][]string{row(30, 90)}, 42, []int{20, 20}},
-		{"nothing is left of nothing", [][]string{row(30, 3, 90)}, 10, []int{8, 3, 8}},
+		{"no bound", [][]string{{"ID", "URL"}, row(3, 90), row(20, 1)}, 0, []int{20, 90}},
+		{"enough room", [][]string{{"ID", "URL"}, row(3, 90)}, 95, []int{3, 90}},
+		{"what is long is cut", [][]string{{"ID", "URL"}, row(30, 90)}, 80, []int{30, 48}},
+		{"the longest first", [][]string{{"URL", "CRON", "NEXT"}, row(50, 30, 20)}, 74, []int{25, 25, 20}},
+		{"nothing is left of nothing", [][]string{{"URL", "CRON", "NEXT"}, row(50, 3, 20)}, 10, []int{8, 4, 20}},
 	} {
 		if got := columnWidths(tt.rows, tt.most); !slices.Equal(got, tt.want) {
 			t.Errorf("%s: got %v, want %v", tt.name, got, tt.want)
@@ -83,4 +84,20 @@ func TestConfirm(t *testing.T) {
 			t.Errorf("%q: error %v, asked %q", answer, err, errs.String())
 		}
 	}
+}
+
+func TestNearText(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for want, d := range map[string]time.Duration{
+			"0s ago": 0, "1s ago": -time.Second, "119s ago": -119 * time.Second, "2m ago": -2 * time.Minute, "in 119m": 2*time.Hour - time.Second,
+			"in 2h": 2*time.Hour + 59*time.Minute, "in 47h": 48*time.Hour - time.Second, "2d ago": -48 * time.Hour, "in 365d": 365 * 24 * time.Hour,
+		} {
+			if got := nearText(time.Now().Add(d).UnixMilli(), "-"); got != want {
+				t.Errorf("%v is %q, want %q", d, got, want)
+			}
+		}
+		if got := nearText(0, "never"); got != "never" {
+			t.Errorf("nothing is %q", got)
+		}
+	})
 }
