@@ -53,6 +53,7 @@ var outside = map[string][]string{
 	"golang.org/x/sys":           {"internal/store"},
 	"code.dny.dev/ssrf":          {"internal/deliver"},
 	"github.com/alecthomas/kong": {"cmd/signpost"},
+	"golang.org/x/term":          {"cmd/signpost"},
 }
 
 // reserved are packages of the standard library that not everybody may import.

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 // and the Upstash-* headers that say how. [PublishRequest] is the friendlier
 // form; this one is for what it does not know, such as the steps of a workflow.
 type BatchItem struct {
+	// Destination is a URL, the name of a URL group, or api/llm.
 	Destination string
 	// Header is sent as it is. In a batch, the values of a header are joined
 	// with ", ".
@@ -24,7 +26,8 @@ type BatchItem struct {
 }
 
 // Batch publishes many requests in one call (POST /v2/batch); bodies must be
-// UTF-8. The answers are in the order of rs.
+// UTF-8. The answers are in the order of rs; that of a request to a URL group
+// has [PublishResponse.Endpoints].
 //
 // A malformed request fails the whole batch, and nothing is stored. A server
 // may also turn down single requests: then Batch returns all answers, those
@@ -64,12 +67,21 @@ func (c *Client) BatchItems(ctx context.Context, items []BatchItem) ([]PublishRe
 	if err != nil {
 		return nil, fmt.Errorf("publish batch: %w", err)
 	}
-	for i, a := range out {
-		if a.Error != "" {
-			return out, fmt.Errorf("publish batch: item %d: %s", i, a.Error)
+	for i := range out {
+		if refusal := out[i].refusal(); refusal != "" {
+			return out, fmt.Errorf("publish batch: item %d: %s", i, refusal)
 		}
 	}
 	return out, nil
+}
+
+// refusal is why an item, or the first of a group's endpoints, was not accepted.
+func (p *PublishResponse) refusal() string {
+	refusal := p.Error
+	for i := range p.Endpoints {
+		refusal = cmp.Or(refusal, p.Endpoints[i].Error)
+	}
+	return refusal
 }
 
 func encodeBatch(items []BatchItem) ([]byte, error) {

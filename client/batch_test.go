@@ -12,13 +12,14 @@ import (
 )
 
 func TestBatch(t *testing.T) {
-	c, got := newTestClient(t, 200, `[{"messageId":"msg_1"},{"messageId":"msg_2","deduplicated":true}]`)
+	c, got := newTestClient(t, 200, `[{"messageId":"msg_1"},{"messageId":"msg_2","deduplicated":true},[{"messageId":"msg_3","url":"https://a.example"}]]`)
 	answers, err := c.Batch(context.Background(), []PublishRequest{
 		{URL: "https://example.com/a//b?c=d", Body: []byte("hi <é>"), Method: "PUT", Delay: 3 * time.Second,
 			Header: http.Header{"X-Many": {"a", "b"}, "Content-Type": {"text/plain"}}},
 		{URL: "http://example.com"},
+		{URLGroup: "g", Queue: "q"},
 	})
-	if want := []PublishResponse{{MessageID: "msg_1"}, {MessageID: "msg_2", Deduplicated: true}}; err != nil || !cmp.Equal(answers, want) {
+	if want := []PublishResponse{{MessageID: "msg_1"}, {MessageID: "msg_2", Deduplicated: true}, {Endpoints: []PublishResponse{{MessageID: "msg_3", URL: "https://a.example"}}}}; err != nil || !cmp.Equal(answers, want) {
 		t.Errorf("answered %+v, error %v", answers, err)
 	}
 	r := <-got
@@ -31,7 +32,8 @@ func TestBatch(t *testing.T) {
 	diffJSON(t, []byte(`[
 		{"destination":"https://example.com/a//b?c=d","body":"hi <é>","headers":{
 			"content-type":"text/plain","upstash-method":"PUT","upstash-delay":"3s","upstash-forward-x-many":"a, b"}},
-		{"destination":"http://example.com","headers":{}}
+		{"destination":"http://example.com","headers":{}},
+		{"destination":"g","headers":{},"queue":"q"}
 	]`), []byte(r.Body))
 }
 
@@ -61,6 +63,7 @@ func TestBatchAnswers(t *testing.T) {
 		{"object for one item", 200, `{"messageId":"msg_1"}`, []PublishResponse{{MessageID: "msg_1"}}, ""},
 		{"array", 201, ` [{"messageId":"msg_1"}]`, []PublishResponse{{MessageID: "msg_1"}}, ""},
 		{"refused item", 200, `[{"error":"topic x not found"}]`, []PublishResponse{{Error: "topic x not found"}}, "publish batch: item 0: topic x not found"},
+		{"refused endpoint", 200, `[[{"messageId":"msg_1"},{"error":"no"}]]`, []PublishResponse{{Endpoints: []PublishResponse{{MessageID: "msg_1"}, {Error: "no"}}}}, "publish batch: item 0: no"},
 		{"too few", 200, `[]`, nil, "publish batch: server answered 0 of 1 items"},
 		{"too many", 200, `[{},{}]`, nil, "publish batch: server answered 2 of 1 items"},
 		{"refused batch", 400, `{"error":"[0].destination: no"}`, nil, "publish batch: server answered 400: [0].destination: no"},

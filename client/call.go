@@ -13,6 +13,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/signposthq/signpost/internal/wire"
 )
 
 // call is one request to the API.
@@ -174,10 +176,31 @@ func (c *Client) list(ctx context.Context, path string, q *query, out any) error
 var errNoID = errors.New("id is empty")
 
 // itemPath is the path of one thing. An empty id is refused, for the path
-// without it means all things.
+// without it means all things; so are those that proxies take out of a path.
 func itemPath(prefix, id string) (string, error) {
-	if id == "" {
+	switch id {
+	case "":
 		return "", errNoID
+	case ".", "..":
+		return "", fmt.Errorf("%q is no id", id)
 	}
 	return prefix + url.PathEscape(id), nil
+}
+
+// namePath is the path of something with a name that users give.
+func namePath(prefix, name string) (string, error) {
+	return prefix + name, wire.Within("name", wire.CheckName(name))
+}
+
+// tell makes a call whose answer says nothing; v is its JSON body, or nil.
+func (c *Client) tell(ctx context.Context, method, path string, v any) error {
+	k := call{method: method, path: path}
+	if v != nil {
+		var err error
+		if k.body, err = json.Marshal(v); err != nil {
+			return err
+		}
+		k.header = jsonContent()
+	}
+	return c.do(ctx, k)
 }

@@ -105,10 +105,13 @@ func TestRequests(t *testing.T) {
 		{"delete all from dlq", `{}`, func(c *Client) error { _, err := c.DeleteDLQ(ctx, DLQSelection{All: true}); return err }, "DELETE /v2/dlq?count=100", ""},
 		{"retry dlq message", `{}`, func(c *Client) error { _, err := c.RetryDLQMessage(ctx, "1-0"); return err }, "POST /v2/dlq/retry/1-0", ""},
 		{"retry from dlq by id", `{}`, func(c *Client) error {
-			_, err := c.RetryDLQ(ctx, DLQSelection{IDs: []string{"1-0"}})
+			_, err := c.RetryDLQ(ctx, DLQRetry{DLQSelection: DLQSelection{IDs: []string{"1-0"}}})
 			return err
 		}, "POST /v2/dlq/retry?dlqIds=1-0", ""},
-		{"retry all from dlq", `{}`, func(c *Client) error { _, err := c.RetryDLQ(ctx, DLQSelection{All: true}); return err }, "POST /v2/dlq/retry?count=100", ""},
+		{"retry all from dlq", `{}`, func(c *Client) error {
+			_, err := c.RetryDLQ(ctx, DLQRetry{DLQSelection: DLQSelection{All: true}})
+			return err
+		}, "POST /v2/dlq/retry?count=100", ""},
 		{"tokens", `{}`, func(c *Client) error { _, err := c.Tokens(ctx); return err }, "GET /v2/tokens", ""},
 		{"create token", `{}`, func(c *Client) error {
 			_, err := c.CreateToken(ctx, TokenRequest{Name: "n", Scopes: []Scope{ScopeRead}, URLPrefix: "https://a.example/x", ExpiresAt: at})
@@ -217,7 +220,7 @@ func TestRefused(t *testing.T) {
 			return err
 		}, "delete from dlq: want exactly one of ids, a filter and all"},
 		{"delete by empty id", func(c *Client) error { _, err := c.DeleteDLQ(ctx, DLQSelection{IDs: []string{""}}); return err }, "delete from dlq: parameter dlqIds: empty value"},
-		{"retry nothing named", func(c *Client) error { _, err := c.RetryDLQ(ctx, DLQSelection{}); return err }, "retry from dlq: want exactly one of ids, a filter and all"},
+		{"retry nothing named", func(c *Client) error { _, err := c.RetryDLQ(ctx, DLQRetry{}); return err }, "retry from dlq: want exactly one of ids, a filter and all"},
 		{"events by empty state", func(c *Client) error { _, err := c.Events(ctx, EventsRequest{States: []EventState{""}}); return err }, "list events: parameter state: empty value"},
 		{"dlq by empty url", func(c *Client) error {
 			_, err := c.DLQ(ctx, DLQRequest{Filter: DLQFilter{Filter: Filter{URLs: []string{""}}}})
@@ -225,11 +228,12 @@ func TestRefused(t *testing.T) {
 		}, "list dlq: parameter url: empty value"},
 		{"runs by empty label", func(c *Client) error { _, err := c.Runs(ctx, RunsRequest{Labels: []string{""}}); return err }, "list runs: parameter label: empty value"},
 		{"publish to no url", func(c *Client) error { _, err := c.Publish(ctx, bad); return err }, `publish: destination: want an absolute url, http:// or https://`},
-		{"publish item to no url", func(c *Client) error { _, err := c.PublishItem(ctx, BatchItem{Destination: "group"}); return err }, `publish: destination: want an absolute url, http:// or https://`},
-		{"publish item to a queue", func(c *Client) error {
-			_, err := c.PublishItem(ctx, BatchItem{Destination: "https://example.com", Queue: "q"})
+		{"publish item to no url", func(c *Client) error { _, err := c.PublishItem(ctx, BatchItem{Destination: "a/b"}); return err }, `publish: destination: want an absolute url, http:// or https://`},
+		{"publish item to no queue", func(c *Client) error {
+			_, err := c.PublishItem(ctx, BatchItem{Destination: "https://example.com", Queue: ".."})
 			return err
-		}, "publish: an item for a queue cannot be published by itself"},
+		}, `publish: name: expected 1 to 256 of A-Z a-z 0-9 _ . -, got ".."`},
+		{"cancel a dot, which proxies take out", func(c *Client) error { return c.CancelMessage(ctx, ".") }, `cancel message: "." is no id`},
 		{"publish what is no JSON", func(c *Client) error { _, err := c.PublishJSON(ctx, PublishRequest{}, func() {}); return err }, "publish: encode body: json: unsupported type: func()"},
 		{"batch with a bad item", func(c *Client) error {
 			_, err := c.Batch(ctx, []PublishRequest{{URL: "https://example.com"}, bad})
@@ -306,7 +310,7 @@ func TestManyIDs(t *testing.T) {
 	if err != nil || deleted.Deleted != len(ids) || !cmp.Equal(seen, ids) {
 		t.Errorf("deleted %d of %d, error %v; server saw %v", deleted.Deleted, len(ids), err, seen)
 	}
-	retried, err := c.RetryDLQ(ctx, DLQSelection{IDs: ids})
+	retried, err := c.RetryDLQ(ctx, DLQRetry{DLQSelection: DLQSelection{IDs: ids}})
 	if err != nil || len(retried.Responses) != 3 {
 		t.Errorf("retry answered %v, error %v", retried, err)
 	}

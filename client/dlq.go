@@ -4,12 +4,15 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
+
+	"github.com/signposthq/signpost/internal/wire"
 )
 
 // DLQMessage is a message whose attempts are exhausted, or that was refused as
@@ -165,8 +168,9 @@ func (c *Client) DeleteDLQMessage(ctx context.Context, dlqID string) error {
 }
 
 // RetryDLQMessage publishes one message of the dead-letter queue anew, under
-// the id it returns, and takes it out of the queue (POST
-// /v2/dlq/retry/{dlqId}).
+// the id it returns, and takes it out of the queue; [ErrNotFound] when it is
+// gone already (POST /v2/dlq/retry/{dlqId}). [Client.RetryDLQ] can change its
+// settings.
 func (c *Client) RetryDLQMessage(ctx context.Context, dlqID string) (PublishResponse, error) {
 	var out PublishResponse
 	path, err := itemPath("/v2/dlq/retry/", dlqID)
@@ -191,7 +195,7 @@ type DLQSelection struct {
 
 // DeleteDLQ deletes many messages of the dead-letter queue (DELETE /v2/dlq).
 // With a filter or All it does one page: call it again with the answer's
-// Cursor until that is empty.
+// Cursor until that is empty, or call [Client.DeleteAllDLQ].
 func (c *Client) DeleteDLQ(ctx context.Context, s DLQSelection) (DLQDeleteResponse, error) {
 	var out DLQDeleteResponse
 	err := s.each(func(q url.Values) error {
@@ -206,21 +210,76 @@ func (c *Client) DeleteDLQ(ctx context.Context, s DLQSelection) (DLQDeleteRespon
 	return out, nil
 }
 
+// DLQRetry says which messages of the dead-letter queue to retry, and what is to
+// be different about them.
+type DLQRetry struct {
+	DLQSelection
+	// Override has the settings that win over a message's own; its Header is
+	// added to the message's. It can't have a destination, a Body or
+	// deduplication. Default: all as it was.
+	Override PublishRequest
+}
+
 // RetryDLQ publishes many messages of the dead-letter queue anew and takes
 // them out of the queue (POST /v2/dlq/retry). With a filter or All it does one
-// page, as [Client.DeleteDLQ] does.
-func (c *Client) RetryDLQ(ctx context.Context, s DLQSelection) (DLQRetryResponse, error) {
+// page, as [Client.DeleteDLQ] does; [Client.RetryAllDLQ] does all of them.
+func (c *Client) RetryDLQ(ctx context.Context, r DLQRetry) (DLQRetryResponse, error) {
 	var out DLQRetryResponse
-	err := s.each(func(q url.Values) error {
-		var page DLQRetryResponse
-		err := c.do(ctx, call{method: http.MethodPost, path: "/v2/dlq/retry", query: q, out: &page})
-		out.Responses, out.Cursor = append(out.Responses, page.Responses...), page.Cursor
-		return err
-	})
+	header, err := r.header()
+	if err == nil {
+		err = r.each(func(q url.Values) error {
+			var page DLQRetryResponse
+			err := c.do(ctx, call{method: http.MethodPost, path: "/v2/dlq/retry", query: q, header: header, out: &page})
+			out.Responses, out.Cursor = append(out.Responses, page.Responses...), page.Cursor
+			return err
+		})
+	}
 	if err != nil {
 		return out, fmt.Errorf("retry from dlq: %w", err)
 	}
 	return out, nil
+}
+
+func (r *DLQRetry) header() (http.Header, error) {
+	o := &r.Override
+	if o.URL != "" || o.URLGroup != "" || o.LLM || o.Body != nil || o.DeduplicationID != "" || o.ContentBasedDeduplication {
+		return nil, errors.New("a retry has the destination and the body of its message, and no deduplication")
+	}
+	h, err := o.settings()
+	if err != nil {
+		return nil, err
+	}
+	if h.Get("Content-Type") != "" { // by its own name it would be that of this call
+		h[wire.PrefixForward+"Content-Type"] = h["Content-Type"]
+		delete(h, "Content-Type")
+	}
+	if o.Queue != "" {
+		h.Set(wire.HeaderQueueName, o.Queue)
+	}
+	return h, nil
+}
+
+// RetryAllDLQ is [Client.RetryDLQ] for all that r selects, page by page. It
+// yields the answer for each message, and ends after yielding an error; what was
+// retried until then stays so. Breaking out of it leaves the rest, from the next
+// page on.
+func (c *Client) RetryAllDLQ(ctx context.Context, r DLQRetry) iter.Seq2[PublishResponse, error] {
+	return pages(r.Cursor, func(cursor string) ([]PublishResponse, string, error) {
+		r.Cursor = cursor
+		p, err := c.RetryDLQ(ctx, r)
+		return p.Responses, p.Cursor, err
+	})
+}
+
+// DeleteAllDLQ is [Client.DeleteDLQ] for all that s selects, page by page. It
+// yields how many messages each page has deleted, and ends after yielding an
+// error.
+func (c *Client) DeleteAllDLQ(ctx context.Context, s DLQSelection) iter.Seq2[int, error] {
+	return pages(s.Cursor, func(cursor string) ([]int, string, error) {
+		s.Cursor = cursor
+		p, err := c.DeleteDLQ(ctx, s)
+		return []int{p.Deleted}, p.Cursor, err
+	})
 }
 
 // each calls do with the query of each call that the selection takes: one, or

@@ -16,7 +16,13 @@
 // where that matters. An answer that is not a 2xx is never retried and comes
 // back as an [*Error].
 //
+// The methods of a thing bear its name: [Client.Queues] lists, [Client.Queue]
+// looks one up, [Client.PutQueue], [Client.PauseQueue] and [Client.DeleteQueue]
+// change it. What comes in pages is an iterator: [Client.AllEvents],
+// [Client.AllDLQ], [Client.AllRuns].
+//
 // Times in the shapes are Unix milliseconds unless a field says otherwise.
 //
-// The package imports only the standard library and internal/wire.
+// The package imports only the standard library and parts of this
+// module that do the same.
 package client

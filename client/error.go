@@ -27,7 +27,8 @@ var (
 	ErrConflict     = errors.New("conflict")          // 409: it is there already, or would break what is in use, see Error.Endpoints
 	ErrPrecondition = errors.New("limit exceeded")    // 412: over a limit of the account
 	ErrTooLarge     = errors.New("body too large")    // 413
-	ErrRateLimited  = errors.New("too many requests") // 429: see Error.Reset
+	ErrRateLimited  = errors.New("too many requests") // 429: see Error.RateLimit and Error.RetryAfter
+	ErrUnavailable  = errors.New("unavailable")       // 503: it is stopping, or too busy
 )
 
 // Error is an answer that is not a 2xx. Its JSON is the API's error body:
@@ -35,11 +36,39 @@ var (
 type Error struct {
 	Status  int    `json:"-"`     // HTTP status
 	Message string `json:"error"` // the server's words; a body that is not the API's JSON is cut to 512 bytes
-	// Reset is when the rate limit of a 429 allows the next request. The zero
-	// time when the server does not say.
+	// Reset is when a 429 or a 503 lets the request be made again. The zero time
+	// when the server does not say.
 	Reset time.Time `json:"-"`
+	// RateLimit is the limit that a 429 is about.
+	RateLimit RateLimit `json:"-"`
 	// Endpoints are those that a rotation of the signing keys would break.
 	Endpoints []EndpointKeys `json:"endpoints,omitempty"`
+}
+
+// RateLimit is a limit on requests. The zero value stands for one of which the
+// server tells nothing.
+type RateLimit struct {
+	Kind      RateLimitKind
+	Limit     int // requests in its window
+	Remaining int // of them, those that are left
+}
+
+// RateLimitKind says what a rate limit counts.
+type RateLimitKind string
+
+const (
+	LimitBurst RateLimitKind = "burst" // calls in a second
+	LimitDaily RateLimitKind = "daily" // messages in a day
+	LimitModel RateLimitKind = "model" // requests to a language model
+)
+
+// RetryAfter is how long it takes until [Error.Reset]; 0 when that is past, or
+// not known.
+func (e *Error) RetryAfter() time.Duration {
+	if e.Reset.IsZero() {
+		return 0
+	}
+	return max(0, time.Until(e.Reset))
 }
 
 func (e *Error) Error() string {
@@ -68,6 +97,8 @@ func (e *Error) Is(target error) bool {
 		return target == ErrTooLarge
 	case http.StatusTooManyRequests:
 		return target == ErrRateLimited
+	case http.StatusServiceUnavailable:
+		return target == ErrUnavailable
 	}
 	return false
 }
@@ -81,10 +112,36 @@ func readError(resp *http.Response, now time.Time) *Error {
 		e.Message = excerpt(body)
 	}
 	e.Status = resp.StatusCode
-	if e.Status == http.StatusTooManyRequests {
-		e.Reset = resetTime(resp.Header, now)
+	switch e.Status {
+	case http.StatusTooManyRequests:
+		e.RateLimit, e.Reset = readRateLimit(resp.Header, now)
+	case http.StatusServiceUnavailable:
+		e.Reset = parseReset(resp.Header.Get("Retry-After"), now)
 	}
 	return e
+}
+
+// readRateLimit reads the limit that was hit, in the order in which the
+// protocol says which one it was, and when it is over.
+func readRateLimit(h http.Header, now time.Time) (RateLimit, time.Time) {
+	for _, l := range []struct {
+		kind           RateLimitKind
+		prefix, suffix string
+	}{
+		{LimitModel, "X-RateLimit-", "-Requests"},
+		{LimitDaily, "RateLimit-", ""},
+		{LimitBurst, "Burst-RateLimit-", ""},
+	} {
+		get := func(name string) string { return h.Get(l.prefix + name + l.suffix) }
+		if get("Limit") == "" && get("Reset") == "" {
+			continue
+		}
+		out := RateLimit{Kind: l.kind}
+		out.Limit, _ = strconv.Atoi(get("Limit"))
+		out.Remaining, _ = strconv.Atoi(get("Remaining"))
+		return out, parseReset(cmp.Or(get("Reset"), h.Get("Retry-After")), now)
+	}
+	return RateLimit{}, parseReset(h.Get("Retry-After"), now)
 }
 
 func excerpt(body []byte) string {
@@ -93,17 +150,6 @@ func excerpt(body []byte) string {
 		return s
 	}
 	return strings.ToValidUTF8(s[:maxErrorMessage], "") + "…"
-}
-
-// resetTime reads the limit that was hit: of a model, of the day, of the
-// second, or what any server may say.
-func resetTime(h http.Header, now time.Time) time.Time {
-	return parseReset(cmp.Or(
-		h.Get("X-RateLimit-Reset-Requests"),
-		h.Get("RateLimit-Reset"),
-		h.Get("Burst-RateLimit-Reset"),
-		h.Get("Retry-After"),
-	), now)
 }
 
 // parseReset reads a Unix time in seconds or milliseconds, a number of seconds

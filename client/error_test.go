@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unicode/utf8"
 )
@@ -44,7 +45,7 @@ func TestErrorMessage(t *testing.T) {
 func TestErrorIs(t *testing.T) {
 	sentinels := map[int]error{
 		400: ErrBadRequest, 401: ErrUnauthorized, 403: ErrForbidden, 404: ErrNotFound,
-		409: ErrConflict, 412: ErrPrecondition, 413: ErrTooLarge, 429: ErrRateLimited,
+		409: ErrConflict, 412: ErrPrecondition, 413: ErrTooLarge, 429: ErrRateLimited, 503: ErrUnavailable,
 	}
 	for _, status := range []int{400, 401, 402, 403, 404, 409, 412, 413, 429, 500, 503} {
 		c, _ := newTestClient(t, status, `{"error":"no"}`)
@@ -78,7 +79,8 @@ func TestRateLimitReset(t *testing.T) {
 		{"none", 429, http.Header{}, time.Time{}},
 		{"negative", 429, http.Header{"Retry-After": {"-1"}}, time.Time{}},
 		{"nonsense", 429, http.Header{"Retry-After": {"soon"}}, time.Time{}},
-		{"another status", 503, http.Header{"Retry-After": {"60"}}, time.Time{}},
+		{"unavailable", 503, http.Header{"Retry-After": {"60"}}, now.Add(time.Minute)},
+		{"another status", 500, http.Header{"Retry-After": {"60"}}, time.Time{}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -88,6 +90,47 @@ func TestRateLimitReset(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestRateLimit(t *testing.T) {
+	tests := []struct {
+		name   string
+		header map[string]string
+		want   RateLimit
+	}{
+		{"none", nil, RateLimit{}},
+		{"only when to try again", map[string]string{"Retry-After": "1"}, RateLimit{}},
+		{"burst", map[string]string{"Burst-RateLimit-Limit": "100", "Burst-RateLimit-Remaining": "0", "Burst-RateLimit-Reset": "1700000007"}, RateLimit{LimitBurst, 100, 0}},
+		{"daily before burst", map[string]string{"RateLimit-Limit": "1000", "RateLimit-Remaining": "3", "Burst-RateLimit-Limit": "100"}, RateLimit{LimitDaily, 1000, 3}},
+		{"model before daily", map[string]string{"x-ratelimit-limit-requests": "60", "x-ratelimit-remaining-requests": "7", "RateLimit-Limit": "1000"}, RateLimit{LimitModel, 60, 7}},
+		{"nonsense", map[string]string{"RateLimit-Limit": "many"}, RateLimit{Kind: LimitDaily}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			h := http.Header{}
+			for name, value := range tt.header {
+				h.Set(name, value)
+			}
+			resp := &http.Response{StatusCode: 429, Header: h, Body: http.NoBody}
+			if got := readError(resp, time.Now()).RateLimit; got != tt.want {
+				t.Errorf("got %+v, want %+v", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for reset, want := range map[time.Time]time.Duration{
+			{}:                             0,
+			time.Now().Add(time.Minute):    time.Minute,
+			time.Now().Add(-1 * time.Hour): 0,
+		} {
+			if got := (&Error{Status: 429, Reset: reset}).RetryAfter(); got != want {
+				t.Errorf("%v: got %v, want %v", reset, got, want)
+			}
+		}
+	})
 }
 
 func FuzzReadError(f *testing.F) {

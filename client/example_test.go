@@ -207,15 +207,15 @@ func ExampleClient_RetryDLQ() {
 	defer srv.Close()
 	c := client.New(client.Options{URL: srv.URL, Token: "token"})
 
-	s := client.DLQSelection{All: true}
+	r := client.DLQRetry{DLQSelection: client.DLQSelection{All: true}, Override: client.PublishRequest{Retries: new(0)}}
 	for {
-		page, err := c.RetryDLQ(context.Background(), s)
+		page, err := c.RetryDLQ(context.Background(), r)
 		if err != nil {
 			fmt.Println(err)
 			return
 		}
 		fmt.Println(len(page.Responses), "retried")
-		if s.Cursor = page.Cursor; s.Cursor == "" {
+		if r.Cursor = page.Cursor; r.Cursor == "" {
 			break
 		}
 	}

@@ -32,7 +32,7 @@ func threePages(w http.ResponseWriter, cursor string) {
 		n, next = 4, ""
 	}
 	things := fmt.Sprintf(`[{"messageId":"%d","workflowRunId":"%[1]d","object":"%[1]d"},{"messageId":"%d","workflowRunId":"%[2]d","object":"%[2]d"}]`, n, n+1)
-	fmt.Fprintf(w, `{"events":%s,"messages":%[1]s,"runs":%[1]s,"entries":%[1]s,"cursor":%q}`, things, next)
+	fmt.Fprintf(w, `{"events":%s,"messages":%[1]s,"runs":%[1]s,"entries":%[1]s,"responses":%[1]s,"cursor":%q}`, things, next)
 }
 
 // walk lists everything by noun, as ids.
@@ -57,6 +57,18 @@ func walk(c *Client, cursor string, stopAfter int) map[string]func() ([]string, 
 					return ids, err
 				}
 				if ids = append(ids, m.MessageID); len(ids) == stopAfter {
+					break
+				}
+			}
+			return ids, nil
+		},
+		"retries": func() (ids []string, err error) {
+			selection := DLQSelection{Filter: DLQFilter{Filter: Filter{Labels: labels}}, Cursor: cursor}
+			for p, err := range c.RetryAllDLQ(ctx, DLQRetry{DLQSelection: selection}) {
+				if err != nil {
+					return ids, err
+				}
+				if ids = append(ids, p.MessageID); len(ids) == stopAfter {
 					break
 				}
 			}
@@ -107,6 +119,39 @@ func TestAllPages(t *testing.T) {
 				t.Errorf("%s from %q: got %v in %d requests, error %v; want %v in %d", noun, tt.cursor, got, requests, err, tt.want, tt.requests)
 			}
 		}
+	}
+}
+
+// TestEmptyPages follows pages of nothing, which filters make, to the next.
+func TestEmptyPages(t *testing.T) {
+	c := pagedServer(t, func(w http.ResponseWriter, cursor string) {
+		if cursor == "b" {
+			threePages(w, cursor)
+			return
+		}
+		fmt.Fprintf(w, `{"events":[],"messages":[],"runs":[],"entries":[],"responses":[],"cursor":%q}`, string(rune('a'+len(cursor))))
+	})
+	for noun, list := range walk(c, "", 0) {
+		if got, err := list(); err != nil || !slices.Equal(got, []string{"4", "5"}) {
+			t.Errorf("%s: got %v, error %v", noun, got, err)
+		}
+	}
+}
+
+func TestDeleteAllDLQ(t *testing.T) {
+	answers := []string{`{"deleted":100,"cursor":"a"}`, `{"deleted":0,"cursor":"b"}`, `{"deleted":7}`}
+	var got []int
+	c := pagedServer(t, func(w http.ResponseWriter, _ string) {
+		fmt.Fprint(w, answers[len(got)])
+	})
+	for n, err := range c.DeleteAllDLQ(context.Background(), DLQSelection{Filter: DLQFilter{Filter: Filter{Labels: []string{"l"}}}}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, n)
+	}
+	if !slices.Equal(got, []int{100, 0, 7}) {
+		t.Errorf("deleted %v", got)
 	}
 }
 
@@ -161,7 +206,7 @@ func TestCounts(t *testing.T) {
 	if a, err := c.DeleteDLQ(ctx, DLQSelection{All: true}); a.Deleted != 2 || a.Cursor != "c" || err != nil {
 		t.Errorf("deletion answered %+v, error %v", a, err)
 	}
-	a, err := c.RetryDLQ(ctx, DLQSelection{All: true})
+	a, err := c.RetryDLQ(ctx, DLQRetry{DLQSelection: DLQSelection{All: true}})
 	if len(a.Responses) != 1 || a.Responses[0].MessageID != "msg_9" || a.Cursor != "c" || err != nil {
 		t.Errorf("retry answered %+v, error %v", a, err)
 	}
@@ -177,13 +222,16 @@ func TestNotFound(t *testing.T) {
 		"delete dlq message": func() error { return c.DeleteDLQMessage(ctx, "x") },
 		"retry dlq message":  func() error { _, err := c.RetryDLQMessage(ctx, "x"); return err },
 		"delete dlq":         func() error { _, err := c.DeleteDLQ(ctx, DLQSelection{All: true}); return err },
-		"retry dlq":          func() error { _, err := c.RetryDLQ(ctx, DLQSelection{IDs: []string{"x"}}); return err },
-		"run":                func() error { _, err := c.Run(ctx, "x"); return err },
-		"run log":            func() error { _, err := c.RunLog(ctx, "x"); return err },
-		"cancel run":         func() error { return c.CancelRun(ctx, "x") },
-		"cancel runs":        func() error { _, err := c.CancelRuns(ctx, []string{"x"}); return err },
-		"finish run":         func() error { return c.FinishRun(ctx, "x", nil) },
-		"revoke token":       func() error { return c.RevokeToken(ctx, "x") },
+		"retry dlq": func() error {
+			_, err := c.RetryDLQ(ctx, DLQRetry{DLQSelection: DLQSelection{IDs: []string{"x"}}})
+			return err
+		},
+		"run":          func() error { _, err := c.Run(ctx, "x"); return err },
+		"run log":      func() error { _, err := c.RunLog(ctx, "x"); return err },
+		"cancel run":   func() error { return c.CancelRun(ctx, "x") },
+		"cancel runs":  func() error { _, err := c.CancelRuns(ctx, []string{"x"}); return err },
+		"finish run":   func() error { return c.FinishRun(ctx, "x", nil) },
+		"revoke token": func() error { return c.RevokeToken(ctx, "x") },
 	} {
 		if err := do(); !errors.Is(err, ErrNotFound) {
 			t.Errorf("%s: got error %v", name, err)

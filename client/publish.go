@@ -15,12 +15,25 @@ import (
 	"github.com/signposthq/signpost/internal/wire"
 )
 
-// PublishRequest is a request that the server is to deliver, and how. Only URL
-// is required.
+// PublishRequest is a request that the server is to deliver, and how. Only the
+// destination is required: one of URL, URLGroup and LLM.
 type PublishRequest struct {
 	// URL is the destination, absolute, http or https. It is sent byte for
 	// byte, less a #fragment; what is not ASCII must be percent-encoded.
 	URL string
+	// URLGroup is the name of a group of endpoints. Each gets a message of its
+	// own.
+	URLGroup string
+	// LLM sends the request to the OpenAI-compatible service that the server has
+	// been set up with. It needs a Callback, which gets the answer.
+	LLM bool
+
+	// Queue to go through, which is made if there is none; 1 to 256 letters,
+	// digits, "_", "." and "-". Default: none, and messages overtake each other.
+	Queue string
+	// FlowControl bounds how fast messages are delivered. Default: unbounded.
+	FlowControl *FlowControl
+
 	// Method of the delivery: GET, POST, PUT, PATCH or DELETE. Default: POST.
 	Method string
 	// Body of the delivery. Default: none.
@@ -78,13 +91,14 @@ type PublishRequest struct {
 // Callback is a URL that is told about an outcome, in a message of its own.
 // Only URL is required.
 type Callback struct {
-	URL        string        // absolute, http or https
-	Method     string        // default: POST
-	Header     http.Header   // carried by the callback; default: none
-	Delay      time.Duration // default: none
-	Retries    *int          // default: those of the message it is about
-	RetryDelay string        // as of PublishRequest; default: the server's backoff
-	Timeout    time.Duration // of each attempt; default: the server's limit
+	URL         string        // absolute, http or https
+	Method      string        // default: POST
+	Header      http.Header   // carried by the callback; default: none
+	Delay       time.Duration // default: none
+	Retries     *int          // default: those of the message it is about
+	RetryDelay  string        // as of PublishRequest; default: the server's backoff
+	Timeout     time.Duration // of each attempt; default: the server's limit
+	FlowControl *FlowControl  // default: unbounded
 }
 
 // PublishResponse answers a publish, and each item of a batch.
@@ -121,7 +135,9 @@ func (p *PublishResponse) UnmarshalJSON(b []byte) error {
 }
 
 // Publish hands r to the server, which has stored it when Publish returns
-// (POST /v2/publish/{destination}).
+// (POST /v2/publish/{destination}, or POST /v2/enqueue/{queue}/{destination}).
+// [ErrNotFound] when there is no such URL group, [ErrPrecondition] and
+// [ErrTooLarge] when it is more than the server allows.
 func (c *Client) Publish(ctx context.Context, r PublishRequest) (PublishResponse, error) {
 	item, err := r.item()
 	if err != nil {
@@ -140,26 +156,30 @@ func (c *Client) PublishJSON(ctx context.Context, r PublishRequest, v any) (Publ
 	return c.Publish(ctx, r)
 }
 
-// PublishItem publishes one item as it stands. Its Queue must be empty.
+// PublishItem publishes one item as it stands.
 func (c *Client) PublishItem(ctx context.Context, item BatchItem) (PublishResponse, error) {
-	destination, err := checkDestination(item.Destination)
-	if err == nil && item.Queue != "" {
-		err = errors.New("an item for a queue cannot be published by itself")
-	}
 	var out PublishResponse
+	path, err := item.path()
 	if err == nil {
-		err = c.do(ctx, call{
-			method: http.MethodPost,
-			path:   "/v2/publish/" + destination,
-			header: item.Header,
-			body:   item.Body,
-			out:    &out,
-		})
+		err = c.do(ctx, call{method: http.MethodPost, path: path, header: item.Header, body: item.Body, out: &out})
 	}
 	if err != nil {
 		return PublishResponse{}, fmt.Errorf("publish: %w", err)
 	}
 	return out, nil
+}
+
+func (b *BatchItem) path() (string, error) {
+	destination := b.Destination
+	var err error
+	if destination != wire.LLMDestination && wire.CheckName(destination) != nil {
+		destination, err = checkDestination(destination)
+	}
+	if err != nil || b.Queue == "" {
+		return "/v2/publish/" + destination, err
+	}
+	queue, err := namePath("/v2/enqueue/", b.Queue)
+	return queue + "/" + destination, err
 }
 
 func encodeJSON(v any, h http.Header) ([]byte, http.Header, error) {
@@ -175,19 +195,43 @@ func encodeJSON(v any, h http.Header) ([]byte, http.Header, error) {
 
 // item spells r in headers.
 func (r *PublishRequest) item() (BatchItem, error) {
-	destination, err := checkDestination(r.URL)
+	destination, err := r.destination()
 	if err != nil {
 		return BatchItem{}, err
 	}
+	if r.Queue != "" {
+		if err := wire.CheckName(r.Queue); err != nil {
+			return BatchItem{}, wire.Within("queue", err)
+		}
+	}
+	h, err := r.settings()
+	return BatchItem{Destination: destination, Header: h, Body: r.Body, Queue: r.Queue}, err
+}
+
+// destination is where r goes, as the server's paths have it.
+func (r *PublishRequest) destination() (string, error) {
+	switch isURL, isGroup := r.URL != "", r.URLGroup != ""; {
+	case isURL && isGroup || isURL && r.LLM || isGroup && r.LLM:
+		return "", errors.New("destination: want only one of URL, URLGroup and LLM")
+	case isGroup:
+		return r.URLGroup, wire.Within("url group", wire.CheckName(r.URLGroup))
+	case r.LLM:
+		return wire.LLMDestination, nil
+	}
+	return checkDestination(r.URL)
+}
+
+// settings are the headers that say how to deliver r.
+func (r *PublishRequest) settings() (http.Header, error) {
 	h := http.Header{}
-	err = errors.Join(
-		settings{r.Method, r.Header, r.Delay, r.Retries, r.RetryDelay, r.Timeout}.write(h, wire.PrefixUpstash),
+	err := errors.Join(
+		settings{r.Method, r.Header, r.Delay, r.Retries, r.RetryDelay, r.Timeout, r.FlowControl}.write(h, wire.PrefixUpstash),
 		r.Callback.write(h, wire.HeaderCallback),
 		r.FailureCallback.write(h, wire.HeaderFailureCallback),
 		writeLabels(h, wire.HeaderLabel, r.Labels),
 	)
 	if err != nil {
-		return BatchItem{}, err
+		return nil, err
 	}
 	writeNotBefore(h, r.NotBefore)
 	if len(r.SignWith) > 0 {
@@ -205,7 +249,7 @@ func (r *PublishRequest) item() (BatchItem, error) {
 	if r.Hop != "" {
 		h.Set(wire.HeaderHop, r.Hop)
 	}
-	return BatchItem{Destination: destination, Header: h, Body: r.Body}, nil
+	return h, nil
 }
 
 func (cb *Callback) write(h http.Header, header string) error {
@@ -215,7 +259,7 @@ func (cb *Callback) write(h http.Header, header string) error {
 	destination, err := checkDestination(cb.URL)
 	if err == nil {
 		h.Set(header, destination)
-		err = settings{cb.Method, cb.Header, cb.Delay, cb.Retries, cb.RetryDelay, cb.Timeout}.write(h, header+"-")
+		err = settings{cb.Method, cb.Header, cb.Delay, cb.Retries, cb.RetryDelay, cb.Timeout, cb.FlowControl}.write(h, header+"-")
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", header, err)
@@ -225,12 +269,13 @@ func (cb *Callback) write(h http.Header, header string) error {
 
 // settings are what a message and a callback both have.
 type settings struct {
-	method     string
-	header     http.Header
-	delay      time.Duration
-	retries    *int
-	retryDelay string
-	timeout    time.Duration
+	method      string
+	header      http.Header
+	delay       time.Duration
+	retries     *int
+	retryDelay  string
+	timeout     time.Duration
+	flowControl *FlowControl
 }
 
 func (s settings) write(h http.Header, prefix string) error {
@@ -252,6 +297,14 @@ func (s settings) write(h http.Header, prefix string) error {
 	}
 	if s.timeout > 0 {
 		set(wire.HeaderTimeout, formatSeconds(s.timeout))
+	}
+	if f := s.flowControl; f != nil {
+		value, err := f.value()
+		if err != nil {
+			return err
+		}
+		set(wire.HeaderFlowControlKey, f.Key)
+		set(wire.HeaderFlowControlValue, value)
 	}
 	for name, values := range s.header {
 		forwarded := forwardedName(prefix, name)

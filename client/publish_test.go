@@ -64,6 +64,23 @@ func TestPublish(t *testing.T) {
 		{"redaction and hop", PublishRequest{Redact: []string{"body", "header[X]"}, Hop: "3"}, http.Header{
 			"Upstash-Redact-Fields": {"body,header[X]"}, "Upstash-Hop": {"3"},
 		}, ""},
+		{"flow control", PublishRequest{FlowControl: &FlowControl{Key: "a customer/é", Parallelism: 3, Rate: 10, Period: 2 * time.Minute}}, http.Header{
+			"Upstash-Flow-Control-Key": {"a customer/é"}, "Upstash-Flow-Control-Value": {"parallelism=3, rate=10, period=120s"},
+		}, ""},
+		{"flow control of a rate", PublishRequest{FlowControl: &FlowControl{Key: "k", Rate: 10}}, http.Header{
+			"Upstash-Flow-Control-Key": {"k"}, "Upstash-Flow-Control-Value": {"rate=10"},
+		}, ""},
+		{"flow control of callbacks", PublishRequest{
+			Callback:        &Callback{URL: destination, FlowControl: &FlowControl{Key: "c", Parallelism: 1}},
+			FailureCallback: &Callback{URL: destination, FlowControl: &FlowControl{Key: "f", Rate: 2, Period: time.Hour}},
+		}, http.Header{
+			"Upstash-Callback":                            {destination},
+			"Upstash-Callback-Flow-Control-Key":           {"c"},
+			"Upstash-Callback-Flow-Control-Value":         {"parallelism=1"},
+			"Upstash-Failure-Callback":                    {destination},
+			"Upstash-Failure-Callback-Flow-Control-Key":   {"f"},
+			"Upstash-Failure-Callback-Flow-Control-Value": {"rate=2, period=3600s"},
+		}, ""},
 		{"callbacks", PublishRequest{
 			Callback: &Callback{
 				URL: "https://example.com/done?a=b#frag", Method: "PATCH", Header: http.Header{"Content-Type": {"text/plain"}, "X-A": {"1"}},
@@ -104,6 +121,39 @@ func TestPublish(t *testing.T) {
 	}
 }
 
+// TestPublishTo publishes to what is not just a URL.
+func TestPublishTo(t *testing.T) {
+	const one, two = `{"messageId":"msg_1"}`, `[{"messageId":"msg_1","url":"https://a.example"},{"messageId":"msg_0","url":"https://b.example","deduplicated":true}]`
+	both := PublishResponse{Endpoints: []PublishResponse{
+		{MessageID: "msg_1", URL: "https://a.example"}, {MessageID: "msg_0", URL: "https://b.example", Deduplicated: true},
+	}}
+	callback := &Callback{URL: "https://example.com/answer"}
+	tests := []struct {
+		name, answer string
+		r            PublishRequest
+		want         string
+		answered     PublishResponse
+	}{
+		{"group", two, PublishRequest{URLGroup: "my-group_1.x"}, "/v2/publish/my-group_1.x", both},
+		{"group without endpoints", "[]", PublishRequest{URLGroup: "g"}, "/v2/publish/g", PublishResponse{Endpoints: []PublishResponse{}}},
+		{"model", one, PublishRequest{LLM: true, Callback: callback}, "/v2/publish/api/llm", PublishResponse{MessageID: "msg_1"}},
+		{"queue", one, PublishRequest{URL: "https://example.com/a//b?c=%2F", Queue: "q"}, "/v2/enqueue/q/https://example.com/a//b?c=%2F", PublishResponse{MessageID: "msg_1"}},
+		{"group through a queue", two, PublishRequest{URLGroup: "g", Queue: "q"}, "/v2/enqueue/q/g", both},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c, got := newTestClient(t, 200, tt.answer)
+			a, err := c.Publish(context.Background(), tt.r)
+			if err != nil || !cmp.Equal(a, tt.answered) {
+				t.Errorf("answered %+v, error %v", a, err)
+			}
+			if r := <-got; r.Method != "POST" || r.URI != tt.want || r.Header.Get("Upstash-Queue-Name") != "" {
+				t.Errorf("sent %s %s %v, want %s", r.Method, r.URI, r.Header, tt.want)
+			}
+		})
+	}
+}
+
 func TestPublishRefused(t *testing.T) {
 	const ok = "https://example.com"
 	tests := []struct {
@@ -122,6 +172,16 @@ func TestPublishRefused(t *testing.T) {
 		{"negative retries", PublishRequest{URL: ok, Retries: new(-1)}, "delay, timeout and retries cannot be negative"},
 		{"label with comma", PublishRequest{URL: ok, Labels: []string{"a,b"}}, `label "a,b": want letters, digits, "_", "." and "-"`},
 		{"empty label", PublishRequest{URL: ok, Labels: []string{""}}, `label "": want letters, digits, "_", "." and "-"`},
+		{"url and group", PublishRequest{URL: ok, URLGroup: "g"}, "destination: want only one of URL, URLGroup and LLM"},
+		{"group and model", PublishRequest{URLGroup: "g", LLM: true}, "destination: want only one of URL, URLGroup and LLM"},
+		{"group with slash", PublishRequest{URLGroup: "a/b"}, `url group: expected 1 to 256 of A-Z a-z 0-9 _ . -, got "a/b"`},
+		{"queue with slash", PublishRequest{URL: ok, Queue: "a/b"}, `queue: expected 1 to 256 of A-Z a-z 0-9 _ . -, got "a/b"`},
+		{"flow control without key", PublishRequest{URL: ok, FlowControl: &FlowControl{Rate: 1}}, "flow control: want a key, without white space at its ends"},
+		{"flow control key that would be trimmed", PublishRequest{URL: ok, FlowControl: &FlowControl{Key: "k ", Rate: 1}}, "flow control: want a key, without white space at its ends"},
+		{"flow control without bound", PublishRequest{URL: ok, FlowControl: &FlowControl{Key: "k"}}, "flow control: want a parallelism or a rate, from 1"},
+		{"negative rate", PublishRequest{URL: ok, FlowControl: &FlowControl{Key: "k", Parallelism: 1, Rate: -1}}, "flow control: want a parallelism or a rate, from 1"},
+		{"part of a second", PublishRequest{URL: ok, FlowControl: &FlowControl{Key: "k", Rate: 1, Period: time.Millisecond}}, "flow control: want a period of whole seconds"},
+		{"callback with bad flow control", PublishRequest{URL: ok, Callback: &Callback{URL: ok, FlowControl: &FlowControl{Rate: 1}}}, "Upstash-Callback: flow control: want a key, without white space at its ends"},
 		{"callback without url", PublishRequest{URL: ok, Callback: &Callback{}}, `Upstash-Callback: destination: want an absolute url, http:// or https://`},
 		{"failure callback with negative delay", PublishRequest{URL: ok, FailureCallback: &Callback{URL: ok, Delay: -1}}, "Upstash-Failure-Callback: delay, timeout and retries cannot be negative"},
 		{"line break in a header", PublishRequest{URL: ok, Header: http.Header{"A": {"b\nC: d"}}}, "header Upstash-Forward-A: value has a control character"},

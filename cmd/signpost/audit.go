@@ -13,8 +13,8 @@ type auditCmd struct {
 	Lines  int      `short:"n" default:"50" placeholder:"N" help:"How many entries (default 50)."`
 	Action []string `placeholder:"ACTION" help:"Entries of an action, such as token.create, keys.rotate or message.cancel; may be repeated."`
 	Actor  []string `placeholder:"TOKEN" help:"Entries of a token, by its id or name; may be repeated."`
-	From   moment   `placeholder:"TIME" help:"Entries from this time on, RFC 3339 or Unix seconds."`
-	To     moment   `placeholder:"TIME" help:"Entries up to this time, RFC 3339 or Unix seconds."`
+	From   past     `placeholder:"TIME" help:"Entries from this time on: RFC 3339, Unix seconds, or how long ago, such as 2h."`
+	To     past     `placeholder:"TIME" help:"Entries up to this time."`
 	JSON   bool     `name:"json" help:"Print each entry as a line of JSON."`
 	remote `embed:""`
 }

@@ -13,14 +13,13 @@ import (
 )
 
 type logsCmd struct {
-	Follow    bool     `short:"f" help:"Go on with what happens from now."`
-	Lines     int      `short:"n" default:"50" placeholder:"N" help:"How many events to begin with (default 50)."`
-	MessageID string   `name:"message-id" placeholder:"ID" help:"Events of one message."`
-	State     []string `placeholder:"STATE" help:"Events of a state: CREATED, ACTIVE, RETRY, ERROR, DELIVERED, FAILED, CANCEL_REQUESTED, CANCELED; may be repeated."`
-	URL       []string `name:"url" sep:"none" placeholder:"URL" help:"Events of messages to a URL; may be repeated."`
-	Label     []string `placeholder:"LABEL" help:"Events of messages with a label; may be repeated."`
-	JSON      bool     `name:"json" help:"Print each event as a line of JSON."`
-	remote    `embed:""`
+	Follow             bool     `short:"f" help:"Go on with what happens from now."`
+	Lines              int      `short:"n" default:"50" placeholder:"N" help:"How many events to begin with (default 50)."`
+	MessageID          []string `name:"message-id" placeholder:"ID" help:"Events of one message; may be repeated."`
+	State              []string `placeholder:"STATE" complete:"state" help:"Events of a state: CREATED, ACTIVE, RETRY, ERROR, DELIVERED, FAILED, CANCEL_REQUESTED, CANCELED; may be repeated."`
+	messageFilterFlags `embed:""`
+	JSON               bool `name:"json" help:"Print each event as a line of JSON."`
+	remote             `embed:""`
 }
 
 func (*logsCmd) Help() string { return `The newest events come last.` }
@@ -38,10 +37,7 @@ func (c *logsCmd) Run(ctx context.Context, o *outside) error {
 		return err
 	}
 	defer cl.CloseIdleConnections()
-	request := client.EventsRequest{Filter: client.Filter{URLs: c.URL, Labels: c.Label}}
-	if c.MessageID != "" {
-		request.MessageIDs = []string{c.MessageID}
-	}
+	request := client.EventsRequest{Filter: c.filter(), MessageIDs: c.MessageID}
 	f := &follower{client: cl, request: request, states: states, every: 500 * time.Millisecond}
 	write := func(ev client.Event) (bool, error) { return true, writeEvent(o.stdout, &ev, c.JSON) }
 	if !c.Follow {
@@ -59,16 +55,18 @@ func (c *logsCmd) Run(ctx context.Context, o *outside) error {
 	return f.follow(ctx, o, write)
 }
 
+// states are what events can be in.
+var states = []client.EventState{
+	client.EventCreated, client.EventActive, client.EventRetry, client.EventError, client.EventDelivered,
+	client.EventFailed, client.EventCancelRequested, client.EventCanceled,
+}
+
 func parseStates(names []string) ([]client.EventState, error) {
-	known := []client.EventState{
-		client.EventCreated, client.EventActive, client.EventRetry, client.EventError, client.EventDelivered,
-		client.EventFailed, client.EventCancelRequested, client.EventCanceled,
-	}
 	var out []client.EventState
 	for _, name := range names {
 		s := client.EventState(strings.ToUpper(name))
-		if !slices.Contains(known, s) {
-			return nil, &usageError{fmt.Errorf("--state: no event has the state %q", name), fmt.Sprintf("states are %v", known)}
+		if !slices.Contains(states, s) {
+			return nil, &usageError{fmt.Errorf("--state: no event has the state %q", name), fmt.Sprintf("states are %v", states)}
 		}
 		out = append(out, s)
 	}

@@ -1,5 +1,4 @@
-// Command signpost runs the server, and publishes, follows and verifies
-// messages from a terminal.
+// Command signpost runs the server, and manages what it delivers from a terminal.
 //
 //	signpost dev
 //	signpost publish https://example.com/hook -d '{"hello":"world"}'
@@ -7,7 +6,8 @@
 //
 // Flags come before the environment, which comes before defaults; --help names
 // the variables. The status is 0, 1 after an error, and 2 after a mistake in
-// the command line.
+// the command line. With --json, one thing is an object, and a list has an object
+// on each line. docs/cli.md has an example of each command.
 package main
 
 import (
@@ -38,20 +38,40 @@ func main() {
 }
 
 type commands struct {
-	Dev         devCmd         `cmd:"" help:"Run a development server: nothing to configure, loopback only."`
-	Server      serverCmd      `cmd:"" help:"Run a production server."`
-	Publish     publishCmd     `cmd:"" help:"Publish a message."`
-	Logs        logsCmd        `cmd:"" help:"Show what happened to messages."`
-	Guard       guardCmd       `cmd:"" help:"Verify requests in front of an endpoint that does not."`
-	Keys        keysCmd        `cmd:"" help:"Show or rotate the signing keys, and see who holds them."`
-	Settings    settingsCmd    `cmd:"" help:"Show or change what holds for all deliveries."`
-	Tokens      tokensCmd      `cmd:"" help:"Create, list or revoke tokens."`
-	Tenants     tenantsCmd     `cmd:"" help:"Create or list tenants."`
-	Audit       auditCmd       `cmd:"" help:"Show who changed what."`
-	Verify      verifyCmd      `cmd:"" help:"Explain why a signed request is refused."`
-	Bench       benchCmd       `cmd:"" help:"Measure a server on this machine."`
-	Healthcheck healthcheckCmd `cmd:"" help:"Ask whether a server takes messages."`
-	Version     versionCmd     `cmd:"" help:"Print the version."`
+	Publish   publishCmd   `cmd:"" group:"messages" help:"Publish a message."`
+	Messages  messagesCmd  `cmd:"" group:"messages" help:"List, show or cancel messages."`
+	Queues    queuesCmd    `cmd:"" group:"messages" help:"Manage queues, which deliver in order."`
+	Groups    groupsCmd    `cmd:"" group:"messages" help:"Manage URL groups: what is published to one goes to each of its endpoints."`
+	Schedules schedulesCmd `cmd:"" group:"messages" help:"Manage schedules, which publish again and again."`
+	Flow      flowCmd      `cmd:"" group:"messages" help:"Bound how fast messages are delivered, and how many at once."`
+	DLQ       dlqCmd       `cmd:"" name:"dlq" group:"messages" help:"List, retry or delete what has failed for good."`
+	Logs      logsCmd      `cmd:"" group:"messages" help:"Show what happened to messages."`
+
+	Keys     keysCmd     `cmd:"" group:"access" help:"Show or rotate the signing keys, and see who holds them."`
+	Tokens   tokensCmd   `cmd:"" group:"access" help:"Create, list or revoke tokens."`
+	Tenants  tenantsCmd  `cmd:"" group:"access" help:"Create or list tenants."`
+	Settings settingsCmd `cmd:"" group:"access" help:"Show or change what holds for all deliveries."`
+	Audit    auditCmd    `cmd:"" group:"access" help:"Show who changed what."`
+	Verify   verifyCmd   `cmd:"" group:"access" help:"Explain why a signed request is refused."`
+
+	Dev         devCmd         `cmd:"" group:"servers" help:"Run a development server: nothing to configure, loopback only."`
+	Server      serverCmd      `cmd:"" group:"servers" help:"Run a production server."`
+	Guard       guardCmd       `cmd:"" group:"servers" help:"Verify requests in front of an endpoint that does not."`
+	Healthcheck healthcheckCmd `cmd:"" group:"servers" help:"Ask whether a server takes messages."`
+	Bench       benchCmd       `cmd:"" group:"servers" help:"Measure a server on this machine."`
+
+	Completion completionCmd `cmd:"" group:"more" help:"Print the completion script of a shell."`
+	Complete   completeCmd   `cmd:"" name:"__complete" group:"more" hidden:""`
+	Version    versionCmd    `cmd:"" group:"more" help:"Print the version."`
+}
+
+// groups are how the help arranges them.
+var groups = []kong.Group{
+	{Key: "messages", Title: "Messages:"},
+	{Key: "access", Title: "Keys and access:"},
+	{Key: "servers", Title: "Servers:"},
+	{Key: "more", Title: "More:"},
+	{Key: "change", Title: "What is to be different (default: it is as it was):"},
 }
 
 // outside is what commands know of the world.
@@ -67,21 +87,16 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	var helped bool
 	variables := environment{getenv: getenv, used: map[string]string{}}
-	parser, err := kong.New(&commands{},
-		kong.Name("signpost"),
-		kong.Description("Signpost delivers HTTP messages and workflow steps: durably, signed, with retries."),
-		kong.Writers(stdout, stderr),
+	o := &outside{stdin, stdout, stderr}
+	parser, err := newParser(o, variables.resolve,
 		kong.Exit(func(int) { helped = true }),
-		kong.Resolvers(kong.ResolverFunc(variables.resolve)),
-		kong.ValueFormatter(describe),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true, WrapUpperBound: 100}),
 		kong.BindTo(ctx, (*context.Context)(nil)),
-		kong.Bind(&outside{stdin, stdout, stderr}),
+		kong.Bind(o),
 	)
 	if err != nil {
 		return err
 	}
-	command, err := parser.Parse(args)
+	command, err := parser.Parse(plural(parser.Model.Node, args))
 	switch {
 	case helped:
 		return nil
@@ -89,6 +104,44 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return &usageError{err, variables.hint(err)}
 	}
 	return command.Run()
+}
+
+// plural lets "signpost queue list" be "signpost queues list". Kong's own aliases
+// would show in the name of every command below.
+func plural(root *kong.Node, args []string) []string {
+	if len(args) == 0 || childNamed(root, args[0]) != nil || childNamed(root, args[0]+"s") == nil {
+		return args
+	}
+	return append([]string{args[0] + "s"}, args[1:]...)
+}
+
+func childNamed(node *kong.Node, name string) *kong.Node {
+	for _, child := range node.Children {
+		if child.Name == name {
+			return child
+		}
+	}
+	return nil
+}
+
+func newParser(o *outside, resolve kong.ResolverFunc, more ...kong.Option) (*kong.Kong, error) {
+	return kong.New(&commands{}, append([]kong.Option{
+		kong.Name("signpost"),
+		kong.Description("Signpost delivers HTTP messages and workflow steps: durably, signed, with retries."),
+		kong.Writers(o.stdout, o.stderr),
+		kong.Resolvers(resolve),
+		kong.ValueFormatter(describe),
+		kong.ExplicitGroups(groups),
+		kong.PostBuild(func(k *kong.Kong) error {
+			for _, command := range k.Model.Children {
+				for _, child := range command.Children {
+					child.Group = &kong.Group{Key: "commands", Title: "Commands:"} // not that of its parent
+				}
+			}
+			return nil
+		}),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true, NoExpandSubcommands: true, WrapUpperBound: 100}),
+	}, more...)...)
 }
 
 // environment gives a flag its value from the variables that its tag "from"

@@ -43,3 +43,13 @@ func isLocal(server string) bool {
 	}
 	return host == "localhost"
 }
+
+// use calls do with a client of the server.
+func (r *remote) use(do func(*client.Client) error) error {
+	c, err := r.client()
+	if err != nil {
+		return err
+	}
+	defer c.CloseIdleConnections()
+	return do(c)
+}

@@ -60,6 +60,23 @@ func (m *moment) UnmarshalText(text []byte) (err error) {
 	return nil
 }
 
+// past is a moment, or how long ago that was: 90s, 2h, 7d.
+type past struct{ time.Time }
+
+func (p *past) UnmarshalText(text []byte) error {
+	var at moment
+	if at.UnmarshalText(text) == nil {
+		p.Time = at.Time
+		return nil
+	}
+	ago, err := wire.ParseDuration(string(text))
+	if err != nil {
+		return fmt.Errorf("expected a time such as 2026-01-31T12:00:00Z or Unix seconds, or how long ago, such as 2h, got %q", text)
+	}
+	p.Time = time.Now().Add(-ago)
+	return nil
+}
+
 // headers are "Name: value" lines.
 type headers []string
 

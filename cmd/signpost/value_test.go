@@ -88,3 +88,21 @@ func TestPrintable(t *testing.T) {
 		}
 	}
 }
+
+func TestPast(t *testing.T) {
+	now := time.Now()
+	for text, want := range map[string]time.Time{
+		"2026-01-31T12:00:00Z": time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC), "1700000000": time.Unix(1_700_000_000, 0),
+		"2h": now.Add(-2 * time.Hour), "7d": now.Add(-7 * 24 * time.Hour), "0": time.Unix(0, 0),
+	} {
+		var p past
+		if err := p.UnmarshalText([]byte(text)); err != nil || p.Sub(want).Abs() > time.Minute {
+			t.Errorf("%s is %v (%v), want %v", text, p.Time, err, want)
+		}
+	}
+	for _, text := range []string{"", "yesterday", "-2h", "2026-01-31"} {
+		if err := new(past).UnmarshalText([]byte(text)); err == nil {
+			t.Errorf("%q is taken for a time", text)
+		}
+	}
+}

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/signposthq/signpost/client"
+	"github.com/signposthq/signpost/internal/wire"
+)
+
+// destination is what is to be delivered, and where.
+type destination struct {
+	URL   string `arg:"" optional:"" name:"url" help:"Destination: http:// or https://, or api/llm."`
+	Group string `placeholder:"NAME" complete:"group" help:"URL group to publish to, in place of a URL."`
+	Body  body   `short:"d" placeholder:"TEXT" help:"Body: text, @file, or - for standard input (default none)."`
+}
+
+// delivery is how to deliver it.
+type delivery struct {
+	Header          headers  `short:"H" sep:"none" placeholder:"'K: V'" help:"Header to send along; may be repeated."`
+	Method          string   `short:"X" placeholder:"VERB" help:"Method of the delivery (default POST)."`
+	Delay           duration `placeholder:"TIME" help:"Wait before the first attempt, such as 30s, 1.5h or 7d."`
+	Retries         *int     `placeholder:"N" help:"Attempts after the first (default 3)."`
+	RetryDelay      string   `placeholder:"EXPR" help:"Milliseconds before each retry, such as '1000 * (1 + retried)'."`
+	Timeout         duration `placeholder:"TIME" help:"Limit of each attempt."`
+	Queue           string   `placeholder:"NAME" complete:"queue" help:"Queue to go through, which is made if there is none."`
+	FlowKey         string   `placeholder:"KEY" complete:"flow" help:"Key of flow control, with --flow-rate or --flow-parallelism."`
+	FlowRate        int      `placeholder:"N" help:"Deliveries in each period, of all messages with the key."`
+	FlowPeriod      duration `placeholder:"TIME" help:"The period (default 1s)."`
+	FlowParallelism int      `placeholder:"N" help:"Deliveries at once, of all messages with the key."`
+	Callback        string   `placeholder:"URL" help:"URL that is told the outcome of every attempt."`
+	FailureCallback string   `placeholder:"URL" help:"URL that is told when the message has failed for good."`
+	Label           []string `placeholder:"LABEL" help:"Label to find the message by; may be repeated."`
+	Redact          []string `placeholder:"PART" help:"What is never shown but as a hash: body, header (all) or header[Name]; may be repeated."`
+}
+
+// settings are what the flags say, as of a publish.
+func (d *delivery) settings() (client.PublishRequest, error) {
+	header, err := d.Header.parse()
+	if err != nil {
+		return client.PublishRequest{}, err
+	}
+	out := client.PublishRequest{
+		Method: strings.ToUpper(d.Method), Header: header, Queue: d.Queue,
+		Delay: time.Duration(d.Delay), Retries: d.Retries, RetryDelay: d.RetryDelay, Timeout: time.Duration(d.Timeout),
+		Callback: callback(d.Callback), FailureCallback: callback(d.FailureCallback), Labels: d.Label, Redact: d.Redact,
+	}
+	if d.FlowKey != "" || d.FlowRate != 0 || d.FlowParallelism != 0 || d.FlowPeriod != 0 {
+		out.FlowControl = &client.FlowControl{
+			Key: d.FlowKey, Rate: d.FlowRate, Period: time.Duration(d.FlowPeriod), Parallelism: d.FlowParallelism,
+		}
+	}
+	return out, nil
+}
+
+func callback(url string) *client.Callback {
+	if url == "" {
+		return nil
+	}
+	return &client.Callback{URL: url, Method: http.MethodPost}
+}
+
+// request is both together. A body that is JSON gets its Content-Type.
+func (to *destination) request(o *outside, d *delivery) (client.PublishRequest, error) {
+	if (to.URL == "") == (to.Group == "") {
+		return client.PublishRequest{}, &usageError{errors.New(`expected "<url>" or --group`), `--help tells more`}
+	}
+	out, err := d.settings()
+	if err == nil {
+		out.Body, err = to.Body.read(o.stdin)
+	}
+	if err != nil {
+		return client.PublishRequest{}, err
+	}
+	if out.Header.Get("Content-Type") == "" && len(out.Body) > 0 && json.Valid(out.Body) {
+		out.Header.Set("Content-Type", "application/json")
+	}
+	if out.URLGroup = to.Group; to.URL == wire.LLMDestination {
+		out.LLM = true
+	} else {
+		out.URL = to.URL
+	}
+	return out, nil
+}
