@@ -73,6 +73,7 @@ type secrets struct {
 	log        *engine.LogEntry
 	audit      *engine.AuditEntry
 	group      *engine.URLGroup
+	schedule   *engine.Schedule
 }
 
 func secretsAt(first int64) *secrets {
@@ -96,6 +97,10 @@ func secretsAt(first int64) *secrets {
 		run:   r,
 		log:   &engine.LogEntry{Run: first + 3, Index: 1, Message: m.Key, CallType: wire.CallStep, Body: []byte(`{"out":"` + canary + `"}`)},
 		audit: &engine.AuditEntry{Seq: first + 4, Tenant: 1, Action: "message.cancel", Object: canary, Before: canary, After: canary},
+		schedule: &engine.Schedule{
+			Seq: first + 8, Tenant: 1, ID: fmt.Sprint("s", first), NextAt: 1, Destination: "https://app.example/?t=" + canary,
+			Header: header, Body: []byte(canary), Settings: engine.ScheduleSettings{Cron: "0 0 * * *", Error: canary},
+		},
 		group: &engine.URLGroup{
 			Seq: first + 7, Tenant: 1, Name: fmt.Sprint("g", first), Header: header,
 			Endpoints: []engine.GroupEndpoint{{Name: canary, URL: "https://app.example/?t=" + canary}},
@@ -112,7 +117,7 @@ func (x *secrets) insertRows(tx engine.Tx) error {
 	return errors.Join(
 		tx.InsertMessages([]*engine.Message{x.message}),
 		tx.InsertSettlements([]*engine.Settlement{x.settlement}), tx.InsertDLQ(x.entry), tx.InsertRun(x.run), tx.InsertLog(x.log), tx.InsertAudit(x.audit),
-		tx.InsertURLGroup(x.group),
+		tx.InsertURLGroup(x.group), tx.InsertSchedule(x.schedule),
 	)
 }
 
@@ -134,7 +139,9 @@ func (x *secrets) read(tx engine.Tx) (got *secrets, err error) {
 	audit, err7 := tx.ListAudit(1, engine.Page{From: x.audit.Seq, To: x.audit.Seq + 1, Limit: 2})
 	var err8 error
 	got.group, err8 = tx.URLGroup(1, x.group.Name)
-	if err := errors.Join(err1, err2, err3, err4, err5, err6, err7, err8); err != nil {
+	var err9 error
+	got.schedule, err9 = tx.LockSchedule(x.schedule.Seq)
+	if err := errors.Join(err1, err2, err3, err4, err5, err6, err7, err8, err9); err != nil {
 		return nil, err
 	}
 	if len(messages) != 1 || len(settlements) != 1 || len(log) != 1 || len(audit) != 1 {
@@ -157,6 +164,7 @@ func (x *secrets) check(t testing.TB, s engine.Store) {
 	equal(t, "log entry", got.log, x.log)
 	equal(t, "audit entry", got.audit, x.audit)
 	equal(t, "URL group", got.group, x.group)
+	equal(t, "schedule", got.schedule, x.schedule)
 }
 
 // tables are all there are, so that a new one is not forgotten.
@@ -219,7 +227,7 @@ func TestT18SealedRowsShowNothing(t *testing.T) {
 		x.check(t, s)
 		equal(t, "found in", find(t, db), nil)
 		update(t, s, func(tx engine.Tx) error {
-			return errors.Join(tx.UpdateRun(x.run), tx.UpdateTenant(x.tenant), tx.UpdateURLGroup(x.group))
+			return errors.Join(tx.UpdateRun(x.run), tx.UpdateTenant(x.tenant), tx.UpdateURLGroup(x.group), tx.UpdateSchedule(x.schedule))
 		})
 		equal(t, "found after updates in", find(t, db), nil)
 		x.check(t, s)
@@ -231,7 +239,7 @@ func TestPlainRowsAreFound(t *testing.T) {
 	forEachKeyed(t, func(t *testing.T, o keyed, db *sql.DB) {
 		s, x := openKeyed(t, o), secretsAt(10)
 		update(t, s, x.insert)
-		equal(t, "columns", len(find(t, db)), 21)
+		equal(t, "columns", len(find(t, db)), 25)
 	})
 }
 
