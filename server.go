@@ -29,6 +29,12 @@ import (
 // Memory as Server.Data keeps everything in memory: it is gone after Close.
 const Memory = ":memory:"
 
+// Values of Server.MissedTicks.
+const (
+	MissedOnce = engine.MissedOnce
+	MissedSkip = engine.MissedSkip
+)
+
 // Server is a Signpost server. Its fields may be changed until Start.
 type Server struct {
 	// Addr is the TCP address to listen on; default "127.0.0.1:8080". Port 0
@@ -60,6 +66,15 @@ type Server struct {
 	// Retention is how long finished messages and runs are kept; default 7 days.
 	// What is in the DLQ stays until it is taken out.
 	Retention time.Duration
+
+	// MissedTicks says what becomes of the times of a schedule that pass while
+	// the server is down: MissedOnce (the default) makes up for all of them with
+	// one message at the next start, MissedSkip for none.
+	MissedTicks string
+
+	// MissedAfter is how late a time of a schedule counts as missed; default 1
+	// minute.
+	MissedAfter time.Duration
 
 	// MasterKeyFile holds the master keys that seal on disk what users send and
 	// endpoints answer, and the signing keys; default none. One key a line, as
@@ -174,6 +189,10 @@ func (s *Server) Start(ctx context.Context) (err error) {
 	if s.Dev && !isLoopback(s.Addr) {
 		return fmt.Errorf("a development server has credentials that everybody knows: it can't listen on %s, only on a loopback address", s.Addr)
 	}
+	if s.MissedTicks != "" && s.MissedTicks != MissedOnce && s.MissedTicks != MissedSkip || s.MissedAfter < 0 {
+		return fmt.Errorf("missed ticks: expected %s or %s, after a time that is not negative, got %q after %v",
+			MissedOnce, MissedSkip, s.MissedTicks, s.MissedAfter)
+	}
 	if err := s.open(ctx); err != nil {
 		return err
 	}
@@ -224,7 +243,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 	s.deliver = deliver.New(deliver.Options{AllowLocal: s.Dev, Allow: s.AllowDestinations})
 	s.engine, err = engine.New(ctx, engine.Options{
 		Store: s.store, Deliverer: s.deliver, Logger: s.Logger, Concurrency: s.Concurrency,
-		Keys: s.deliver, MasterKeys: s.masterKeys,
+		Keys: s.deliver, MasterKeys: s.masterKeys, MissedTicks: s.MissedTicks, MissedAfter: s.MissedAfter,
 		Limits: s.limits(), LLM: s.llm(),
 	})
 	if err != nil {

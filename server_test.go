@@ -466,6 +466,12 @@ func TestStartFails(t *testing.T) {
 	if err := (&signpost.Server{Addr: "127.0.0.1:0", Data: file}).Start(t.Context()); err == nil {
 		t.Error("a file for a directory")
 	}
+	for _, s := range []*signpost.Server{{MissedTicks: "all"}, {MissedAfter: -time.Second}} {
+		s.Addr, s.Data = "127.0.0.1:0", signpost.Memory
+		if err := s.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "missed ticks") {
+			t.Errorf("missed ticks %q after %v: %v", s.MissedTicks, s.MissedAfter, err)
+		}
+	}
 }
 
 // Memory leaves nothing behind.

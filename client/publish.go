@@ -103,10 +103,11 @@ type Callback struct {
 
 // PublishResponse answers a publish, and each item of a batch.
 type PublishResponse struct {
-	MessageID    string `json:"messageId,omitempty"` // empty only when Error is not
+	MessageID    string `json:"messageId,omitempty"` // empty only when Error or ScheduleID is not
 	URL          string `json:"url,omitempty"`
 	Deduplicated bool   `json:"deduplicated,omitempty"` // MessageID is that of an earlier message
 	Error        string `json:"error,omitempty"`        // why this item of a batch was not accepted
+	ScheduleID   string `json:"scheduleId,omitempty"`   // of the schedule that was made, as it had an Upstash-Cron
 
 	// Endpoints are the answers for each endpoint of a URL group, in its order;
 	// then the fields above are empty. In JSON they are the whole answer, an

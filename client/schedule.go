@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -38,7 +39,7 @@ type Schedule struct {
 	FailureCallbackHeader http.Header `json:"failureCallbackHeader,omitempty"`
 
 	QueueName string `json:"queueName,omitempty"`
-	CallerIP  string `json:"callerIP,omitempty"` // of whoever made it
+	CallerIP  string `json:"callerIP,omitempty"` // of whoever made it; in JSON, callerIp is the same
 
 	FlowControlKey string `json:"flowControlKey,omitempty"`
 	Parallelism    int    `json:"parallelism,omitempty"`
@@ -48,11 +49,21 @@ type Schedule struct {
 	Label  string   `json:"label,omitempty"` // Labels[0]
 	Labels []string `json:"labels,omitempty"`
 
-	LastTime int64 `json:"lastScheduleTime,omitempty"` // of the last message, Unix milliseconds
-	NextTime int64 `json:"nextScheduleTime,omitempty"` // of the next one, Unix milliseconds; 0 while paused
+	LastTime int64 `json:"lastScheduleTime,omitempty"` // when it last published, or failed to, Unix milliseconds
+	NextTime int64 `json:"nextScheduleTime,omitempty"` // when it will, Unix milliseconds; 0 while paused
 	// LastStates say how the messages of the last time are doing, by their ids.
 	LastStates map[string]ScheduleState `json:"lastScheduleStates,omitempty"`
 	Error      string                   `json:"error,omitempty"` // why the last time made no message
+}
+
+// MarshalJSON writes the caller's IP under both of its names: official clients
+// differ in which they read.
+func (s Schedule) MarshalJSON() ([]byte, error) {
+	type plain Schedule
+	return json.Marshal(struct {
+		plain
+		CallerIp string `json:"callerIp,omitempty"`
+	}{plain(s), s.CallerIP})
 }
 
 // ScheduleState is how a schedule's message is doing.

@@ -27,6 +27,8 @@ type serverCmd struct {
 	RateLimitIP      int            `name:"rate-limit-ip" default:"0" from:"SIGNPOST_RATE_LIMIT_IP" placeholder:"N" help:"Requests per second of any kind for each client address; 0: no limit (default)."`
 	TrustedProxies   []netip.Prefix `from:"SIGNPOST_TRUSTED_PROXIES" placeholder:"CIDR" help:"Networks of proxies whose X-Forwarded-For says where a request comes from; may be repeated."`
 	MaxConnections   int            `default:"0" from:"SIGNPOST_MAX_CONNECTIONS" placeholder:"N" help:"Most connections of clients at once (default 10000, or half of the files it may open)."`
+	MissedTicks      string         `default:"once" enum:"once,skip" from:"SIGNPOST_MISSED_TICKS" placeholder:"HOW" help:"What becomes of the times of a schedule that pass while the server is down: once makes up for them with one message, skip with none (default once)."`
+	MissedAfter      duration       `default:"1m" from:"SIGNPOST_MISSED_AFTER" placeholder:"TIME" help:"How late a time of a schedule counts as missed (default 1m)."`
 	LogFormat        string         `default:"text" enum:"text,json" from:"SIGNPOST_LOG_FORMAT" placeholder:"FORMAT" help:"Format of the log on stderr: text or json (default text)."`
 	LogLevel         slog.Level     `default:"info" from:"SIGNPOST_LOG_LEVEL" placeholder:"LEVEL" help:"Least important lines of the log: debug, info, warn or error (default info)."`
 	limits           `embed:""`
@@ -102,6 +104,7 @@ func (c *serverCmd) Run(ctx context.Context, o *outside) error {
 		MasterKeyFile: c.MasterKeyFile, MasterKeys: c.MasterKey, LLMURL: c.LLMURL, LLMToken: c.LLMToken.Reveal(),
 		Concurrency: c.Concurrency, Retention: time.Duration(c.Retention), MaxConnections: c.MaxConnections,
 		RateLimit: c.RateLimit, RateLimitIP: c.RateLimitIP, TrustedProxies: c.TrustedProxies,
+		MissedTicks: c.MissedTicks, MissedAfter: time.Duration(c.MissedAfter),
 		Logger: slog.New(logHandler(c.LogFormat, c.LogLevel, o.stderr)),
 	}
 	if c.RateLimit == 0 {

@@ -93,6 +93,13 @@ var routes = []route{
 	{"POST", "/v2/topics/{name}/endpoints", engine.ScopePublish, addEndpoints},
 	{"DELETE", "/v2/topics/{name}/endpoints", engine.ScopePublish, removeEndpoints},
 
+	{"POST", "/v2/schedules/{destination...}", engine.ScopePublish, postSchedule},
+	{"GET", "/v2/schedules", engine.ScopeRead, listSchedules},
+	{"GET", "/v2/schedules/{id}", engine.ScopeRead, getSchedule},
+	{"DELETE", "/v2/schedules/{id}", engine.ScopePublish, deleteSchedule},
+	{"PATCH", "/v2/schedules/{id}/pause", engine.ScopePublish, pauseSchedule},
+	{"PATCH", "/v2/schedules/{id}/resume", engine.ScopePublish, resumeSchedule},
+
 	{"GET", "/v2/flowControl", engine.ScopeRead, listFlow},
 	{"GET", "/v2/flowControl/{key...}", engine.ScopeRead, getFlow},
 	{"POST", "/v2/flowControl/{key...}", engine.ScopePublish, changeFlow},
@@ -144,8 +151,7 @@ var routes = []route{
 
 // later are the parts of the API that this version does not have.
 var later = map[string]string{
-	"schedules": "schedules",
-	"notify":    "waiting for events", "wait": "waiting for events", "waiters": "waiting for events",
+	"notify": "waiting for events", "wait": "waiting for events", "waiters": "waiting for events",
 	"workflows": "this part of workflow management",
 }
 

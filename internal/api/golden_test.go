@@ -33,7 +33,7 @@ var update = flag.Bool("update", false, "write what the server answers into test
 // "await" waits until a message, or a run, is in a state.
 //
 // {endpoint} is a destination that answers by its path. Ids and times differ
-// from run to run: they are written msg_1, wfr_1, dlq_1, sig_1, tok_1, cursor_1,
+// from run to run: they are written msg_1, scd_1, wfr_1, dlq_1, sig_1, tok_1, cursor_1,
 // secret_1 (a token), and the ids of keys key_1 and kid_1, in the order they
 // appear, TIME, SECONDS and PREFIX. In a request, such a name stands for the value
 // it was given to.
@@ -194,8 +194,8 @@ type names struct {
 }
 
 var (
-	given    = regexp.MustCompile(`msg_[0-9A-Za-z]{22}|wfr_[0-9A-Za-z]{21}|sig_[0-9A-Za-z]{28}|tok_[0-9a-f]{24}|eyJVc2VySUQi[0-9A-Za-z+/=]+|\b1\d{12}-\d+|\b\d{16,19}-\d+|\b1\d{12}\b|"[0-9a-f]{12}"|"[\w-]{43}"`)
-	nickname = regexp.MustCompile(`\b(msg|wfr|sig|tok|dlq|cursor|secret)_\d+\b`)
+	given    = regexp.MustCompile(`msg_[0-9A-Za-z]{22}|scd_[0-9A-Za-z]{22}|wfr_[0-9A-Za-z]{21}|sig_[0-9A-Za-z]{28}|tok_[0-9a-f]{24}|eyJVc2VySUQi[0-9A-Za-z+/=]+|\b1\d{12}-\d+|\b\d{16,19}-\d+|\b1\d{12}\b|"[0-9a-f]{12}"|"[\w-]{43}"`)
+	nickname = regexp.MustCompile(`\b(msg|scd|wfr|sig|tok|dlq|cursor|secret)_\d+\b`)
 	prefix   = regexp.MustCompile(`"prefix": "[0-9A-Za-z]{6}"`)
 	until    = regexp.MustCompile(`(?m)^(Ratelimit-Reset|Retry-After): \d+$`)
 	etag     = regexp.MustCompile(`(?m)^Etag: "[0-9a-f]{64}"$`)

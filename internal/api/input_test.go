@@ -139,7 +139,6 @@ func TestNoSuchRoute(t *testing.T) {
 func TestRoutesOfLaterVersions(t *testing.T) {
 	w := newWorld(t)
 	for _, route := range []struct{ method, path, word string }{
-		{"POST", "/v2/Schedules/https://example.com", "schedules"}, {"GET", "/v2/schedules/s", "schedules"}, {"PATCH", "/v2/schedules/s/pause", "schedules"},
 		{"POST", "/v2/notify/e", "waiting for events"}, {"POST", "/v2/wait/e", "waiting for events"}, {"GET", "/v2/waiters/e", "waiting for events"},
 		{"GET", "/v2/workflows/dlq", "workflow management"}, {"POST", "/v2/workflows/dlq/resume/x", "workflow management"},
 		{"POST", "/v2/workflows/hooks/u/r/e", "workflow management"},
@@ -203,7 +202,7 @@ var badSettings = []struct {
 	{"Upstash-Flow-Control-Key: k\nUpstash-Flow-Control-Value: fast", 400, []string{"Upstash-Flow-Control-Value should be either rate=X or parallelism=Y"}},
 	{"Upstash-Flow-Control-Key: k\nUpstash-Flow-Control-Value: rate=1, period=8d", 400, []string{"Upstash-Flow-Control-Value", "period", "from 1s to 7d"}},
 	{"Upstash-Callback: https://example.com\nUpstash-Callback-Queue-Name: q", 400, []string{"Upstash-Callback-Queue-Name", "no queue"}},
-	{"Upstash-Cron: * * * * *", 400, []string{"Upstash-Cron", "/v2/schedules"}},
+	{"Upstash-Cron: * * * *", 400, []string{"Upstash-Cron", "minute hour"}},
 	{"Upstash-Schedule-Id: s", 400, []string{"Upstash-Schedule-Id", "/v2/schedules"}},
 	{"Upstash-Redact-Fields: body,all", 400, []string{"Upstash-Redact-Fields", `"all"`, "header[Name]"}},
 	{"Upstash-Hop: some", 400, []string{"Upstash-Hop", `"some"`, "whole number"}},

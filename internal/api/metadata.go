@@ -44,6 +44,14 @@ func withoutContent(answer any) (any, error) {
 			stripHeader(&a[i].Header)
 		}
 		return a, nil
+	case client.Schedule:
+		stripSchedule(&a)
+		return a, nil
+	case []client.Schedule:
+		for i := range a {
+			stripSchedule(&a[i])
+		}
+		return a, nil
 	case client.RunsPage:
 		for i := range a.Runs {
 			stripRun(&a.Runs[i])
@@ -71,6 +79,13 @@ func stripMessage(m *client.Message) {
 	stripHeader(&m.Header)
 	stripHeader(&m.CallbackHeader)
 	stripHeader(&m.FailureCallbackHeader)
+}
+
+func stripSchedule(s *client.Schedule) {
+	s.Body, s.BodyBase64 = "", ""
+	stripHeader(&s.Header)
+	stripHeader(&s.CallbackHeader)
+	stripHeader(&s.FailureCallbackHeader)
 }
 
 func stripEvents(events []client.Event) {

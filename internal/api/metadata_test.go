@@ -19,7 +19,7 @@ var metadata = strings.Fields(`
 	Method CallMethod State FailureFunctionState Type StepName StepType CallType
 	RetryDelayExpression RetryDelay WaitEventID WaitTimeoutDuration
 	Name CallerIP URLGroup EndpointName QueueName ScheduleID FlowControlKey Label Labels
-	Error Cursor
+	Error Cursor Cron Destination LastStates
 `)
 
 // Whatever else an answer holds is left out, and of headers all but the names;
@@ -27,6 +27,7 @@ var metadata = strings.Fields(`
 func TestT21MetadataLeavesContentOut(t *testing.T) {
 	for _, empty := range []any{
 		client.Message{}, &client.EventsPage{}, logsPage{}, client.DLQMessage{}, client.DLQPage{}, client.RunsPage{},
+		client.Schedule{}, []client.Schedule{},
 		client.URLGroup{}, []client.URLGroup{},
 	} {
 		full := reflect.New(reflect.TypeOf(empty)).Elem()
@@ -77,6 +78,11 @@ func fill(v reflect.Value, headers *[]http.Header) {
 			fill(v.Field(i), headers)
 		}
 	case reflect.Map:
+		if v.Type() != reflect.TypeFor[http.Header]() {
+			v.Set(reflect.MakeMap(v.Type()))
+			v.SetMapIndex(reflect.ValueOf("text"), reflect.ValueOf(client.ScheduleSuccess))
+			return
+		}
 		h := http.Header{"X-Name": {"a value"}}
 		*headers = append(*headers, h)
 		v.Set(reflect.ValueOf(h))

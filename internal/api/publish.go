@@ -59,7 +59,7 @@ func publishResponse(p *engine.Published) client.PublishResponse {
 	if p.Err != nil {
 		return client.PublishResponse{Error: p.Err.Message}
 	}
-	out := client.PublishResponse{MessageID: p.MessageID, URL: p.URL, Deduplicated: p.Deduplicated}
+	out := client.PublishResponse{MessageID: p.MessageID, URL: p.URL, Deduplicated: p.Deduplicated, ScheduleID: p.ScheduleID}
 	for i := range p.Endpoints {
 		out.Endpoints = append(out.Endpoints, publishResponse(&p.Endpoints[i]))
 	}
@@ -85,13 +85,13 @@ func (r *request) publish(tail string) (engine.Publish, error) {
 	if err != nil {
 		return engine.Publish{}, err
 	}
-	return engine.Publish{Destination: dest, Config: cfg, Header: keptHeader(dest, h), Body: body, CallerIP: r.callerIP()}, nil
+	return engine.Publish{Destination: dest, Config: cfg, Header: keptHeader(dest, &cfg, h), Body: body, CallerIP: r.callerIP()}, nil
 }
 
-// keptHeader is what a URL group's settings are put under; nil where there is
-// no group. The token stays here.
-func keptHeader(dest string, h http.Header) http.Header {
-	if wire.IsURL(dest) || dest == wire.LLMDestination {
+// keptHeader is what a URL group's settings are put under, and what a schedule
+// keeps; nil where there is neither. The token stays here.
+func keptHeader(dest string, cfg *wire.Config, h http.Header) http.Header {
+	if cfg.Cron == "" && (wire.IsURL(dest) || dest == wire.LLMDestination) {
 		return nil
 	}
 	h = maps.Clone(h)
@@ -145,7 +145,7 @@ func (r *request) batchItems() ([]engine.Publish, error) {
 			cfg.Queue = item.Queue
 		}
 		items[i] = engine.Publish{
-			Destination: item.Destination, Config: cfg, Header: keptHeader(item.Destination, item.Header),
+			Destination: item.Destination, Config: cfg, Header: keptHeader(item.Destination, &cfg, item.Header),
 			Body: item.Body, CallerIP: caller,
 		}
 	}

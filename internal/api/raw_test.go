@@ -66,8 +66,15 @@ func TestDestinationOfEveryPrefix(t *testing.T) {
 		}
 		t.Run(prefix, func(t *testing.T) {
 			w := w.in(t)
-			var p struct{ URL, WorkflowRunID string }
-			w.do(r.Method, strings.Replace(prefix, "{queue}", "q", 1)+dest, "", "Upstash-Delay: 1h").into(200, &p)
+			var p struct{ URL, WorkflowRunID, ScheduleID string }
+			header := []string{"Upstash-Delay: 1h"}
+			if prefix == "/v2/schedules/" {
+				header = append(header, "Upstash-Cron: @yearly")
+			}
+			w.do(r.Method, strings.Replace(prefix, "{queue}", "q", 1)+dest, "", header...).into(200, &p)
+			if p.ScheduleID != "" {
+				p.URL = get[client.Schedule](w, "/v2/schedules/"+p.ScheduleID).Destination
+			}
 			if p.WorkflowRunID != "" {
 				p.URL = w.run(p.WorkflowRunID).WorkflowURL
 			}

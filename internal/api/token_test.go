@@ -68,6 +68,13 @@ var policy = map[string][]client.Scope{
 	"GET /v2/events":           {client.ScopeRead, client.ScopeReadMetadata},
 	"GET /v2/logs":             {client.ScopeRead, client.ScopeReadMetadata},
 
+	"POST /v2/schedules/{destination...}": {client.ScopePublish},
+	"GET /v2/schedules":                   {client.ScopeRead, client.ScopeReadMetadata},
+	"GET /v2/schedules/{id}":              {client.ScopeRead, client.ScopeReadMetadata},
+	"DELETE /v2/schedules/{id}":           {client.ScopePublish},
+	"PATCH /v2/schedules/{id}/pause":      {client.ScopePublish},
+	"PATCH /v2/schedules/{id}/resume":     {client.ScopePublish},
+
 	"GET /v2/topics":                     {client.ScopeRead, client.ScopeReadMetadata},
 	"GET /v2/topics/{name}":              {client.ScopeRead, client.ScopeReadMetadata},
 	"PATCH /v2/topics/{name}":            {client.ScopePublish},

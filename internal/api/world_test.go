@@ -28,6 +28,7 @@ type world struct {
 	url   string
 	token string
 	gates []*gate
+	store engine.Store // of a limited world
 }
 
 // newWorld starts the assembled server on a SQLite database of its own.
@@ -77,7 +78,7 @@ func newLimitedWorld(t *testing.T, limits engine.Limits) *world {
 			t.Error(err)
 		}
 	})
-	return &world{t: t, url: server.URL, token: u.Token}
+	return &world{t: t, url: server.URL, token: u.Token, store: s}
 }
 
 func closeSoon(t *testing.T, stop func(context.Context) error) {

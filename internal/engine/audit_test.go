@@ -126,6 +126,39 @@ var managed = map[string]func(w *world) (do func(who *engine.Caller) error, done
 				return engine.ErrorCode(err) == engine.NotFound
 			}
 	},
+	"schedule.create": func(w *world) (func(*engine.Caller) error, func() bool) {
+		return func(who *engine.Caller) error {
+			_, err := putSchedule(w.engine, who, scheduled(w.t, tickURL, "0 0 * * *", "Upstash-Schedule-Id", "new"))
+			return err
+		}, func() bool { return w.hasSchedule("new", "0 0 * * *", false) }
+	},
+	"schedule.replace": func(w *world) (func(*engine.Caller) error, func() bool) {
+		id := w.putSchedule("0 0 * * *")
+		return func(who *engine.Caller) error {
+			_, err := putSchedule(w.engine, who, scheduled(w.t, tickURL, "0 1 * * *", "Upstash-Schedule-Id", id))
+			return err
+		}, func() bool { return w.hasSchedule(id, "0 1 * * *", false) }
+	},
+	"schedule.pause": func(w *world) (func(*engine.Caller) error, func() bool) {
+		id := w.putSchedule("0 0 * * *")
+		return func(who *engine.Caller) error { return w.engine.PauseSchedule(context.Background(), who, id, true) },
+			func() bool { return w.hasSchedule(id, "0 0 * * *", true) }
+	},
+	"schedule.resume": func(w *world) (func(*engine.Caller) error, func() bool) {
+		id := w.putSchedule("0 0 * * *")
+		w.pause(id, true)
+		return func(who *engine.Caller) error {
+			return w.engine.PauseSchedule(context.Background(), who, id, false)
+		}, func() bool { return w.hasSchedule(id, "0 0 * * *", false) }
+	},
+	"schedule.delete": func(w *world) (func(*engine.Caller) error, func() bool) {
+		id := w.putSchedule("0 0 * * *")
+		return func(who *engine.Caller) error { return w.engine.DeleteSchedule(context.Background(), who, id) },
+			func() bool {
+				_, err := w.engine.Schedule(context.Background(), w.caller, id)
+				return engine.ErrorCode(err) == engine.NotFound
+			}
+	},
 	"dlq.delete": func(w *world) (func(*engine.Caller) error, func() bool) {
 		w.dead()
 		id := engine.DLQID(w.dlq()[0].Entry.Seq)
@@ -191,6 +224,11 @@ var managed = map[string]func(w *world) (do func(who *engine.Caller) error, done
 			return err
 		}, func() bool { return len(w.dlq()) == 0 }
 	},
+}
+
+func (w *world) hasSchedule(id, cron string, paused bool) bool {
+	s, err := w.engine.Schedule(context.Background(), w.caller, id)
+	return err == nil && s.Settings.Cron == cron && s.Paused == paused
 }
 
 func (w *world) isCanceled(id string) func() bool {

@@ -24,6 +24,13 @@ type Options struct {
 	Keys KeyNamer
 	// LLM is the service for wire.LLMDestination; nil: there is none.
 	LLM *LLM
+	// MissedTicks says what becomes of the times of a schedule that passed while
+	// nothing ran: "once" (the default) makes up for all of them with one
+	// message, "skip" for none.
+	MissedTicks string
+	// MissedAfter is how late a time of a schedule counts as missed; default 1
+	// minute.
+	MissedAfter time.Duration
 }
 
 // Limits bound what one request may ask for. A zero field means its default.
@@ -90,6 +97,10 @@ type Engine struct {
 	lanes   laneClock
 	began   int64 // when it was made, Unix ms: what was sent before was by another
 
+	schedules   chan struct{} // a schedule was changed
+	missedTicks string
+	missedAfter time.Duration
+
 	endpoints endpointBook
 	quotas    quotaBook
 
@@ -104,6 +115,7 @@ type Engine struct {
 	attemptCtx    context.Context
 	dispatchDone  chan struct{}
 	lanesDone     chan struct{}
+	schedulesDone chan struct{}
 	settleDone    chan struct{}
 	purgeDone     chan struct{}
 	resealDone    chan struct{}
@@ -129,6 +141,13 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 	e.slots = make(chan struct{}, o.Concurrency)
 	e.outcomes = make(chan *flight, o.Concurrency)
 	e.rewrapped = make(chan struct{}, 1)
+	e.schedules = make(chan struct{}, 1)
+	if e.missedTicks, e.missedAfter = o.MissedTicks, o.MissedAfter; e.missedAfter == 0 {
+		e.missedAfter = time.Minute
+	}
+	if e.missedTicks == "" {
+		e.missedTicks = MissedOnce
+	}
 	def(&e.limits.GlobalParallelism, o.Concurrency)
 	e.lanes.init()
 	e.began = unixMillis(time.Now())
@@ -174,8 +193,10 @@ func (e *Engine) Start() {
 	e.dispatchDone, e.settleDone, e.purgeDone = make(chan struct{}), make(chan struct{}), make(chan struct{})
 	e.resealDone, e.lanesDone = make(chan struct{}), make(chan struct{})
 	e.endpointsDone, e.usesDone = make(chan struct{}), make(chan struct{})
+	e.schedulesDone = make(chan struct{})
 	go e.dispatchLoop(dispatchCtx)
 	go e.laneLoop(dispatchCtx)
+	go e.scheduleLoop(dispatchCtx)
 	go e.settleLoop()
 	go e.purgeLoop(dispatchCtx)
 	go e.resealLoop(dispatchCtx)
@@ -190,6 +211,7 @@ func (e *Engine) Close(ctx context.Context) error {
 	e.stop()
 	<-e.dispatchDone
 	<-e.lanesDone
+	<-e.schedulesDone
 	<-e.purgeDone
 	<-e.resealDone
 	<-e.endpointsDone

@@ -31,6 +31,7 @@ type world struct {
 	keep        int // messages the dispatcher keeps in memory; 0: as many as always
 	limits      engine.Limits
 	concurrency int
+	options     func(*engine.Options) // further ones; nil: none
 
 	mu       sync.Mutex
 	answer   func(engine.Attempt) engine.Outcome
@@ -99,14 +100,7 @@ func inBubble(t *testing.T, fn func(*world)) {
 
 func (w *world) start() {
 	w.t.Helper()
-	ctx := context.Background()
-	e, err := engine.New(ctx, engine.Options{
-		Store: w.store, Deliverer: w, Keys: w, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
-		Limits: w.limits, Concurrency: w.concurrency,
-	})
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	ctx, e := context.Background(), w.node()
 	cr := engine.Credentials{UserID: "u", Token: "token", CurrentKey: "sig_current_current", NextKey: "sig_next_next_next"}
 	if _, err := e.EnsureTenant(ctx, cr); err != nil {
 		w.t.Fatal(err)
@@ -120,6 +114,23 @@ func (w *world) start() {
 		e.KeepInMemory(w.keep)
 	}
 	e.Start()
+}
+
+// node is another engine on the store, not started.
+func (w *world) node() *engine.Engine {
+	w.t.Helper()
+	o := engine.Options{
+		Store: w.store, Deliverer: w, Keys: w, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Limits: w.limits, Concurrency: w.concurrency,
+	}
+	if w.options != nil {
+		w.options(&o)
+	}
+	e, err := engine.New(context.Background(), o)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return e
 }
 
 // stop cuts off what is under way, as a crash would.

@@ -24,7 +24,8 @@ type Publish struct {
 	Header     http.Header
 	Body       []byte
 	CallerIP   string
-	ViaTrigger bool // came through /v2/trigger: start a run
+	ViaTrigger bool   // came through /v2/trigger: start a run
+	Schedule   string // id of the schedule whose time it is; "": none
 }
 
 // Published says what became of it.
@@ -39,6 +40,8 @@ type Published struct {
 	Endpoints []Published
 	// Err is why this item of a batch was not accepted; nil: it was.
 	Err *Error
+	// ScheduleID is of the schedule that was made, and nothing else.
+	ScheduleID string
 }
 
 // Publish accepts all items, in order, or none. When it returns nil they are
@@ -66,7 +69,10 @@ func (e *Engine) PublishBatch(ctx context.Context, who *Caller, items []Publish)
 // then nothing is accepted.
 func (e *Engine) publish(ctx context.Context, who *Caller, items []Publish, leave func(*Publish, error) *Error) ([]Published, error) {
 	for i := range items {
-		err := e.checkLimits(who, &items[i])
+		err := items[i].checkSchedule()
+		if err == nil {
+			err = e.checkLimits(who, items[i].unscheduled())
+		}
 		if err == nil {
 			err = who.checkReach(items[i].Destination, &items[i].Config)
 		}
@@ -81,7 +87,7 @@ func (e *Engine) publish(ctx context.Context, who *Caller, items []Publish, leav
 	err := e.update(ctx, func(c *change) error {
 		out = make([]Published, 0, len(items))
 		for i := range items {
-			p, err := c.publish(who, &items[i])
+			p, err := c.accept(who, &items[i])
 			if err != nil {
 				if p.Err = leave(&items[i], err); p.Err == nil {
 					return err
@@ -91,7 +97,28 @@ func (e *Engine) publish(ctx context.Context, who *Caller, items []Publish, leav
 		}
 		return nil
 	})
+	if slices.ContainsFunc(out, func(p Published) bool { return p.ScheduleID != "" }) {
+		e.rescheduled()
+	}
 	return out, err
+}
+
+// unscheduled is what a schedule publishes, if that is what it asks for.
+func (p *Publish) unscheduled() *Publish {
+	if p.Config.Cron == "" {
+		return p
+	}
+	each := *p
+	each.Config.Cron, each.Config.ScheduleID = "", ""
+	return &each
+}
+
+// accept makes what an item asks for: a schedule, or messages now.
+func (c *change) accept(who *Caller, p *Publish) (Published, error) {
+	if p.Config.Cron != "" {
+		return c.putSchedule(who, p)
+	}
+	return c.publish(who, p)
 }
 
 func (e *Engine) checkLimits(who *Caller, p *Publish) *Error {
@@ -251,6 +278,7 @@ func (c *change) newMessage(t *Tenant, p *Publish, kind Kind) *Message {
 			RetryDelay: cfg.RetryDelay, Timeout: cfg.Timeout, Labels: cfg.Labels, SignWith: cfg.SignWith,
 			Callback: cfg.Callback, FailureCallback: cfg.FailureCallback,
 			Hop: cfg.Hop, Redact: cfg.Redact, FlowControl: cfg.FlowControl,
+			ScheduleID: p.Schedule,
 		},
 	}
 	if kind == KindPlain {

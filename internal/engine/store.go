@@ -59,6 +59,8 @@ type Tx interface {
 	// still as they were when that was decided, and reports which were not.
 	SettleMessages([]Transition) (missed []int, err error)
 	SetFlow(message, flow int64) error
+	// MessageStates are those of messages, in any order.
+	MessageStates(seqs []int64) ([]MessageState, error)
 	// DueMessages are a tenant's pending and cancelling messages after a point in
 	// (due, seq) order.
 	DueMessages(tenant int64, after Due, limit int) ([]Due, error)
@@ -100,6 +102,17 @@ type Tx interface {
 	DeleteURLGroup(seq int64) error
 	URLGroups(tenant int64) ([]*URLGroup, error) // by name
 	CountURLGroups(tenant int64) (int, error)
+
+	InsertSchedule(*Schedule) error
+	LockSchedule(seq int64) (*Schedule, error)
+	LockScheduleNamed(tenant int64, id string) (*Schedule, error)
+	UpdateSchedule(*Schedule) error
+	AdvanceSchedule(*Schedule) error // writes NextAt, LastAt and Messages
+	DeleteSchedule(seq int64) error
+	Schedules(tenant int64) ([]*Schedule, error)
+	CountSchedules(tenant int64) (int, error)
+	// NextSchedules are those of all tenants that are due first, and when.
+	NextSchedules(limit int) ([]Due, error)
 
 	// Slot is what is noted of a message's place in a lane, 0 if it has none: how
 	// many hold it in a queue, when it was let in by a key. PutSlot writes that.
@@ -245,6 +258,12 @@ const (
 // Ended says whether nothing will happen to a message any more.
 func (s State) Ended() bool { return s == Delivered || s == Failed || s == Canceled }
 
+// MessageState is where a message is.
+type MessageState struct {
+	Key
+	State State
+}
+
 // Kind says what a message is for.
 type Kind int
 
@@ -360,6 +379,30 @@ type URLGroup struct {
 type GroupEndpoint struct {
 	Name string `json:"name,omitempty"` // "": it has none
 	URL  string `json:"url"`
+}
+
+// Schedule publishes a message each time its cron expression says so. Its
+// creation time is Millis(Seq).
+type Schedule struct {
+	Seq         int64
+	Tenant      int64
+	ID          string
+	Paused      bool
+	NextAt      int64   // Unix ms; 0: paused
+	LastAt      int64   // Unix ms; 0: never yet
+	Messages    []int64 // Seqs of those that were made last
+	Destination string
+	Header      http.Header // settings and headers of the publish, for wire.ParseConfig
+	Body        []byte
+	Settings    ScheduleSettings
+}
+
+// ScheduleSettings are the rest of a schedule.
+type ScheduleSettings struct {
+	Cron     string    `json:"cron,omitempty"`
+	CallerIP string    `json:"callerIp,omitempty"` // of its creator
+	Prefix   URLPrefix `json:"prefix,omitempty"`   // of its creator's token
+	Error    string    `json:"error,omitempty"`    // why no message was made last
 }
 
 // Waiter is a message that waits in a lane.

@@ -64,6 +64,15 @@ func (t *tx) Messages(seqs []int64) ([]*engine.Message, error) {
 	return collect(t, t.scanMessage, `select `+messageColumns+` from messages where `+t.inList+` order by seq`, t.list(seqs))
 }
 
+func (t *tx) MessageStates(seqs []int64) ([]engine.MessageState, error) {
+	if len(seqs) == 0 {
+		return nil, nil
+	}
+	return collect(t, func(r *sql.Rows) (s engine.MessageState, err error) {
+		return s, r.Scan(&s.Seq, &s.Rnd, &s.State)
+	}, `select seq, rnd, state from messages where `+t.inList, t.list(seqs))
+}
+
 func (t *tx) LockMessage(seq int64) (*engine.Message, error) {
 	return one(t, t.scanMessage, `select `+messageColumns+` from messages where seq = $1`+t.forUpdate, seq)
 }

@@ -197,6 +197,25 @@ var plans = []struct {
 	{"DeleteURLGroup", func(tx engine.Tx) error { return tx.DeleteURLGroup(1) },
 		"SEARCH url_groups USING INTEGER PRIMARY KEY (rowid=?)"},
 
+	{"MessageStates", func(tx engine.Tx) error { _, err := tx.MessageStates([]int64{1, 2}); return err },
+		"SEARCH messages USING INTEGER PRIMARY KEY (rowid=?); LIST SUBQUERY; SCAN json_each VIRTUAL TABLE INDEX"},
+	{"LockSchedule", func(tx engine.Tx) error { _, err := tx.LockSchedule(1); return err },
+		"SEARCH schedules USING INTEGER PRIMARY KEY (rowid=?)"},
+	{"LockScheduleNamed", func(tx engine.Tx) error { _, err := tx.LockScheduleNamed(1, "s"); return err },
+		"SEARCH schedules USING INDEX schedules_id (tenant=? AND id=?)"},
+	{"Schedules", func(tx engine.Tx) error { _, err := tx.Schedules(1); return err },
+		"SEARCH schedules USING INDEX schedules_id (tenant=?)"},
+	{"CountSchedules", func(tx engine.Tx) error { _, err := tx.CountSchedules(1); return err },
+		"SEARCH schedules USING COVERING INDEX schedules_id (tenant=?)"},
+	{"NextSchedules", func(tx engine.Tx) error { _, err := tx.NextSchedules(10); return err },
+		"SEARCH schedules USING COVERING INDEX schedules_next (next_at>?)"},
+	{"UpdateSchedule", func(tx engine.Tx) error { return tx.UpdateSchedule(&engine.Schedule{Seq: 1}) },
+		"SEARCH schedules USING INTEGER PRIMARY KEY (rowid=?)"},
+	{"AdvanceSchedule", func(tx engine.Tx) error { return tx.AdvanceSchedule(&engine.Schedule{Seq: 1}) },
+		"SEARCH schedules USING INTEGER PRIMARY KEY (rowid=?)"},
+	{"DeleteSchedule", func(tx engine.Tx) error { return tx.DeleteSchedule(1) },
+		"SEARCH schedules USING INTEGER PRIMARY KEY (rowid=?)"},
+
 	{"Deduplication", func(tx engine.Tx) error { _, err := tx.Deduplication(1, []byte("h"), 1); return err },
 		"SEARCH deduplications USING PRIMARY KEY (tenant=? AND hash=?)"},
 	{"PutDeduplication", func(tx engine.Tx) error { return tx.PutDeduplication(1, []byte("h"), engine.Key{Seq: 1}, 1, 2) },
@@ -270,6 +289,7 @@ func prepared(t *testing.T, s engine.Store, err error) engine.Store {
 			func() error {
 				return tx.InsertRun(&engine.Run{Seq: 2, Tenant: 1, ID: "wfr_2", State: engine.RunSuccess})
 			},
+			func() error { return tx.InsertSchedule(&engine.Schedule{Seq: 1, Tenant: 1, ID: "s"}) },
 			func() error { return tx.InsertURLGroup(&engine.URLGroup{Seq: 1, Tenant: 1, Name: "g"}) },
 			func() error { return tx.InsertDLQ(&engine.DLQEntry{Seq: 1, Tenant: 1}) },
 			func() error {

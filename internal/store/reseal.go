@@ -32,6 +32,7 @@ var sealedTables = []sealedTable{
 	{"audit", []string{"seq"}, "seq > $1", []string{"object", "state_before", "state_after"}, ""},
 	{"flow_keys", []string{"seq"}, "seq > $1", []string{"flow_key"}, ""},
 	{"url_groups", []string{"seq"}, "seq > $1", []string{"endpoints", "header"}, ""},
+	{"schedules", []string{"seq"}, "seq > $1", []string{"destination", "header", "settings"}, "body"},
 }
 
 // What is sealed anew in one transaction. Publishers wait for it.

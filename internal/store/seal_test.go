@@ -74,6 +74,7 @@ type secrets struct {
 	audit      *engine.AuditEntry
 	group      *engine.URLGroup
 	key        *engine.FlowKey
+	schedule   *engine.Schedule
 }
 
 func secretsAt(first int64) *secrets {
@@ -97,6 +98,10 @@ func secretsAt(first int64) *secrets {
 		run:   r,
 		log:   &engine.LogEntry{Run: first + 3, Index: 1, Message: m.Key, CallType: wire.CallStep, Body: []byte(`{"out":"` + canary + `"}`)},
 		audit: &engine.AuditEntry{Seq: first + 4, Tenant: 1, Action: "message.cancel", Object: canary, Before: canary, After: canary},
+		schedule: &engine.Schedule{
+			Seq: first + 8, Tenant: 1, ID: fmt.Sprint("s", first), NextAt: 1, Destination: "https://app.example/?t=" + canary,
+			Header: header, Body: []byte(canary), Settings: engine.ScheduleSettings{Cron: "0 0 * * *", Error: canary},
+		},
 		group: &engine.URLGroup{
 			Seq: first + 7, Tenant: 1, Name: fmt.Sprint("g", first), Header: header,
 			Endpoints: []engine.GroupEndpoint{{Name: canary, URL: "https://app.example/?t=" + canary}},
@@ -114,8 +119,7 @@ func (x *secrets) insertRows(tx engine.Tx) error {
 	return errors.Join(
 		tx.InsertMessages([]*engine.Message{x.message}),
 		tx.InsertSettlements([]*engine.Settlement{x.settlement}), tx.InsertDLQ(x.entry), tx.InsertRun(x.run), tx.InsertLog(x.log), tx.InsertAudit(x.audit),
-		tx.InsertURLGroup(x.group),
-		tx.InsertFlowKey(x.key),
+		tx.InsertURLGroup(x.group), tx.InsertFlowKey(x.key), tx.InsertSchedule(x.schedule),
 	)
 }
 
@@ -135,10 +139,11 @@ func (x *secrets) read(tx engine.Tx) (got *secrets, err error) {
 	got.run, err5 = tx.Run(x.run.Seq)
 	log, err6 := tx.Log(x.run.Seq, 0, 9)
 	audit, err7 := tx.ListAudit(1, engine.Page{From: x.audit.Seq, To: x.audit.Seq + 1, Limit: 2})
-	var err8, err9 error
+	var err8, err9, err10 error
 	got.group, err8 = tx.URLGroup(1, x.group.Name)
 	got.key, err9 = tx.LockFlowKeyNamed(1, x.key.Key)
-	if err := errors.Join(err1, err2, err3, err4, err5, err6, err7, err8, err9); err != nil {
+	got.schedule, err10 = tx.LockSchedule(x.schedule.Seq)
+	if err := errors.Join(err1, err2, err3, err4, err5, err6, err7, err8, err9, err10); err != nil {
 		return nil, err
 	}
 	if len(messages) != 1 || len(settlements) != 1 || len(log) != 1 || len(audit) != 1 {
@@ -162,6 +167,7 @@ func (x *secrets) check(t testing.TB, s engine.Store) {
 	equal(t, "audit entry", got.audit, x.audit)
 	equal(t, "URL group", got.group, x.group)
 	equal(t, "flow-control key", got.key, x.key)
+	equal(t, "schedule", got.schedule, x.schedule)
 }
 
 // tables are all there are, so that a new one is not forgotten.
@@ -224,7 +230,7 @@ func TestT18SealedRowsShowNothing(t *testing.T) {
 		x.check(t, s)
 		equal(t, "found in", find(t, db), nil)
 		update(t, s, func(tx engine.Tx) error {
-			return errors.Join(tx.UpdateRun(x.run), tx.UpdateTenant(x.tenant), tx.UpdateURLGroup(x.group))
+			return errors.Join(tx.UpdateRun(x.run), tx.UpdateTenant(x.tenant), tx.UpdateURLGroup(x.group), tx.UpdateSchedule(x.schedule))
 		})
 		equal(t, "found after updates in", find(t, db), nil)
 		x.check(t, s)
@@ -236,7 +242,7 @@ func TestPlainRowsAreFound(t *testing.T) {
 	forEachKeyed(t, func(t *testing.T, o keyed, db *sql.DB) {
 		s, x := openKeyed(t, o), secretsAt(10)
 		update(t, s, x.insert)
-		equal(t, "columns", len(find(t, db)), 22)
+		equal(t, "columns", len(find(t, db)), 26)
 	})
 }
 
