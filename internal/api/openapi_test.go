@@ -360,6 +360,8 @@ func mapped(t reflect.Type) *jsonschema.Schema {
 func (d *documenter) spellings() {
 	event := d.schemas["Event"].(object)["properties"].(object)
 	event["responseHeader"], event["retryDelayExpr"] = event["responseHeaders"], event["retryDelayExpression"]
+	schedule := d.schemas["Schedule"].(object)["properties"].(object)
+	schedule["callerIp"] = schedule["callerIP"]
 	for _, asked := range []string{"LimitsChange", "Endpoint"} { // null is as good as nothing
 		for _, field := range d.schemas[asked].(object)["properties"].(object) {
 			field := field.(object)

@@ -138,6 +138,30 @@ var operations = []operation{
 	{route: "DELETE /v2/topics/{name}", id: "deleteURLGroup", what: "Delete a URL group", answer: nothing{}, errors: []int{404}},
 
 	{
+		route: "POST /v2/schedules/{destination...}", id: "putSchedule", what: "Make a schedule, or put another in the place of one",
+		text: "The destination is the rest of the path, as of a publish; Upstash-Cron, which is required, says when. One that has the " +
+			"id already is replaced as a whole.",
+		settings: true, body: anyBytes{}, answer: client.PublishResponse{}, errors: []int{404, 409, 412, 413, 503},
+	},
+	{route: "GET /v2/schedules", id: "listSchedules", what: "List schedules", answer: []client.Schedule{}},
+	{route: "GET /v2/schedules/{id}", id: "getSchedule", what: "Get a schedule", answer: client.Schedule{}, errors: []int{404}},
+	{
+		route: "DELETE /v2/schedules/{id}", id: "deleteSchedule", what: "Delete a schedule",
+		text: "Messages that it has made are left. That there is none is no error.", answer: nothing{},
+	}, {
+		route: "PATCH /v2/schedules/{id}/pause", id: "pauseSchedule", what: "Pause a schedule",
+		text: "Times that pass while it is paused make no message.", answer: nothing{}, errors: []int{404},
+	},
+	{route: "PATCH /v2/schedules/{id}/resume", id: "resumeSchedule", what: "Resume a schedule", answer: nothing{}, errors: []int{404}},
+	{
+		route: "POST /v2/schedules/{destination...}", path: "/v2/schedules/{id}/pause", id: "pauseScheduleByPost", what: "Pause a schedule, by another method",
+		answer: nothing{}, errors: []int{404},
+	}, {
+		route: "POST /v2/schedules/{destination...}", path: "/v2/schedules/{id}/resume", id: "resumeScheduleByPost", what: "Resume a schedule, by another method",
+		answer: nothing{}, errors: []int{404},
+	},
+
+	{
 		route: "GET /v2/flowControl", id: "listFlowControl", what: "List keys of flow control",
 		query: []string{"search"}, answer: []client.FlowControlKey{},
 	},
