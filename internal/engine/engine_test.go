@@ -28,7 +28,10 @@ type world struct {
 	tenant *engine.Tenant
 	caller *engine.Caller
 
-	keep int // messages the dispatcher keeps in memory; 0: as many as always
+	keep    int // messages the dispatcher keeps in memory; 0: as many as always
+	segment int // rows of a segment; 0: as many as always
+	limits  engine.Limits
+	began   time.Time
 
 	mu       sync.Mutex
 	answer   func(engine.Attempt) engine.Outcome
@@ -86,7 +89,7 @@ func inBubble(t *testing.T, fn func(*world)) {
 			t.Fatal(err)
 		}
 		defer s.Close()
-		w := &world{t: t, store: s, answer: ok}
+		w := &world{t: t, store: s, answer: ok, began: time.Now()}
 		w.start()
 		defer w.stop()
 		fn(w)
@@ -97,7 +100,7 @@ func (w *world) start() {
 	w.t.Helper()
 	ctx := context.Background()
 	e, err := engine.New(ctx, engine.Options{
-		Store: w.store, Deliverer: w, Keys: w, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Store: w.store, Deliverer: w, Keys: w, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Limits: w.limits,
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -113,6 +116,9 @@ func (w *world) start() {
 	w.caller, w.tenant = caller, caller.Tenant
 	if w.engine = e; w.keep > 0 {
 		e.KeepInMemory(w.keep)
+	}
+	if w.segment > 0 {
+		e.Index(w.segment, 500)
 	}
 	e.Start()
 }
