@@ -63,8 +63,9 @@ type Server struct {
 	// Concurrency is how many deliveries may be under way at once; default 1000.
 	Concurrency int
 
-	// Retention is how long finished messages and runs are kept; default 7 days.
-	// What is in the DLQ stays until it is taken out.
+	// Retention is how long ended runs are kept, and finished messages and events
+	// unless the next two say otherwise; default 7 days. What is in the DLQ is
+	// kept for DLQRetention, with its message or run.
 	Retention time.Duration
 
 	// MissedTicks says what becomes of the times of a schedule that pass while
@@ -75,6 +76,20 @@ type Server struct {
 	// MissedAfter is how late a time of a schedule counts as missed; default 1
 	// minute.
 	MissedAfter time.Duration
+	// MessageRetention is how long a finished message can be read by its id;
+	// default Retention.
+	MessageRetention time.Duration
+
+	// EventRetention is how long an event is listed; default Retention.
+	EventRetention time.Duration
+
+	// DLQRetention is how long a message stays in the DLQ; default 30 days, or
+	// Retention if that is longer.
+	DLQRetention time.Duration
+
+	// MaxDLQ is how many messages each tenant's DLQ holds: when there are more,
+	// the oldest go, within minutes; default 1,000,000.
+	MaxDLQ int
 
 	// MasterKeyFile holds the master keys that seal on disk what users send and
 	// endpoints answer, and the signing keys; default none. One key a line, as
@@ -267,6 +282,7 @@ func (s *Server) limits() engine.Limits {
 		MaxRetries: l.MaxRetries, MaxDelay: l.MaxDelay, MaxTimeout: l.MaxTimeout, GlobalParallelism: l.GlobalParallelism,
 		MaxQueues: l.MaxQueues, MaxParallelism: l.MaxParallelism, MaxURLGroups: l.MaxURLGroups,
 		MaxEndpoints: l.MaxEndpoints, MaxSchedules: l.MaxSchedules, MessagesPerDay: l.MessagesPerDay,
+		MessageRetention: s.MessageRetention, EventRetention: s.EventRetention, DLQRetention: s.DLQRetention, MaxDLQ: s.MaxDLQ,
 	}
 }
 

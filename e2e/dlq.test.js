@@ -93,25 +93,33 @@ describe("filters", () => {
     entries.a = await fail("/missing?a", { label: "red" });
     entries.b = await fail("/missing?b", { label: ["red", "blue"] });
     entries.c = await fail("/bytes", { label: "green" });
+    const { messageId } = await qstash
+      .queue({ queueName: "lane" })
+      .enqueue({ url: `${target.url}/bytes?d`, body: "letter", retries: 0, flowControl: { key: "flow", parallelism: 1 } });
+    entries.d = await dead(messageId);
   });
   const names = (messages) =>
     messages.map((m) => Object.keys(entries).find((name) => entries[name].dlqId === m.dlqId)).join("");
   const cases = () => [
-    [undefined, "abc"],
+    [undefined, "abcd"],
     [{ messageId: entries.b.messageId }, "b"],
     [{ url: `${target.url}/missing?a` }, "a"],
     [{ label: "red" }, "ab"],
     [{ label: "blue" }, "b"],
     [{ responseStatus: 404 }, "ab"],
-    [{ responseStatus: 500 }, "c"],
+    [{ responseStatus: 500 }, "cd"],
+    [{ responseStatus: [404, 500], label: ["green", "blue"] }, "bc"],
     [{ responseStatus: 200 }, ""],
-    [{ callerIp: "127.0.0.1" }, "abc"],
+    [{ callerIp: "127.0.0.1" }, "abcd"],
     [{ callerIp: "192.0.2.1" }, ""],
-    [{ fromDate: Date.now() - 60_000, toDate: Date.now() }, "abc"],
+    [{ fromDate: Date.now() - 60_000, toDate: Date.now() }, "abcd"],
     [{ toDate: Date.now() - 60_000 }, ""],
     [{ label: "red", responseStatus: 500 }, ""],
     [{ urlGroup: "g" }, ""],
     [{ queueName: "q" }, ""],
+    [{ queueName: "lane" }, "d"],
+    [{ flowControlKey: ["flow", "none"] }, "d"],
+    [{ flowControlKey: "flow", label: "red" }, ""],
     [{ scheduleId: "s" }, ""],
   ];
   test("list", async () => {
@@ -120,18 +128,18 @@ describe("filters", () => {
   test("a mistyped one deletes and retries nothing", async () => {
     await assert.rejects(qstash.dlq.delete({ filter: { labeel: "red" } }), { status: 400 });
     await assert.rejects(qstash.dlq.retry({ filter: { labeel: "red" } }), { status: 400 });
-    assert.equal(names(await list()), "abc");
+    assert.equal(names(await list()), "abcd");
   });
   test("that match nothing", async () => {
     assert.equal((await qstash.dlq.delete({ filter: { label: "white" } })).deleted, 0);
     assert.deepEqual((await qstash.dlq.retry({ filter: { label: "white" } })).responses, []);
-    assert.equal(names(await list()), "abc");
+    assert.equal(names(await list()), "abcd");
   });
   test("delete", async () => {
     const answer = await qstash.dlq.delete({ filter: { label: "red" } });
     assert.equal(answer.deleted, 2);
     assert.ok(!("cursor" in answer), "a cursor after the last page");
-    assert.equal(names(await list()), "c");
+    assert.equal(names(await list()), "cd");
     await empty();
   });
 });

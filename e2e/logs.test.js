@@ -18,6 +18,11 @@ before(async () => {
   await publish("a", "/ok?a", { label: "red" });
   await publish("b", "/broken", { label: ["red", "blue"] });
   await publish("c", "/ok?c", { headers: { "X-Mine": "1" }, callback: undefined });
+  const { messageId } = await qstash
+    .queue({ queueName: "lane" })
+    .enqueue({ url: `${target.url}/ok?d`, body: "d", retries: 0, flowControl: { key: "flow", parallelism: 2 } });
+  ids.d = messageId;
+  await settled(messageId);
 });
 
 test("an event", async () => {
@@ -40,24 +45,29 @@ test("filters", async () => {
   const name = (event) => Object.keys(ids).find((key) => ids[key] === event.messageId);
   const found = async (filter) => [...new Set((await qstash.logs({ filter })).logs.map(name))].sort().join("");
   const cases = [
-    [{}, "abc"],
+    [{}, "abcd"],
     [{ messageId: ids.a }, "a"],
-    [{ state: "DELIVERED" }, "ac"],
+    [{ state: "DELIVERED" }, "acd"],
     [{ state: "FAILED" }, "b"],
-    [{ state: ["FAILED", "DELIVERED"] }, "abc"],
+    [{ state: ["FAILED", "DELIVERED"] }, "abcd"],
     [{ state: "CANCELED" }, ""],
     [{ url: `${target.url}/ok?a` }, "a"],
-    [{ path: "/ok" }, "ac"],
-    [{ host: new URL(target.url).host }, "abc"],
+    [{ path: "/ok" }, "acd"],
+    [{ host: new URL(target.url).host }, "abcd"],
     [{ host: "example.com" }, ""],
     [{ label: "red" }, "ab"],
     [{ label: ["blue"] }, "b"],
-    [{ callerIp: "127.0.0.1" }, "abc"],
+    [{ callerIp: "127.0.0.1" }, "abcd"],
     [{ callerIp: "192.0.2.1" }, ""],
-    [{ fromDate: Date.now() - 60_000, toDate: Date.now() }, "abc"],
+    [{ fromDate: Date.now() - 60_000, toDate: Date.now() }, "abcd"],
     [{ fromDate: Date.now() + 60_000 }, ""],
     [{ urlGroup: "g" }, ""],
     [{ queueName: "q" }, ""],
+    [{ queueName: "lane" }, "d"],
+    [{ queueName: ["q", "lane"], path: "/ok" }, "d"],
+    [{ flowControlKey: "flow" }, "d"],
+    [{ flowControlKey: "flow", label: "red" }, ""],
+    [{ label: ["red", "green"], state: ["FAILED"], path: ["/broken", "/ok"] }, "b"],
     [{ scheduleId: "s" }, ""],
   ];
   for (const [filter, want] of cases) assert.equal(await found(filter), want, JSON.stringify(filter));
@@ -72,7 +82,7 @@ test("events in progress", async () => {
 
 test("cursors walk over every event once", async () => {
   const all = (await qstash.logs()).logs;
-  assert.equal(all.length, 10);
+  assert.equal(all.length, 13);
   const walked = [];
   let cursor;
   do {

@@ -12,8 +12,11 @@ const released = new Promise((resolve) => (release = resolve));
 target.on("/held", (_, res) => released.then(() => res.status(500).send("late")));
 target.on("/held-ok", (_, res) => released.then(() => res.send("late")));
 
-const delayed = async (settings) =>
-  (await qstash.publish({ url: "https://example.com/later", body: "x", delay: "1h", ...settings })).messageId;
+const delayed = async ({ queueName, ...settings } = {}) => {
+  const message = { url: "https://example.com/later", body: "x", delay: "1h", ...settings };
+  const { messageId } = await (queueName ? qstash.queue({ queueName }).enqueue(message) : qstash.publish(message));
+  return messageId;
+};
 
 test("an unknown message", async () => {
   for (const call of [() => qstash.messages.get("msg_unknown"), () => qstash.messages.cancel("msg_unknown")]) {
@@ -80,6 +83,8 @@ test("by filter", async () => {
     b: { url: "https://b.example.com/x/y", label: ["red", "blue"] },
     c: { url: "https://b.example.com/z", label: "green" },
     d: { url: "https://b.example.com:8443/z", label: "black" },
+    e: { url: "https://c.example.com/", label: "flow", flowControl: { key: "by-filter", rate: 1 } },
+    f: { url: "https://c.example.com/", label: "queue", queueName: "by-filter" },
   };
   const cases = [
     [{ url: make.a.url }, "a"],
@@ -94,6 +99,11 @@ test("by filter", async () => {
     [{ host: "b.example.com", path: ["/x/y", "/nothing"] }, "b"],
     [{ callerIp: "127.0.0.1", label: "black" }, "d"],
     [{ callerIp: "192.0.2.1" }, ""],
+    [{ flowControlKey: "by-filter" }, "e"],
+    [{ flowControlKey: ["by-filter", "none"], label: "red" }, ""],
+    [{ queueName: "by-filter" }, "f"],
+    [{ urlGroup: "none" }, ""],
+    [{ scheduleId: "none" }, ""],
     [{ fromDate: new Date(Date.now() - 60_000), label: "green" }, "c"],
     [{ toDate: Date.now() - 60_000 }, ""],
     [{ fromDate: Date.now() + 60_000 }, ""],
@@ -111,6 +121,17 @@ test("by filter", async () => {
     assert.equal(cancelled, want.length, `count by ${JSON.stringify(filter)}`);
     await qstash.messages.cancel({ all: true });
   }
+});
+
+test("a hundred at a time, until none is left", async () => {
+  await qstash.batch(
+    Array.from({ length: 230 }, () => ({ url: "https://example.com/later", delay: "1h", label: "many" })),
+  );
+  const counts = [];
+  do {
+    counts.push((await qstash.messages.cancel({ filter: { label: "many" } })).cancelled);
+  } while (counts.at(-1) > 0);
+  assert.deepEqual(counts, [100, 100, 30, 0]);
 });
 
 test("a mistyped filter cancels nothing", async () => {

@@ -25,6 +25,7 @@ type benchCmd struct {
 	Steps    benchStepsCmd    `cmd:"" help:"Run workflows."`
 	Rotation benchRotationCmd `cmd:"" help:"Rotate the signing keys under load, and look for deliveries that are refused."`
 	Crash    benchCrashCmd    `cmd:"" help:"Kill a server under load, again and again, and look for what it has lost."`
+	Logs     benchLogsCmd     `cmd:"" help:"Fill the log, and measure lists and how they slow publishing."`
 	Hostile  benchHostileCmd  `cmd:"" help:"Publish while thousands of connections are kept half-open."`
 }
 

@@ -21,7 +21,11 @@ type serverCmd struct {
 	Grace            duration       `default:"30s" from:"SIGNPOST_GRACE" placeholder:"TIME" help:"How long deliveries under way may take after SIGTERM (default 30s)."`
 	AllowDestination []netip.Prefix `from:"SIGNPOST_ALLOW_DESTINATION" placeholder:"CIDR" help:"Private network that messages may go to, such as 10.0.0.0/8; may be repeated."`
 	MaxMessageBytes  size           `default:"10MiB" from:"SIGNPOST_MAX_MESSAGE_BYTES" placeholder:"SIZE" help:"Largest body of a message (default 10MiB)."`
-	Retention        duration       `default:"7d" from:"SIGNPOST_RETENTION" placeholder:"TIME" help:"How long finished messages and runs are kept (default 7d)."`
+	Retention        duration       `default:"7d" from:"SIGNPOST_RETENTION" placeholder:"TIME" help:"How long finished messages, their events and runs are kept (default 7d)."`
+	MessageRetention duration       `from:"SIGNPOST_MESSAGE_RETENTION" placeholder:"TIME" help:"How long a finished message can be read (default: --retention)."`
+	EventRetention   duration       `from:"SIGNPOST_EVENT_RETENTION" placeholder:"TIME" help:"How long an event is listed (default: --retention)."`
+	DLQRetention     duration       `name:"dlq-retention" from:"SIGNPOST_DLQ_RETENTION" placeholder:"TIME" help:"How long a message stays in the DLQ (default 30d, or --retention if that is longer)."`
+	MaxDLQ           int            `name:"max-dlq" default:"1000000" from:"SIGNPOST_MAX_DLQ" placeholder:"N" help:"Most messages in a tenant's DLQ; the oldest make room (default 1000000)."`
 	Concurrency      int            `default:"1000" from:"SIGNPOST_CONCURRENCY" placeholder:"N" help:"Most deliveries at once (default 1000)."`
 	RateLimit        int            `default:"1000" from:"SIGNPOST_RATE_LIMIT" placeholder:"N" help:"Requests per second for each token to see and manage what is there, publishing excepted; 0: no limit (default 1000)."`
 	RateLimitIP      int            `name:"rate-limit-ip" default:"0" from:"SIGNPOST_RATE_LIMIT_IP" placeholder:"N" help:"Requests per second of any kind for each client address; 0: no limit (default)."`
@@ -98,11 +102,16 @@ func (c *serverCmd) Run(ctx context.Context, o *outside) error {
 	if err := c.limits.check(); err != nil {
 		return err
 	}
+	if c.MaxDLQ < 1 {
+		return &usageError{fmt.Errorf("--max-dlq: expected 1 or more, got %d", c.MaxDLQ), "leave it out for 1000000"}
+	}
 	s := &signpost.Server{
 		Limits: c.limits.forServer(),
 		Addr:   c.Listen, Data: c.Data, AllowDestinations: c.AllowDestination, MaxMessageBytes: int64(c.MaxMessageBytes),
 		MasterKeyFile: c.MasterKeyFile, MasterKeys: c.MasterKey, LLMURL: c.LLMURL, LLMToken: c.LLMToken.Reveal(),
 		Concurrency: c.Concurrency, Retention: time.Duration(c.Retention), MaxConnections: c.MaxConnections,
+		MessageRetention: time.Duration(c.MessageRetention), EventRetention: time.Duration(c.EventRetention),
+		DLQRetention: time.Duration(c.DLQRetention), MaxDLQ: c.MaxDLQ,
 		RateLimit: c.RateLimit, RateLimitIP: c.RateLimitIP, TrustedProxies: c.TrustedProxies,
 		MissedTicks: c.MissedTicks, MissedAfter: time.Duration(c.MissedAfter),
 		Logger: slog.New(logHandler(c.LogFormat, c.LogLevel, o.stderr)),

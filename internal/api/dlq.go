@@ -20,6 +20,11 @@ func (r *request) selectDLQ(strict bool) (sel engine.DLQFilter, f *filters, coun
 	if f, err = r.filters(strict, dlqFilters...); err != nil {
 		return sel, nil, 0, err
 	}
+	for _, name := range []string{"host", "path"} {
+		if f.Has(name) { // which select messages, but no entries
+			return sel, nil, 0, invalid("%s: not a parameter of the DLQ; use url", name)
+		}
+	}
 	sel.IDs = f.list("dlqIds", "dlqId")
 	sel.Message = f.messages()
 	sel.Message.IDs = f.list("messageId")

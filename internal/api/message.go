@@ -70,6 +70,9 @@ func cancelMessage(r *request) (any, error) {
 	return client.CancelResponse{Cancelled: 1}, nil
 }
 
+// cancelMost is the most that a count asks for; without one, all are cancelled.
+const cancelMost = 500
+
 func cancelMessages(r *request) (any, error) {
 	f, err := r.filters(true, append([]string{"messageIds", "messageId", "count"}, messageFilters...)...)
 	if err != nil {
@@ -84,7 +87,7 @@ func cancelMessages(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	n, err := r.handler.engine.CancelMessages(r.Context(), r.caller, selected, int(limit))
+	n, err := r.handler.engine.CancelMessages(r.Context(), r.caller, selected, int(min(limit, cancelMost)))
 	if err != nil {
 		return nil, err
 	}

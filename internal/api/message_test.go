@@ -372,6 +372,8 @@ func TestCancel(t *testing.T) {
 		})
 		id := w.publish(slow.URL, "", "Upstash-Retry-Delay: 1", "Upstash-Failure-Callback: "+slow.URL+"/failure")
 		w.wait(held.reached, "the attempt")
+		reached := time.Now().UnixMilli()
+		w.until("the cancellation is later", func() bool { return time.Now().UnixMilli() > reached })
 		equal(t, "under way", w.states(id), []client.EventState{"CREATED", "ACTIVE"})
 		w.do("DELETE", "/v2/messages/"+id, "").into(200, &client.CancelResponse{})
 		equal(t, "asked for", w.states(id), []client.EventState{"CREATED", "ACTIVE", "CANCEL_REQUESTED"})

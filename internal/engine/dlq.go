@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"slices"
+	"strconv"
 
 	"github.com/signposthq/signpost/internal/wire"
 )
@@ -38,55 +39,85 @@ func (f *DLQFilter) matches(d *DeadMessage) bool {
 		(f.From == 0 || at >= f.From) && (f.To == 0 || at <= f.To) && f.Message.matches(d.Message)
 }
 
-const scanStep = 500 // rows a filtered list reads at a time
+// query is what such entries have.
+func (f *DLQFilter) query(who *Caller) *query {
+	q := newQuery(who)
+	q.wantMessage(&f.Message)
+	var statuses, messages []string
+	for _, status := range f.Statuses {
+		statuses = append(statuses, strconv.Itoa(status))
+	}
+	for _, id := range f.Message.IDs {
+		if key, ok := ParseMessageID(id); ok {
+			messages = append(messages, strconv.FormatInt(key.Seq, 10))
+		}
+	}
+	q.want(markStatus, statuses...)
+	q.want(markMessage, messages...)
+	if f.Workflow != nil {
+		q.want(markOfRun, strconv.FormatBool(*f.Workflow))
+	}
+	if f.Run != nil {
+		q.want(markRun, f.Run.IDs...)
+		q.want(markRunURL, f.Run.URLs...)
+	}
+	return q
+}
 
 // DLQ lists at most count entries a filter selects, after a cursor, oldest
 // first unless newest. next is the cursor of the page after; "" at the end.
 func (e *Engine) DLQ(ctx context.Context, who *Caller, f DLQFilter, newest bool, cursor string, count int) (page []*DeadMessage, next string, err error) {
+	f.Message.within = who.Token.URLPrefix
+	p, err := pageAt(cursor, newest)
+	if err != nil {
+		return nil, "", err
+	}
+	if f.From != 0 {
+		p.From = max(p.From, FirstSeq(f.From))
+	}
+	if f.To != 0 {
+		p.To = min(p.To, FirstSeq(min(f.To, Millis(maxSeq))+1))
+	}
+	patience, known := e.patience(), e.index.state.Load()
 	err = e.store.View(ctx, func(tx Tx) error {
-		page, next, err = e.scanDLQ(tx, who, f, newest, cursor, count)
+		if len(f.IDs) > 0 {
+			page, err = e.dlqByID(tx, who, f.IDs)
+			return err
+		}
+		s := e.search(tx, who, SpaceDLQ, f.query(who), p, known)
+		l := listing[*DeadMessage]{count: count, hurry: patience}
+		l.rows = func() (rows []*DeadMessage, position int64, end bool, err error) {
+			seqs, position, end, err := s.next(fetchRows)
+			if err == nil {
+				rows, err = deadMessages(tx, seqs, newest)
+			}
+			return rows, position, end, err
+		}
+		l.take = func(d *DeadMessage) (bool, error) {
+			if d.Entry.Tenant != who.ID || !f.matches(d) {
+				return false, nil
+			}
+			return true, fillBody(tx, d.Message)
+		}
+		l.bytes = func(d *DeadMessage) int { return len(d.Message.Body) + len(d.Entry.Body) }
+		page, next, err = l.byKey(func(d *DeadMessage) int64 { return d.Entry.Seq })
 		return err
 	})
 	return page, next, err
 }
 
-func (e *Engine) scanDLQ(tx Tx, who *Caller, f DLQFilter, newest bool, cursor string, count int) (page []*DeadMessage, next string, err error) {
-	p := Page{To: maxSeq, Newest: newest, Limit: scanStep}
-	if cursor != "" {
-		seq, ok := ParseDLQID(cursor)
-		if !ok {
-			return nil, "", errorf(Invalid, "cursor: %q is not one this server gave", cursor)
-		}
-		p.start(seq)
+// pageAt is the page that begins at a cursor.
+func pageAt(cursor string, newest bool) (Page, error) {
+	p := Page{To: maxSeq, Newest: newest, Limit: auditStep}
+	if cursor == "" {
+		return p, nil
 	}
-	f.Message.within = who.Token.URLPrefix
-	if len(f.IDs) > 0 {
-		page, err = e.dlqByID(tx, who, f.IDs)
-		return page, "", err
+	seq, ok := ParseDLQID(cursor)
+	if !ok {
+		return p, errorf(Invalid, "cursor: %q is not one this server gave", cursor)
 	}
-	for {
-		rows, err := tx.ListDLQ(who.ID, p)
-		if err != nil {
-			return nil, "", err
-		}
-		for _, row := range rows {
-			d, err := deadMessage(tx, row)
-			if err != nil {
-				return nil, "", err
-			}
-			if !f.matches(d) {
-				continue
-			}
-			if len(page) == count {
-				return page, DLQID(row.Seq), nil
-			}
-			page = append(page, d)
-		}
-		if len(rows) < p.Limit {
-			return page, "", nil
-		}
-		p.after(rows[len(rows)-1].Seq)
-	}
+	p.start(seq)
+	return p, nil
 }
 
 // dlqByID reads the named entries, all of them: ids that came without a page
@@ -122,21 +153,43 @@ func (p *Page) after(seq int64) {
 	}
 }
 
-func deadMessage(tx Tx, entry *DLQEntry) (*DeadMessage, error) {
-	rows, err := tx.Messages([]int64{entry.Message})
+// deadMessages reads entries with their messages and runs, in the order of a
+// list.
+func deadMessages(tx Tx, seqs []int64, newest bool) ([]*DeadMessage, error) {
+	entries, err := tx.DLQEntries(seqs)
 	if err != nil {
 		return nil, err
 	}
-	if len(rows) == 0 {
-		return nil, errorf(Internal, "message of DLQ entry %s is gone", DLQID(entry.Seq))
+	wanted := make([]int64, len(entries))
+	for i, entry := range entries {
+		wanted[i] = entry.Message
 	}
-	d := &DeadMessage{Entry: entry, Message: rows[0]}
-	if entry.Run != 0 {
-		if d.Run, err = tx.Run(entry.Run); err != nil {
-			return nil, err
+	slices.Sort(wanted)
+	rows, err := tx.Messages(slices.Compact(wanted))
+	if err != nil {
+		return nil, err
+	}
+	messages := map[int64]*Message{}
+	for _, m := range rows {
+		messages[m.Seq] = m
+	}
+	out := make([]*DeadMessage, 0, len(entries))
+	for _, entry := range entries {
+		d := &DeadMessage{Entry: entry, Message: messages[entry.Message]}
+		if d.Message == nil {
+			return nil, errorf(Internal, "message of DLQ entry %s is gone", DLQID(entry.Seq))
 		}
+		if entry.Run != 0 {
+			if d.Run, err = tx.Run(entry.Run); err != nil {
+				return nil, err
+			}
+		}
+		out = append(out, d)
 	}
-	return d, fillBody(tx, d.Message)
+	if newest {
+		slices.Reverse(out)
+	}
+	return out, nil
 }
 
 func findDead(tx Tx, who *Caller, id string) (*DeadMessage, error) {
@@ -148,11 +201,15 @@ func findDead(tx Tx, who *Caller, id string) (*DeadMessage, error) {
 	if err != nil || entry == nil {
 		return nil, err
 	}
-	d, err := deadMessage(tx, entry)
-	if err != nil || !who.sees(d.Message) || d.Run != nil && !who.reaches(d.Run.URL) {
+	found, err := deadMessages(tx, []int64{entry.Seq}, false)
+	if err != nil || len(found) == 0 {
 		return nil, err
 	}
-	return d, nil
+	d := found[0]
+	if !who.sees(d.Message) || d.Run != nil && !who.reaches(d.Run.URL) {
+		return nil, nil
+	}
+	return d, fillBody(tx, d.Message)
 }
 
 func dlqNotFound(id string) error { return errorf(NotFound, "DLQ entry %s not found", id) }
@@ -190,22 +247,50 @@ func (e *Engine) DeleteDLQEntry(ctx context.Context, who *Caller, id string) err
 // DeleteDLQ removes at most count entries a filter selects. next is the
 // cursor to go on with; "" when all are gone.
 func (e *Engine) DeleteDLQ(ctx context.Context, who *Caller, f DLQFilter, cursor string, count int) (deleted int, next string, err error) {
-	err = e.update(ctx, func(c *change) error {
-		page, cur, err := e.scanDLQ(c.tx, who, f, false, cursor, count)
-		if err != nil {
-			return err
-		}
-		for _, d := range page {
-			if err := c.tx.DeleteDLQ(d.Entry.Seq); err != nil {
-				return err
+	ids, next, err := e.selectDLQ(ctx, who, f, cursor, count)
+	if err != nil {
+		return 0, "", err
+	}
+	for some := range slices.Chunk(ids, bulkStep) {
+		n := 0
+		err := e.update(ctx, func(c *change) error {
+			n = 0
+			for _, id := range some {
+				d, err := findDead(c.tx, who, id)
+				if err != nil {
+					return err
+				}
+				if d == nil {
+					continue
+				}
+				if err := c.tx.DeleteDLQ(d.Entry.Seq); err != nil {
+					return err
+				}
+				n++
 			}
+			if n == 0 {
+				return nil
+			}
+			return c.audit(who, "dlq.delete", "", selected{f}, counted{n})
+		})
+		if deleted += n; err != nil {
+			return deleted, "", err
 		}
-		if deleted, next = len(page), cur; deleted == 0 {
-			return nil
-		}
-		return c.audit(who, "dlq.delete", "", selected{f}, counted{deleted})
-	})
-	return deleted, next, err
+	}
+	return deleted, next, nil
+}
+
+// selectDLQ names the entries a bulk operation is about. Who works on them looks
+// again: others may have taken some since.
+func (e *Engine) selectDLQ(ctx context.Context, who *Caller, f DLQFilter, cursor string, count int) (ids []string, next string, err error) {
+	if len(f.IDs) > 0 {
+		return f.IDs, "", nil
+	}
+	page, next, err := e.DLQ(ctx, who, f, false, cursor, count)
+	for _, d := range page {
+		ids = append(ids, DLQID(d.Entry.Seq))
+	}
+	return ids, next, err
 }
 
 // RetryDLQEntry publishes an entry's message anew, under a new id, and removes
@@ -255,29 +340,38 @@ func (e *Engine) RetryDLQ(ctx context.Context, who *Caller, f DLQFilter, over wi
 		return nil, "", err
 	}
 	f.Workflow = new(bool)
-	err = e.update(ctx, func(c *change) error {
-		out = nil
-		page, cur, err := e.scanDLQ(c.tx, who, f, false, cursor, count)
-		if err != nil {
-			return err
-		}
-		next = cur
-		for _, d := range page {
-			if d.Run != nil {
-				continue
+	ids, next, err := e.selectDLQ(ctx, who, f, cursor, count)
+	if err != nil {
+		return nil, "", err
+	}
+	for some := range slices.Chunk(ids, bulkStep) {
+		var retried []Published
+		err := e.update(ctx, func(c *change) error {
+			retried = nil
+			for _, id := range some {
+				d, err := findDead(c.tx, who, id)
+				if err != nil {
+					return err
+				}
+				if d == nil || d.Run != nil {
+					continue
+				}
+				p, err := c.retry(d, &over)
+				if err != nil {
+					return err
+				}
+				retried = append(retried, p)
 			}
-			p, err := c.retry(d, &over)
-			if err != nil {
-				return err
+			if len(retried) == 0 {
+				return nil
 			}
-			out = append(out, p)
+			return c.audit(who, "dlq.retry", "", selected{f}, counted{len(retried)})
+		})
+		if out = append(out, retried...); err != nil {
+			return out, "", err
 		}
-		if len(out) == 0 {
-			return nil
-		}
-		return c.audit(who, "dlq.retry", "", selected{f}, counted{len(out)})
-	})
-	return out, next, err
+	}
+	return out, next, nil
 }
 
 func (c *change) retry(d *DeadMessage, over *wire.Config) (Published, error) {

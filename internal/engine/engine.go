@@ -40,10 +40,18 @@ type Limits struct {
 	MaxDelay       time.Duration // default 366 days
 	MaxTimeout     time.Duration // of one attempt, and the default timeout; default 15 minutes
 	DedupWindow    time.Duration // how long a deduplication id is held; default 10 minutes
-	Retention      time.Duration // how long what is finished is kept; default 7 days
+	Retention      time.Duration // how long ended runs are kept; default 7 days
 	AuditRetention time.Duration // how long the audit log is kept; default 365 days
-	LazyThreshold  int           // bytes of a run's log above which an endpoint fetches it; default 3 MiB
-	StoredResponse int           // bytes of a response body kept with each attempt; default 16 KiB
+
+	// How long finished messages can be read, and events are listed; default
+	// Retention. How long what is in the DLQ stays there; default 30 days, or
+	// Retention if that is longer. How many entries a tenant's DLQ has at most,
+	// the oldest of which go; default 1,000,000.
+	MessageRetention, EventRetention, DLQRetention time.Duration
+	MaxDLQ                                         int
+
+	LazyThreshold  int // bytes of a run's log above which an endpoint fetches it; default 3 MiB
+	StoredResponse int // bytes of a response body kept with each attempt; default 16 KiB
 
 	// What a tenant may have, unless it has limits of its own.
 	GlobalParallelism int   // attempts under way at once; default Options.Concurrency
@@ -63,6 +71,10 @@ func (l Limits) withDefaults() Limits {
 	def(&l.DedupWindow, 10*time.Minute)
 	def(&l.Retention, 7*24*time.Hour)
 	def(&l.AuditRetention, 365*24*time.Hour)
+	def(&l.MessageRetention, l.Retention)
+	def(&l.EventRetention, l.Retention)
+	def(&l.DLQRetention, max(30*24*time.Hour, l.Retention))
+	def(&l.MaxDLQ, 1_000_000)
 	def(&l.LazyThreshold, 3<<20)
 	def(&l.StoredResponse, 16<<10)
 	def(&l.MaxQueues, 10_000)
@@ -103,6 +115,9 @@ type Engine struct {
 
 	endpoints endpointBook
 	quotas    quotaBook
+	index     index
+	listTime  time.Duration // after which a list answers what it has
+	listLooks int
 
 	slots    chan struct{} // one per attempt under way
 	outcomes chan *flight
@@ -121,6 +136,7 @@ type Engine struct {
 	resealDone    chan struct{}
 	endpointsDone chan struct{}
 	usesDone      chan struct{}
+	indexDone     chan struct{}
 	flights       sync.WaitGroup
 }
 
@@ -148,6 +164,7 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 	if e.missedTicks == "" {
 		e.missedTicks = MissedOnce
 	}
+	e.listTime, e.listLooks = listTime, listLooks
 	def(&e.limits.GlobalParallelism, o.Concurrency)
 	e.lanes.init()
 	e.began = unixMillis(time.Now())
@@ -177,7 +194,9 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 			return err
 		}
 		e.endpoints.init(o.Keys, endpoints)
-		return nil
+		through, err := tx.IndexedThrough()
+		e.index.init(through, e.markers())
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read the store: %w", err)
@@ -192,7 +211,7 @@ func (e *Engine) Start() {
 	e.attemptCtx, e.abort = context.WithCancel(context.Background())
 	e.dispatchDone, e.settleDone, e.purgeDone = make(chan struct{}), make(chan struct{}), make(chan struct{})
 	e.resealDone, e.lanesDone = make(chan struct{}), make(chan struct{})
-	e.endpointsDone, e.usesDone = make(chan struct{}), make(chan struct{})
+	e.endpointsDone, e.usesDone, e.indexDone = make(chan struct{}), make(chan struct{}), make(chan struct{})
 	e.schedulesDone = make(chan struct{})
 	go e.dispatchLoop(dispatchCtx)
 	go e.laneLoop(dispatchCtx)
@@ -202,6 +221,7 @@ func (e *Engine) Start() {
 	go e.resealLoop(dispatchCtx)
 	go e.endpointLoop(dispatchCtx)
 	go e.usesLoop(dispatchCtx)
+	go e.indexLoop(dispatchCtx)
 }
 
 // Close stops dispatching, lets the attempts under way end until ctx is done,
@@ -216,6 +236,7 @@ func (e *Engine) Close(ctx context.Context) error {
 	<-e.resealDone
 	<-e.endpointsDone
 	<-e.usesDone
+	<-e.indexDone
 	ended := make(chan struct{})
 	go func() { e.flights.Wait(); close(ended) }()
 	select {
@@ -251,6 +272,7 @@ type change struct {
 	drop        []int64  // messages not to dispatch any more
 	doubt       []int64  // messages to dispatch only if they are Pending then
 	copied      int64    // bytes of what one request published to URL groups, for each endpoint
+	logged      bool     // there is something new to find
 }
 
 // update runs fn in one transaction and, once that is durable, tells the
@@ -275,6 +297,9 @@ func (e *Engine) update(ctx context.Context, fn func(*change) error) error {
 			e.lanes.findAgain()
 		}
 		return err
+	}
+	if c.logged {
+		e.index.signal()
 	}
 	e.queue.apply(c)
 	e.lanes.apply(c.lanes)
@@ -325,6 +350,7 @@ func (c *change) record(s *Settlement) {
 // flush writes what was collected. A rule that reads messages back after
 // inserting some calls it first.
 func (c *change) flush() error {
+	c.logged = c.logged || len(c.inserts) > 0 || len(c.settlements) > 0
 	if len(c.inserts) > 0 {
 		if err := c.lockLanes(c.inserts...); err != nil {
 			return err
@@ -357,51 +383,4 @@ func (c *change) finish() error {
 		return err
 	}
 	return c.advanceLanes()
-}
-
-const (
-	purgeEvery = 10 * time.Minute
-	purgeStep  = 500
-)
-
-// purgeLoop deletes what has outlived its retention, in steps small enough
-// not to be felt by a publish.
-func (e *Engine) purgeLoop(ctx context.Context) {
-	defer close(e.purgeDone)
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(purgeEvery):
-		}
-		e.endpoints.forget(unixMillis(time.Now()) - endpointKept)
-		for n := purgeStep; n >= purgeStep && ctx.Err() == nil; {
-			err := e.update(ctx, func(c *change) (err error) {
-				n, err = c.purge(purgeStep)
-				return err
-			})
-			if err != nil {
-				e.log.Error("purge", "error", err)
-				break
-			}
-		}
-	}
-}
-
-// purge deletes at most limit rows, and says how many.
-func (c *change) purge(limit int) (int, error) {
-	n, err := c.tx.Purge(c.now-c.e.limits.Retention.Milliseconds(), c.now, limit)
-	if err != nil || n >= limit {
-		return n, err
-	}
-	entries, err := c.tx.PurgeAudit(c.now-c.e.limits.AuditRetention.Milliseconds(), limit-n)
-	if n += entries; err != nil || n >= limit {
-		return n, err
-	}
-	keys, err := c.tx.PurgeFlowKeys(c.now-c.e.limits.Retention.Milliseconds(), limit-n)
-	if n += keys; err != nil || n >= limit {
-		return n, err
-	}
-	days, err := c.tx.PurgeMessagesOn(dayOf(c.now)-1, limit-n)
-	return n + days, err
 }

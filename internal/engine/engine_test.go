@@ -29,7 +29,9 @@ type world struct {
 	caller *engine.Caller
 
 	keep        int // messages the dispatcher keeps in memory; 0: as many as always
+	segment     int // rows of a segment; 0: as many as always
 	limits      engine.Limits
+	began       time.Time
 	concurrency int
 	options     func(*engine.Options) // further ones; nil: none
 
@@ -91,7 +93,7 @@ func inBubble(t *testing.T, fn func(*world)) {
 			t.Fatal(err)
 		}
 		defer s.Close()
-		w := &world{t: t, store: s, answer: ok}
+		w := &world{t: t, store: s, answer: ok, began: time.Now()}
 		w.start()
 		defer w.stop()
 		fn(w)
@@ -112,6 +114,9 @@ func (w *world) start() {
 	w.caller, w.tenant = caller, caller.Tenant
 	if w.engine = e; w.keep > 0 {
 		e.KeepInMemory(w.keep)
+	}
+	if w.segment > 0 {
+		e.Index(w.segment, 500)
 	}
 	e.Start()
 }

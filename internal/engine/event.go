@@ -1,11 +1,13 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
-	"strconv"
 	"strings"
+	"time"
 )
 
 // EventState is a point in a message's life, as the log API names it.
@@ -31,6 +33,9 @@ type Event struct {
 	Message     *Message
 	Settlement  *Settlement // nil for CREATED, and for the ACTIVE of an attempt under way
 	hasResponse bool
+
+	row int64 // its key
+	nth int   // of the row's events, in the order of the list
 }
 
 // HasResponse says whether the event is about what came back.
@@ -89,217 +94,284 @@ func (f *EventFilter) matches(ev *Event) bool {
 		f.Message.matches(ev.Message)
 }
 
-// scanMost is how many rows one listing reads before it answers what it has,
-// with a cursor to go on.
-const scanMost = 20_000
+// query is what the rows have that such events are of.
+func (f *EventFilter) query(who *Caller) *query {
+	q := newQuery(who)
+	q.wantMessage(&f.Message)
+	states := make([]string, len(f.States))
+	for i, s := range f.States {
+		states[i] = string(s)
+	}
+	q.want(markState, states...)
+	return q
+}
+
+// activeSeq stands for the attempts under way, which have no row yet.
+const activeSeq = maxSeq - 1
 
 // Events lists at most count events a filter selects, newest first unless
 // oldest is set. Events are ordered by when they were written down: the ACTIVE
-// of an attempt stands beside its outcome. next is the cursor of the page
-// after; "" at the end.
+// of an attempt stands beside its outcome, the one of an attempt under way is
+// the newest. Those of named messages are ordered by their times. next is the
+// cursor of the page after; "" at the end.
 func (e *Engine) Events(ctx context.Context, who *Caller, f EventFilter, oldest bool, cursor string, count int) (page []Event, next string, err error) {
 	f.Message.within = who.Token.URLPrefix
-	err = e.store.View(ctx, func(tx Tx) error {
-		if len(f.Message.IDs) > 0 {
-			page, next, err = e.eventsOf(tx, who, f, oldest, cursor, count)
-		} else {
-			page, next, err = e.scanEvents(tx, who, f, oldest, cursor, count)
+	f.From = max(f.From, unixMillis(time.Now())-e.limits.EventRetention.Milliseconds())
+	l := eventList{engine: e, who: who, filter: &f, page: Page{To: maxSeq, Newest: !oldest}, hurry: e.patience(), filled: map[*Message]bool{}}
+	if cursor != "" {
+		if _, err := fmt.Sscanf(cursor, "%d-%d", &l.first, &l.skip); err != nil || l.first < 0 || l.skip < 0 {
+			return nil, "", errorf(Invalid, "cursor: %q is not one this server gave", cursor)
 		}
+		l.page.start(l.first)
+	}
+	// A row's events are never later than its key, and never earlier than the
+	// longest attempt before it.
+	l.page.From = max(l.page.From, FirstSeq(f.From))
+	if f.To != 0 {
+		longest := max(e.limits.MaxTimeout, e.limitsOf(who.Tenant).MaxTimeout)
+		l.page.To = min(l.page.To, FirstSeq(min(f.To, Millis(maxSeq))+longest.Milliseconds()+60_000))
+	}
+	flying := e.queue.started(who.ID)
+	known := e.index.state.Load()
+	err = e.store.View(ctx, func(tx Tx) error {
+		l.tx, l.flying = tx, flying
+		page, next, err = l.read(known, count)
 		return err
 	})
 	return page, next, err
 }
 
-// eventsOf lists the events of named messages.
-func (e *Engine) eventsOf(tx Tx, who *Caller, f EventFilter, oldest bool, cursor string, count int) (page []Event, next string, err error) {
-	skip := 0
-	if cursor != "" {
-		if skip, err = strconv.Atoi(cursor); err != nil || skip < 0 {
-			return nil, "", errorf(Invalid, "cursor: %q is not one this server gave", cursor)
-		}
+// eventList is one page of events in the making.
+type eventList struct {
+	engine *Engine
+	who    *Caller
+	filter *EventFilter
+	tx     Tx
+	page   Page
+	first  int64 // the row the page begins with, and how many of its events
+	skip   int   // were on the page before
+	hurry  hurry
+	flying map[int64]int64 // messages with an attempt under way, and when it began
+	filled map[*Message]bool
+}
+
+func (l *eventList) read(known *indexState, count int) (page []Event, next string, err error) {
+	active, err := l.active()
+	if err != nil {
+		return nil, "", err
 	}
-	var all []Event
-	for _, id := range f.Message.IDs {
-		m, err := findMessage(tx, who, id)
-		if err != nil {
-			return nil, "", err
+	r := listing[Event]{count: count, hurry: l.hurry, take: l.take, bytes: eventBytes}
+	if len(l.filter.Message.IDs) > 0 {
+		r.rows = func() ([]Event, int64, bool, error) {
+			rows, err := l.ofMessages(active)
+			return rows, 0, true, err
 		}
-		if m == nil {
+		return l.cursor(r.read())
+	}
+	s := l.engine.search(l.tx, l.who, SpaceLog, l.filter.query(l.who), l.page, known)
+	began := l.page.Newest && l.first != 0 && l.first != activeSeq // the active ones were on the page before
+	r.rows = func() (rows []Event, position int64, end bool, err error) {
+		if l.page.Newest && !began {
+			began = true
+			return active, min(l.page.To, activeSeq) - 1, false, nil
+		}
+		seqs, position, end, err := s.next(fetchRows)
+		if err != nil {
+			return nil, 0, false, err
+		}
+		if rows, err = l.events(seqs); end && !l.page.Newest {
+			rows = append(rows, active...)
+		}
+		return rows, position, end, err
+	}
+	return l.cursor(r.read())
+}
+
+// cursor is the page with the cursor of the next.
+func (l *eventList) cursor(page []Event, more *Event, position int64, err error) ([]Event, string, error) {
+	switch {
+	case err != nil:
+		return nil, "", err
+	case more != nil:
+		return page, fmt.Sprintf("%d-%d", more.row, more.nth), nil
+	case position != 0:
+		return page, fmt.Sprintf("%d-0", position), nil
+	}
+	return page, "", nil
+}
+
+// ofMessages are the events of named messages, in the order of their times.
+func (l *eventList) ofMessages(active []Event) (all []Event, err error) {
+	var seqs []int64
+	for _, id := range l.filter.Message.IDs {
+		key, ok := ParseMessageID(id)
+		if !ok {
 			continue
 		}
-		settlements, err := tx.SettlementsOf(m.Seq)
+		settlements, err := l.tx.SettlementsOf(key.Seq)
 		if err != nil {
-			return nil, "", err
+			return nil, err
 		}
-		all = append(all, createdEvent(m))
+		seqs = append(seqs, key.Seq)
 		for _, s := range settlements {
-			all = append(all, settlementEvents(m, s)...)
-		}
-		if at := e.queue.startedAt(m.Seq); at != 0 && !m.State.Ended() {
-			all = append(all, Event{State: EventActive, At: at, Message: m})
+			seqs = append(seqs, s.Seq)
 		}
 	}
-	all = slices.DeleteFunc(all, func(ev Event) bool { return !f.matches(&ev) })
-	slices.SortStableFunc(all, func(a, b Event) int { return int(a.At - b.At) })
-	if !oldest {
+	slices.Sort(seqs)
+	newest := l.page.Newest
+	l.page.Newest = false
+	for some := range slices.Chunk(slices.Compact(seqs), fetchRows) {
+		events, err := l.events(some)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, events...)
+	}
+	if newest {
+		slices.Reverse(active)
+	}
+	all = append(all, active...)
+	slices.SortStableFunc(all, func(a, b Event) int { return cmp.Compare(a.At, b.At) })
+	if newest {
 		slices.Reverse(all)
 	}
-	all = all[min(skip, len(all)):]
-	if len(all) > count {
-		return all[:count], strconv.Itoa(skip + count), nil
+	for i := range all {
+		all[i].row, all[i].nth = int64(i+1), 0
 	}
-	return all, "", nil
+	return all[min(max(0, int(l.first)-1), len(all)):], nil
 }
 
-// scanEvents walks the messages and the settlements of a tenant together, in
-// the order of their keys.
-func (e *Engine) scanEvents(tx Tx, who *Caller, f EventFilter, oldest bool, cursor string, count int) (page []Event, next string, err error) {
-	p := Page{To: maxSeq, Newest: !oldest, Limit: scanStep}
-	skip := 0
-	if cursor != "" {
-		var seq int64
-		if _, err := fmt.Sscanf(cursor, "%d-%d", &seq, &skip); err != nil || skip < 0 {
-			return nil, "", errorf(Invalid, "cursor: %q is not one this server gave", cursor)
-		}
-		p.start(seq)
+// events reads rows, and makes their events.
+func (l *eventList) events(seqs []int64) (out []Event, err error) {
+	if len(seqs) == 0 {
+		return nil, nil
 	}
-	// A row's events are never later than its key, and never earlier than the
-	// longest attempt before it.
-	if f.From != 0 {
-		p.From = max(p.From, FirstSeq(f.From))
-	}
-	if f.To != 0 {
-		longest := max(e.limits.MaxTimeout, e.limitsOf(who.Tenant).MaxTimeout)
-		p.To = min(p.To, FirstSeq(min(f.To, Millis(maxSeq))+longest.Milliseconds()+60_000))
-	}
-	if !oldest && cursor == "" {
-		page, err = e.activeEvents(tx, who, f, count)
-		if err != nil {
-			return nil, "", err
-		}
-	}
-	s := eventScan{tx: tx, tenant: who.Tenant, messages: p, settlements: p}
-	for scanned := 0; ; scanned++ {
-		seq, events, err := s.next(!oldest)
-		if err != nil || seq == 0 {
-			return page, "", err
-		}
-		for i, ev := range events {
-			if scanned == 0 && i < skip || !f.matches(&ev) {
-				continue
-			}
-			if len(page) == count || scanned > scanMost {
-				return page, fmt.Sprintf("%d-%d", seq, i), nil
-			}
-			page = append(page, ev)
-		}
-		if scanned > scanMost {
-			return page, fmt.Sprintf("%d-%d", seq, len(events)), nil
-		}
-	}
-}
-
-// activeEvents are the attempts under way.
-func (e *Engine) activeEvents(tx Tx, who *Caller, f EventFilter, count int) ([]Event, error) {
-	started := map[int64]int64{}
-	var seqs []int64
-	e.queue.mu.Lock()
-	for seq, q := range e.queue.known {
-		if q.started != 0 && q.of.tenant == who.ID && len(seqs) < count {
-			seqs = append(seqs, seq)
-			started[seq] = q.started
-		}
-	}
-	e.queue.mu.Unlock()
-	rows, err := tx.Messages(seqs)
+	settlements, err := l.tx.Settlements(seqs)
 	if err != nil {
 		return nil, err
 	}
-	var out []Event
-	for _, m := range rows {
-		ev := Event{State: EventActive, At: started[m.Seq], Message: m}
-		if m.Tenant == who.ID && !m.State.Ended() && f.matches(&ev) {
-			out = append(out, ev)
-		}
+	wanted := slices.Clone(seqs)
+	for _, s := range settlements {
+		wanted = append(wanted, s.Message)
 	}
-	slices.SortFunc(out, func(a, b Event) int { return int(b.At - a.At) })
+	slices.Sort(wanted)
+	rows, err := l.tx.Messages(slices.Compact(wanted))
+	if err != nil {
+		return nil, err
+	}
+	messages, of := map[int64]*Message{}, map[int64]*Settlement{}
+	for _, m := range rows {
+		messages[m.Seq] = m
+	}
+	for _, s := range settlements {
+		of[s.Seq] = s
+	}
+	for _, seq := range seqs {
+		var events []Event
+		if s := of[seq]; s == nil && messages[seq] != nil {
+			events = []Event{createdEvent(messages[seq])}
+		} else if s != nil && messages[s.Message] != nil {
+			events = settlementEvents(messages[s.Message], s)
+		}
+		if l.page.Newest {
+			slices.Reverse(events)
+		}
+		for i := range events {
+			events[i].row, events[i].nth = seq, i
+		}
+		out = append(out, events...)
+	}
 	return out, nil
 }
 
-// eventScan merges two lists ordered by key.
-type eventScan struct {
-	tx                    Tx
-	tenant                *Tenant
-	messages, settlements Page
-	m                     []*Message
-	s                     []*Settlement
-	mEnd, sEnd            bool
-	of                    map[int64]*Message // messages of the settlements read
+// take says whether an event is listed, and completes it if it is.
+func (l *eventList) take(ev Event) (bool, error) {
+	if ev.row == l.first && ev.nth < l.skip || ev.Message.Tenant != l.who.ID || !l.filter.matches(&ev) {
+		return false, nil
+	}
+	if l.filled[ev.Message] {
+		return true, nil
+	}
+	l.filled[ev.Message] = true
+	return true, fillBody(l.tx, ev.Message)
 }
 
-// next is the events of the next row; seq 0 at the end.
-func (es *eventScan) next(newest bool) (seq int64, events []Event, err error) {
-	if err := es.fill(); err != nil {
-		return 0, nil, err
+func eventBytes(ev Event) int {
+	n := len(ev.Message.Body)
+	if ev.hasResponse {
+		n += len(ev.Settlement.Body)
 	}
-	switch {
-	case len(es.m) == 0 && len(es.s) == 0:
-		return 0, nil, nil
-	case len(es.s) == 0 || len(es.m) > 0 && (es.m[0].Seq > es.s[0].Seq) == newest:
-		m := es.m[0]
-		es.m = es.m[1:]
-		if err := fillBody(es.tx, m); err != nil {
-			return 0, nil, err
-		}
-		return m.Seq, []Event{createdEvent(m)}, nil
-	}
-	s := es.s[0]
-	es.s = es.s[1:]
-	if m := es.of[s.Message]; m != nil {
-		events = settlementEvents(m, s)
-	}
-	if newest {
-		slices.Reverse(events)
-	}
-	return s.Seq, events, nil
+	return n
 }
 
-func (es *eventScan) fill() (err error) {
-	if len(es.m) == 0 && !es.mEnd {
-		if es.m, err = es.tx.ListMessages(es.tenant.ID, es.messages); err != nil {
-			return err
+// active are the attempts under way, in the order of the page.
+func (l *eventList) active() (out []Event, err error) {
+	if !anyOf(l.filter.States, EventActive) {
+		return nil, nil
+	}
+	seqs := slices.Sorted(maps.Keys(l.flying))
+	if ids := l.filter.Message.IDs; len(ids) > 0 {
+		seqs = seqs[:0]
+		for _, id := range ids {
+			if key, ok := ParseMessageID(id); ok && l.flying[key.Seq] != 0 {
+				seqs = append(seqs, key.Seq)
+			}
 		}
-		if es.mEnd = len(es.m) < es.messages.Limit; len(es.m) > 0 {
-			es.messages.after(es.m[len(es.m)-1].Seq)
+	}
+	for some := range slices.Chunk(seqs, fetchRows) {
+		rows, err := l.tx.Messages(some)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range rows {
+			ev := Event{State: EventActive, At: l.flying[m.Seq], Message: m, row: activeSeq}
+			if m.State.Ended() || m.Tenant != l.who.ID || !l.filter.matches(&ev) {
+				continue
+			}
+			ended, err := l.ended(m)
+			if err != nil {
+				return nil, err
+			}
+			if !ended {
+				out = append(out, ev)
+			}
 		}
 	}
-	if len(es.s) > 0 || es.sEnd {
-		return nil
-	}
-	if es.s, err = es.tx.ListSettlements(es.tenant.ID, es.settlements); err != nil {
-		return err
-	}
-	if es.sEnd = len(es.s) < es.settlements.Limit; len(es.s) == 0 {
-		return nil
-	}
-	es.settlements.after(es.s[len(es.s)-1].Seq)
-	seqs := make([]int64, 0, len(es.s))
-	for _, s := range es.s {
-		seqs = append(seqs, s.Message)
-	}
-	slices.Sort(seqs)
-	rows, err := es.tx.Messages(slices.Compact(seqs))
-	if err != nil {
-		return err
-	}
-	es.of = make(map[int64]*Message, len(rows))
-	for _, m := range rows {
-		if err := fillBody(es.tx, m); err != nil {
-			return err
+	slices.SortFunc(out, func(a, b Event) int {
+		if l.page.Newest {
+			a, b = b, a
 		}
-		es.of[m.Seq] = m
+		return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Message.Seq, b.Message.Seq))
+	})
+	for i := range out {
+		out[i].nth = i
 	}
-	return nil
+	return out, nil
+}
+
+// started are a tenant's messages with an attempt under way, and when it began.
+func (d *dispatcher) started(tenant int64) map[int64]int64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	out := map[int64]int64{}
+	if b := d.tenants[tenant]; b == nil || b.flying == 0 {
+		return out
+	}
+	for seq, q := range d.known {
+		if q.started != 0 && q.of.tenant == tenant {
+			out[seq] = q.started
+		}
+	}
+	return out
+}
+
+// ended says whether the attempt that was under way has been settled since.
+func (l *eventList) ended(m *Message) (bool, error) {
+	if m.Retried == 0 {
+		return false, nil // it would have ended the message, or be retried
+	}
+	settlements, err := l.tx.SettlementsOf(m.Seq)
+	return slices.ContainsFunc(settlements, func(s *Settlement) bool { return s.StartedAt == l.flying[m.Seq] }), err
 }
 
 // ParseEventStates reads state filters: IN_PROGRESS stands for three, and

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -66,77 +67,84 @@ type FailureHistory struct {
 // first. next is the cursor of the page after; "" at the end.
 func (e *Engine) Runs(ctx context.Context, who *Caller, f RunFilter, cursor string, count int) (page []*RunHistory, next string, err error) {
 	f.within = who.Token.URLPrefix
-	p := Page{To: maxSeq, Newest: true, Limit: scanStep}
-	if cursor != "" {
-		seq, ok := ParseDLQID(cursor)
-		if !ok {
-			return nil, "", errorf(Invalid, "cursor: %q is not one this server gave", cursor)
-		}
-		p.start(seq)
+	p, err := pageAt(cursor, true)
+	if err != nil {
+		return nil, "", err
 	}
-	if f.From != 0 {
-		p.From = FirstSeq(f.From)
+	p.From = max(p.From, FirstSeq(max(f.From, f.CreatedAt)))
+	if to := min(cmp.Or(f.To, maxSeq), cmp.Or(f.CreatedAt, maxSeq)); to != maxSeq {
+		p.To = min(p.To, FirstSeq(min(to, Millis(maxSeq))+1))
 	}
+	patience, known := e.patience(), e.index.state.Load()
 	err = e.store.View(ctx, func(tx Tx) error {
-		page, next, err = e.scanRuns(tx, who, f, p, count)
+		if f.MessageID != "" {
+			run, err := runOfMessage(tx, f.MessageID)
+			if err != nil || run == 0 {
+				return err
+			}
+			p.From, p.To = max(p.From, run), min(p.To, run+1)
+		}
+		q := newQuery(who)
+		q.wantRun(&f)
+		s := e.search(tx, who, SpaceRuns, q, p, known)
+		if len(f.States) > 0 { // which a run may change after it was indexed
+			s.among = func(from, to int64) ([]int64, error) { return runsIn(tx, who.ID, f.States, from, to) }
+		}
+		l := listing[*RunHistory]{count: count, hurry: patience}
+		l.rows = func() (rows []*RunHistory, position int64, end bool, err error) {
+			seqs, position, end, err := s.next(fetchRows)
+			if err != nil {
+				return nil, 0, false, err
+			}
+			runs, err := tx.Runs(seqs)
+			for _, run := range slices.Backward(runs) {
+				rows = append(rows, &RunHistory{Run: run})
+			}
+			return rows, position, end, err
+		}
+		l.take = func(h *RunHistory) (bool, error) {
+			if h.Run.Tenant != who.ID || !f.matches(h.Run) {
+				return false, nil
+			}
+			return true, e.history(tx, h)
+		}
+		page, next, err = l.byKey(func(h *RunHistory) int64 { return h.Run.Seq })
 		return err
 	})
 	return page, next, err
 }
 
-func (e *Engine) scanRuns(tx Tx, who *Caller, f RunFilter, p Page, count int) (page []*RunHistory, next string, err error) {
-	if key, ok := ParseMessageID(f.MessageID); f.MessageID != "" {
-		if !ok {
-			return nil, "", nil
-		}
-		rows, err := tx.Messages([]int64{key.Seq})
-		if err != nil || len(rows) == 0 || rows[0].Key != key || rows[0].Run == 0 {
-			return nil, "", err
-		}
-		p.From, p.To = max(p.From, rows[0].Run), min(p.To, rows[0].Run+1)
-	}
-	if len(f.IDs) == 1 && f.CreatedAt == 0 {
-		// The usual question has an index of its own; earlier runs of the id
-		// are older than this one.
-		newest, err := tx.RunByID(who.ID, f.IDs[0])
-		if err != nil || newest == nil {
-			return nil, "", err
-		}
-		p.To = min(p.To, newest.Seq+1)
-	}
-	for scanned := 0; ; scanned += p.Limit {
-		rows, err := tx.ListRuns(who.ID, p)
+// runsIn are the keys of runs that are in some states now.
+func runsIn(tx Tx, tenant int64, states []RunState, from, to int64) (all []int64, err error) {
+	for _, state := range states {
+		some, err := tx.RunsInState(tenant, state, from, to)
 		if err != nil {
-			return nil, "", err
+			return nil, err
 		}
-		for _, run := range rows {
-			if !f.matches(run) {
-				continue
-			}
-			if len(page) == count {
-				return page, DLQID(run.Seq), nil
-			}
-			h, err := e.history(tx, run)
-			if err != nil {
-				return nil, "", err
-			}
-			page = append(page, h)
-		}
-		if len(rows) < p.Limit {
-			return page, "", nil
-		}
-		last := rows[len(rows)-1].Seq
-		if p.after(last); scanned > scanMost {
-			return page, DLQID(last - 1), nil
-		}
+		all = append(all, some...)
 	}
+	slices.Sort(all)
+	return all, nil
+}
+
+// runOfMessage is the run that a message belongs to, 0 if to none.
+func runOfMessage(tx Tx, id string) (int64, error) {
+	key, ok := ParseMessageID(id)
+	if !ok {
+		return 0, nil
+	}
+	rows, err := tx.Messages([]int64{key.Seq})
+	if err != nil || len(rows) == 0 || rows[0].Key != key {
+		return 0, err
+	}
+	return rows[0].Run, nil
 }
 
 // history reads a run's log and makes its steps of it.
-func (e *Engine) history(tx Tx, run *Run) (*RunHistory, error) {
-	log, err := tx.Log(run.Seq, 0, run.LogLen)
+func (e *Engine) history(tx Tx, h *RunHistory) error {
+	log, err := tx.Log(h.Run.Seq, 0, h.Run.LogLen)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	seqs := make([]int64, len(log))
 	for i, entry := range log {
@@ -145,9 +153,9 @@ func (e *Engine) history(tx Tx, run *Run) (*RunHistory, error) {
 	slices.Sort(seqs)
 	rows, err := tx.Messages(seqs)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	b := &historian{tx: tx, run: run, log: log, messages: map[int64]*Message{}}
+	b := &historian{tx: tx, run: h.Run, log: log, messages: map[int64]*Message{}}
 	for _, m := range rows {
 		b.messages[m.Seq] = m
 	}
@@ -156,12 +164,11 @@ func (e *Engine) history(tx Tx, run *Run) (*RunHistory, error) {
 			m.Body = entry.Body
 		}
 	}
-	h := &RunHistory{Run: run}
 	if h.Groups, err = b.groups(); err != nil {
-		return nil, err
+		return err
 	}
 	h.Failure, err = b.failure()
-	return h, err
+	return err
 }
 
 // historian reads one run's log for its history.

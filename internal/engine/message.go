@@ -1,23 +1,47 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"net/url"
 	"slices"
+	"time"
 )
 
-// Message is the message of a public id. Finished ones are readable as long
-// as they are retained.
+// Message is the message of a public id. Finished ones are readable for
+// Limits.MessageRetention, and as long as they are in the DLQ.
 func (e *Engine) Message(ctx context.Context, who *Caller, id string) (*Message, error) {
 	var m *Message
 	err := e.store.View(ctx, func(tx Tx) (err error) {
-		m, err = findMessage(tx, who, id)
+		if m, err = findMessage(tx, who, id); err != nil || m == nil {
+			return err
+		}
+		outlived, err := e.outlived(tx, m)
+		if outlived {
+			m = nil
+		}
 		return err
 	})
 	if err == nil && m == nil {
 		err = errorf(NotFound, "message %s not found", id)
 	}
 	return m, err
+}
+
+// outlived says whether a message is there for its events only.
+func (e *Engine) outlived(tx Tx, m *Message) (bool, error) {
+	if !m.State.Ended() {
+		return false, nil
+	}
+	settlements, err := tx.SettlementsOf(m.Seq)
+	if err != nil || len(settlements) == 0 {
+		return false, err
+	}
+	if Millis(settlements[len(settlements)-1].Seq) >= unixMillis(time.Now())-e.limits.MessageRetention.Milliseconds() {
+		return false, nil
+	}
+	dead, err := tx.InDLQ(m.Seq)
+	return !dead, err
 }
 
 // sees says whether a message is the caller's to see: one of its tenant, and of
@@ -152,8 +176,11 @@ func matchesURL(raw string, hosts, paths []string) bool {
 		return true
 	}
 	u, err := url.Parse(raw)
-	return err == nil && (anyOf(hosts, u.Host) || anyOf(hosts, u.Hostname())) && anyOf(paths, u.Path)
+	return err == nil && (anyOf(hosts, u.Host) || anyOf(hosts, u.Hostname())) && anyOf(paths, pathOf(u))
 }
+
+// pathOf is a URL's path as it is asked for.
+func pathOf(u *url.URL) string { return cmp.Or(u.Path, "/") }
 
 // CancelMessages cancels what a filter selects of the messages still to be
 // delivered, at most limit (0: all), soonest due first, and says how many.
@@ -252,33 +279,44 @@ func (c *change) cancelNext(who *Caller, at cancelPlace, rows []*Message) (cance
 	return cancelPlace{lane: lane, pending: lane == 0, waited: at.waited || lane != 0}, err
 }
 
-func (e *Engine) cancelByID(ctx context.Context, who *Caller, ids []string) (n int, err error) {
-	err = e.update(ctx, func(c *change) error {
-		n = 0
-		for _, id := range ids {
-			key, ok := ParseMessageID(id)
-			if !ok {
-				continue
-			}
-			m, err := c.lockMessage(key.Seq)
-			if err != nil {
+func (e *Engine) cancelByID(ctx context.Context, who *Caller, ids []string) (total int, err error) {
+	for some := range slices.Chunk(ids, bulkStep) {
+		n := 0
+		err := e.update(ctx, func(c *change) (err error) {
+			if n, err = c.cancelSome(who, some); err != nil || n == 0 {
 				return err
 			}
-			if m == nil || m.Key != key || m.Run != 0 || !who.sees(m) {
-				continue
-			}
-			canceled, err := c.cancel(m)
-			if err != nil {
-				return err
-			}
-			if canceled {
-				n++
-			}
+			return c.audit(who, "message.cancel", "", selected{MessageFilter{IDs: some}}, counted{n})
+		})
+		if err != nil {
+			return total, err
 		}
-		if n == 0 {
-			return nil
+		total += n
+	}
+	return total, nil
+}
+
+// cancelSome cancels named messages, and says how many it was.
+func (c *change) cancelSome(who *Caller, ids []string) (n int, err error) {
+	for _, id := range ids {
+		key, ok := ParseMessageID(id)
+		if !ok {
+			continue
 		}
-		return c.audit(who, "message.cancel", "", selected{MessageFilter{IDs: ids}}, counted{n})
-	})
-	return n, err
+		m, err := c.lockMessage(key.Seq)
+		if err != nil {
+			return 0, err
+		}
+		if m == nil || m.Key != key || m.Run != 0 || !who.sees(m) {
+			continue
+		}
+		canceled, err := c.cancel(m)
+		if err != nil {
+			return 0, err
+		}
+		if canceled {
+			n++
+		}
+	}
+	return n, nil
 }

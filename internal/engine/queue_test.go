@@ -16,8 +16,6 @@ import (
 	"github.com/signposthq/signpost/internal/wire"
 )
 
-const canceled, cancelRequested = engine.EventCanceled, engine.EventCancelRequested
-
 // site is endpoints whose attempts take a while, and notes who is there at once.
 type site struct {
 	mu     sync.Mutex
@@ -489,10 +487,10 @@ func TestQueueDelete(t *testing.T) {
 		if all, err := w.engine.Queues(ctx, w.caller); err != nil || len(all) != 0 {
 			t.Errorf("queues %+v, %v", all, err)
 		}
-		w.expectStates(flying, created, active, cancelRequested)
-		w.expectStates(between, created, active, failing, retry, cancelRequested, canceled)
-		w.expectStates(waiting, created, cancelRequested, canceled)
-		w.expectStates(delayed, created, cancelRequested, canceled)
+		w.expectStates(flying, created, active, asked)
+		w.expectStates(between, created, active, failing, retry, asked, canceled)
+		w.expectStates(waiting, created, asked, canceled)
+		w.expectStates(delayed, created, asked, canceled)
 		if err := w.engine.DeleteQueue(ctx, w.caller, "q"); err != nil {
 			t.Errorf("deleted twice: %v", err)
 		}
@@ -501,7 +499,7 @@ func TestQueueDelete(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		w.expectStates(fresh, created, active, failing, failed)
 		time.Sleep(24 * time.Hour)
-		w.expectStates(flying, created, active, cancelRequested, failing, canceled)
+		w.expectStates(flying, created, active, asked, failing, canceled)
 		if got := s.inOrder(); len(s.calls()) != 3 || !slices.Equal(got, []string{"q/between", "q/flying", "q/fresh"}) {
 			t.Errorf("called %q", s.calls())
 		}

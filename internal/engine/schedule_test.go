@@ -75,7 +75,15 @@ func (w *world) pause(id string, paused bool) {
 func (w *world) messages() (all []*engine.Message) {
 	w.t.Helper()
 	err := w.store.View(context.Background(), func(tx engine.Tx) (err error) {
-		all, err = tx.ListMessages(w.tenant.ID, engine.Page{To: 1<<63 - 1, Limit: 1 << 20})
+		rows, _, err := tx.ScanMessages(engine.Page{To: 1<<63 - 1, Limit: 1 << 20})
+		if err != nil {
+			return err
+		}
+		seqs := make([]int64, len(rows))
+		for i, m := range rows {
+			seqs[i] = m.Seq
+		}
+		all, err = tx.Messages(seqs)
 		return err
 	})
 	if err != nil {

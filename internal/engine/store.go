@@ -66,7 +66,15 @@ type Tx interface {
 	DueMessages(tenant int64, after Due, limit int) ([]Due, error)
 	// PendingMessages are the pending of them, with the rows.
 	PendingMessages(tenant int64, after Due, limit int) ([]*Message, error)
-	ListMessages(tenant int64, page Page) ([]*Message, error)
+	// ScanMessages lists those of all tenants, without key, body, header and
+	// state; there is more if the page ends before the range does. So do the other
+	// Scans, with what rows are found by and nothing else.
+	ScanMessages(page Page) (rows []*Message, more bool, err error)
+	// ExpiredMessages are those among the first limit behind a key that ended
+	// before a time, and are in no run and no DLQ; last is where they end, 0 if
+	// there are no more.
+	ExpiredMessages(after, before int64, limit int) (seqs []int64, last int64, err error)
+	DeleteMessages(seqs []int64) error // with their settlements
 
 	// Waiting are the first of the messages that wait in a lane, due or not, in
 	// (due, seq) order; CountWaiting is how many are due by then.
@@ -131,12 +139,21 @@ type Tx interface {
 
 	InsertSettlements([]*Settlement) error
 	SettlementsOf(message int64) ([]*Settlement, error) // oldest first
-	ListSettlements(tenant int64, page Page) ([]*Settlement, error)
+	Settlements(seqs []int64) ([]*Settlement, error)
+	ScanSettlements(page Page) (rows []*Settlement, more bool, err error)
 
 	InsertDLQ(*DLQEntry) error
 	LockDLQEntry(tenant, seq int64) (*DLQEntry, error)
-	ListDLQ(tenant int64, page Page) ([]*DLQEntry, error)
+	DLQEntries(seqs []int64) ([]*DLQEntry, error)
+	InDLQ(message int64) (bool, error)
+	ScanDLQ(page Page) (rows []*DLQEntry, more bool, err error)
 	DeleteDLQ(seq int64) error
+	// DLQBeyond is the newest entry of a tenant that is beyond so many, 0 if they
+	// are not more. TrimDLQ deletes at most limit entries up to one, oldest first;
+	// PurgeDLQ of all tenants, older than before. Both report how many.
+	DLQBeyond(tenant int64, newest int) (seq int64, err error)
+	TrimDLQ(tenant, through int64, limit int) (int, error)
+	PurgeDLQ(before int64, limit int) (int, error)
 
 	InsertRun(*Run) error
 	Run(seq int64) (*Run, error)
@@ -147,7 +164,10 @@ type Tx interface {
 	LockActiveRun(tenant int64, id string) (*Run, error)
 	UpdateRun(*Run) error
 	AdvanceRun(*Run) error // writes LogLen and MaxStep
-	ListRuns(tenant int64, page Page) ([]*Run, error)
+	Runs(seqs []int64) ([]*Run, error)
+	// RunsInState are keys from one up to another, exclusive, in order.
+	RunsInState(tenant int64, state RunState, from, to int64) ([]int64, error)
+	ScanRuns(page Page) (rows []*Run, more bool, err error)
 	ListActiveRuns(tenant int64, page Page) ([]*Run, error)
 
 	InsertLog(*LogEntry) error
@@ -157,10 +177,31 @@ type Tx interface {
 	// PendingOfRun are the messages of a run's log that are still to be delivered.
 	PendingOfRun(run int64) ([]*Message, error)
 
-	// Purge deletes at most limit rows of what has expired: finished messages
-	// and their settlements older than before that are in no DLQ, ended runs
-	// older than before, deduplications past now. It reports how many.
-	Purge(before, now int64, limit int) (int, error)
+	// ExpiredRuns are as ExpiredMessages.
+	ExpiredRuns(after, before int64, limit int) (seqs []int64, last int64, err error)
+	DeleteRuns(seqs []int64) error // with their logs
+
+	// Complete is a sequence number below which no rows will be committed any more.
+	Complete(now int64) int64
+	// IndexedThrough is how far InsertSegments has come. It inserts nothing if that
+	// is not from. PutMarks, which comes before it, writes Places of a segment, over
+	// those that an interrupted one has left.
+	IndexedThrough() (int64, error)
+	PutMarks(s *Segment, marks []int64) error
+	InsertSegments(segments []*Segment, from, through int64) (ok bool, err error)
+	// NextSegments are the first that end at or behind a key, newest: the last that
+	// end before it; without Seqs and Places, as all that are read.
+	NextSegments(space Space, tenant, at int64, newest bool, limit int) ([]*Segment, error)
+	SegmentSeqs(*Segment) (Ascending, error)
+	Places(s *Segment, mark int64) (Ascending, error)        // nil: there are none
+	SegmentsAfter(s *Segment, limit int) ([]*Segment, error) // of all spaces and tenants
+	SegmentUsed(*Segment) (bool, error)                      // whether it has a row left
+	// DeleteSegment deletes at most limit rows of it, and reports how many.
+	DeleteSegment(s *Segment, limit int) (int, error)
+
+	// PurgeDeduplications deletes at most limit of those past now, and reports how
+	// many.
+	PurgeDeduplications(now int64, limit int) (int, error)
 	// PurgeAudit deletes at most limit audit entries older than before, oldest
 	// first, and reports how many.
 	PurgeAudit(before int64, limit int) (int, error)

@@ -289,3 +289,13 @@ func keysOf[T any](rows []*T, err error, key func(*T) int64) (keys []int64, _ er
 	}
 	return keys, err
 }
+
+// scanned are the keys of a tenant's rows in a page of all tenants' rows.
+func scanned[T any](tenant int64, rows []*T, more bool, err error, key func(*T) (seq, tenant int64)) (keys []int64, _ error) {
+	for _, r := range rows {
+		if seq, of := key(r); of == tenant {
+			keys = append(keys, seq)
+		}
+	}
+	return keys, err
+}

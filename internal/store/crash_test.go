@@ -158,7 +158,7 @@ func wholeRuns(t *testing.T, dir string) map[int64]bool {
 	there := map[int64]bool{}
 	entries, settled := 0, 0
 	err := s.View(context.Background(), func(tx engine.Tx) error {
-		runs, err := tx.ListRuns(1, engine.Page{To: maxInt, Limit: 1 << 30})
+		runs, _, err := tx.ScanRuns(engine.Page{To: maxInt, Limit: 1 << 30})
 		if err != nil {
 			return err
 		}

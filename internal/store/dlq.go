@@ -39,14 +39,31 @@ func (t *tx) LockDLQEntry(tenant, seq int64) (*engine.DLQEntry, error) {
 	return one(t, t.scanDLQ, `select `+dlqColumns+` from dlq where seq = $1 and tenant = $2`+t.forUpdate, seq, tenant)
 }
 
-func (t *tx) ListDLQ(tenant int64, p engine.Page) ([]*engine.DLQEntry, error) {
-	const where = `select ` + dlqColumns + ` from dlq where seq >= $1 and seq < $2 and tenant = $3 `
-	if p.Newest {
-		return collect(t, t.scanDLQ, where+`order by seq desc limit $4`+t.forUpdate, p.From, p.To, tenant, p.Limit)
+func (t *tx) DLQEntries(seqs []int64) ([]*engine.DLQEntry, error) {
+	if len(seqs) == 0 {
+		return nil, nil
 	}
-	return collect(t, t.scanDLQ, where+`order by seq limit $4`+t.forUpdate, p.From, p.To, tenant, p.Limit)
+	return collect(t, t.scanDLQ, `select `+dlqColumns+` from dlq where `+t.inList+` order by seq`, t.list(seqs))
+}
+
+func (t *tx) ScanDLQ(p engine.Page) ([]*engine.DLQEntry, bool, error) {
+	return scanPage(t, p, `seq, tenant, message, run, status`, `dlq`, func(r *sql.Rows) (*engine.DLQEntry, int, error) {
+		var d engine.DLQEntry
+		return &d, 0, r.Scan(&d.Seq, &d.Tenant, &d.Message, &d.Run, &d.Status)
+	})
+}
+
+func (t *tx) DLQBeyond(tenant int64, newest int) (seq int64, err error) {
+	err = t.each(func(r *sql.Rows) error { return r.Scan(&seq) },
+		`select seq from dlq where tenant = $1 order by seq desc limit 1 offset $2`, tenant, newest)
+	return seq, err
 }
 
 func (t *tx) DeleteDLQ(seq int64) error {
 	return must(t.exec(`delete from dlq where seq = $1`, seq))
+}
+
+func (t *tx) InDLQ(message int64) (found bool, err error) {
+	err = t.each(func(*sql.Rows) error { found = true; return nil }, `select 1 from dlq where message = $1 limit 1`, message)
+	return found, err
 }

@@ -50,23 +50,22 @@ func TestDLQEntryRoundTrip(t *testing.T) {
 	})
 }
 
-func TestListDLQ(t *testing.T) {
+func TestScanDLQ(t *testing.T) {
 	forEachStore(t, func(t *testing.T, s engine.Store) {
 		testListing(t, s, listing{
 			insert: func(tx engine.Tx, tenant, seq int64) error {
 				return tx.InsertDLQ(&engine.DLQEntry{Seq: seq, Tenant: tenant, Message: maxInt - seq})
 			},
 			list: func(tx engine.Tx, tenant int64, p engine.Page) ([]int64, error) {
-				rows, err := tx.ListDLQ(tenant, p)
-				return keysOf(rows, err, func(d *engine.DLQEntry) int64 { return d.Seq })
+				rows, more, err := tx.ScanDLQ(p)
+				return scanned(tenant, rows, more, err, func(r *engine.DLQEntry) (int64, int64) { return r.Seq, r.Tenant })
 			},
 		})
 	})
 }
 
-// An entry that is listed to be deleted is locked: where several empty the
-// DLQ at once, or take entries out of it, each entry is one's, and nobody's
-// update fails.
+// An entry that is to be deleted is locked: where several empty the DLQ at once,
+// or take entries out of it, each entry is one's, and nobody's update fails.
 func TestDLQIsEmptiedByMany(t *testing.T) {
 	forEachStore(t, func(t *testing.T, s engine.Store) {
 		const entries, takers, page = 60, 6, 7
@@ -101,9 +100,24 @@ func TestDLQIsEmptiedByMany(t *testing.T) {
 			all.Go(func() {
 				if i%2 == 0 {
 					first := func(tx engine.Tx) ([]*engine.DLQEntry, error) {
-						return tx.ListDLQ(1, engine.Page{To: maxInt, Limit: page})
+						rows, _, err := tx.ScanDLQ(engine.Page{To: maxInt, Limit: page})
+						if err != nil {
+							return nil, err
+						}
+						var held []*engine.DLQEntry
+						for _, row := range rows {
+							d, err := tx.LockDLQEntry(1, row.Seq)
+							if err != nil {
+								return nil, err
+							}
+							if d != nil {
+								held = append(held, d)
+							}
+						}
+						return held, nil
 					}
-					for take(first) > 0 {
+					for taken.Load() < entries {
+						take(first)
 					}
 					return
 				}

@@ -129,12 +129,52 @@ func (t *tx) PendingMessages(tenant int64, after engine.Due, limit int) ([]*engi
 	return append(tied, later...), err
 }
 
-func (t *tx) ListMessages(tenant int64, p engine.Page) ([]*engine.Message, error) {
-	const where = `select ` + messageColumns + ` from messages where seq >= $1 and seq < $2 and tenant = $3 `
+// scanBytes is how much one scan reads, at least a row: bodies are sealed
+// together with what it asks for.
+const scanBytes = 8 << 20
+
+// scanPage reads a page of a table, of all tenants, or as much of it as is not
+// too large.
+func scanPage[T any](t *tx, p engine.Page, columns, table string, scan func(*sql.Rows) (row T, size int, err error)) (out []T, more bool, err error) {
+	total := 0
+	order := ` order by seq limit $3`
 	if p.Newest {
-		return collect(t, t.scanMessage, where+`order by seq desc limit $4`, p.From, p.To, tenant, p.Limit)
+		order = ` order by seq desc limit $3`
 	}
-	return collect(t, t.scanMessage, where+`order by seq limit $4`, p.From, p.To, tenant, p.Limit)
+	err = t.each(func(r *sql.Rows) error {
+		row, size, err := scan(r)
+		if err != nil {
+			return err
+		}
+		out = append(out, row)
+		if total += size; total > scanBytes {
+			return errEnough
+		}
+		return nil
+	}, `select `+columns+` from `+table+` where seq >= $1 and seq < $2`+order, p.From, p.To, p.Limit)
+	if err == errEnough {
+		return out, true, nil
+	}
+	return out, len(out) == p.Limit, err
+}
+
+func (t *tx) ScanMessages(p engine.Page) ([]*engine.Message, bool, error) {
+	return scanPage(t, p, `seq, tenant, url, caller_ip, settings, sealed`, `messages`, func(r *sql.Rows) (*engine.Message, int, error) {
+		var m engine.Message
+		var p private
+		var sealed []byte
+		if err := r.Scan(&m.Seq, &m.Tenant, &p.texts[0], &m.CallerIP, &p.texts[2], &sealed); err != nil {
+			return nil, 0, err
+		}
+		size := len(sealed)
+		if err := t.open(place{"messages", m.Seq, 0}, sealed, &p); err != nil {
+			return nil, 0, err
+		}
+		m.URL = p.texts[0]
+		settings, err := parseSettings(p.texts[2])
+		m.Settings = settings
+		return &m, size, err
+	})
 }
 
 func (t *tx) Deduplication(tenant int64, hash []byte, now int64) (k engine.Key, err error) {

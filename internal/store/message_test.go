@@ -255,7 +255,7 @@ func TestPendingMessages(t *testing.T) {
 	})
 }
 
-func TestListMessages(t *testing.T) {
+func TestScanMessages(t *testing.T) {
 	forEachStore(t, func(t *testing.T, s engine.Store) {
 		testListing(t, s, listing{
 			insert: func(tx engine.Tx, tenant, seq int64) error {
@@ -264,8 +264,8 @@ func TestListMessages(t *testing.T) {
 				return tx.InsertMessages([]*engine.Message{m})
 			},
 			list: func(tx engine.Tx, tenant int64, p engine.Page) ([]int64, error) {
-				rows, err := tx.ListMessages(tenant, p)
-				return keysOf(rows, err, func(m *engine.Message) int64 { return m.Seq })
+				rows, more, err := tx.ScanMessages(p)
+				return scanned(tenant, rows, more, err, func(r *engine.Message) (int64, int64) { return r.Seq, r.Tenant })
 			},
 		})
 	})

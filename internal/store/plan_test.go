@@ -179,9 +179,9 @@ var plans = []struct {
 	{"PutSlot, none", func(tx engine.Tx) error { return tx.PutSlot(1, 1, 0) }, "SEARCH slots USING PRIMARY KEY (lane=? AND message=?)"},
 	{"Slots", func(tx engine.Tx) error { _, err := tx.Slots(1); return err }, "SEARCH slots USING PRIMARY KEY (lane=?)"},
 
-	{"ListMessages", func(tx engine.Tx) error { _, err := tx.ListMessages(1, anyPage); return err },
+	{"ScanMessages", func(tx engine.Tx) error { _, _, err := tx.ScanMessages(anyPage); return err },
 		"SEARCH messages USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"},
-	{"ListMessages, newest", func(tx engine.Tx) error { _, err := tx.ListMessages(1, newestPage); return err },
+	{"ScanMessages, newest", func(tx engine.Tx) error { _, _, err := tx.ScanMessages(newestPage); return err },
 		"SEARCH messages USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"},
 
 	{"URLGroup", func(tx engine.Tx) error { _, err := tx.URLGroup(1, "g"); return err },
@@ -223,16 +223,16 @@ var plans = []struct {
 
 	{"SettlementsOf", func(tx engine.Tx) error { _, err := tx.SettlementsOf(1); return err },
 		"SEARCH settlements USING INDEX settlements_message (message=?)"},
-	{"ListSettlements", func(tx engine.Tx) error { _, err := tx.ListSettlements(1, anyPage); return err },
+	{"ScanSettlements", func(tx engine.Tx) error { _, _, err := tx.ScanSettlements(anyPage); return err },
 		"SEARCH settlements USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"},
-	{"ListSettlements, newest", func(tx engine.Tx) error { _, err := tx.ListSettlements(1, newestPage); return err },
+	{"ScanSettlements, newest", func(tx engine.Tx) error { _, _, err := tx.ScanSettlements(newestPage); return err },
 		"SEARCH settlements USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"},
 
 	{"LockDLQEntry", func(tx engine.Tx) error { _, err := tx.LockDLQEntry(1, 1); return err },
 		"SEARCH dlq USING INTEGER PRIMARY KEY (rowid=?)"},
-	{"ListDLQ", func(tx engine.Tx) error { _, err := tx.ListDLQ(1, anyPage); return err },
+	{"ScanDLQ", func(tx engine.Tx) error { _, _, err := tx.ScanDLQ(anyPage); return err },
 		"SEARCH dlq USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"},
-	{"ListDLQ, newest", func(tx engine.Tx) error { _, err := tx.ListDLQ(1, newestPage); return err },
+	{"ScanDLQ, newest", func(tx engine.Tx) error { _, _, err := tx.ScanDLQ(newestPage); return err },
 		"SEARCH dlq USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"},
 	{"DeleteDLQ", func(tx engine.Tx) error { return tx.DeleteDLQ(1) }, "SEARCH dlq USING INTEGER PRIMARY KEY (rowid=?)"},
 
@@ -245,12 +245,12 @@ var plans = []struct {
 		"SEARCH runs USING INDEX runs_id (id=? AND tenant=? AND closed=?)"},
 	{"UpdateRun", func(tx engine.Tx) error { return tx.UpdateRun(&engine.Run{Seq: 1}) }, "SEARCH runs USING INTEGER PRIMARY KEY (rowid=?)"},
 	{"AdvanceRun", func(tx engine.Tx) error { return tx.AdvanceRun(&engine.Run{Seq: 1}) }, "SEARCH runs USING INTEGER PRIMARY KEY (rowid=?)"},
-	{"ListRuns", func(tx engine.Tx) error { _, err := tx.ListRuns(1, anyPage); return err },
+	{"ScanRuns", func(tx engine.Tx) error { _, _, err := tx.ScanRuns(anyPage); return err },
 		"SEARCH runs USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"},
-	{"ListRuns, newest", func(tx engine.Tx) error { _, err := tx.ListRuns(1, newestPage); return err },
+	{"ScanRuns, newest", func(tx engine.Tx) error { _, _, err := tx.ScanRuns(newestPage); return err },
 		"SEARCH runs USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"},
 	{"ListActiveRuns", func(tx engine.Tx) error { _, err := tx.ListActiveRuns(1, anyPage); return err },
-		"SEARCH runs USING INDEX runs_active (seq>? AND seq<?)"},
+		"SEARCH runs USING INDEX runs_state (tenant=? AND state=? AND rowid>? AND rowid<?)"},
 
 	{"Log", func(tx engine.Tx) error { _, err := tx.Log(1, 0, 5); return err },
 		"SEARCH run_log USING PRIMARY KEY (run=? AND idx>? AND idx<?)"},
@@ -265,7 +265,59 @@ var plans = []struct {
 		"SEARCH run_log USING PRIMARY KEY ((run,idx)>(?,?))"},
 	{"Reseal, progress", func(etx engine.Tx) error { _, err := etx.(*tx).passed(&sealedTables[1], 1); return err },
 		"SCAN CONSTANT ROW; SCALAR SUBQUERY; SEARCH messages; SCALAR SUBQUERY; SEARCH messages"},
-	{"Purge", func(tx engine.Tx) error { _, err := tx.Purge(engine.Millis(farFuture), 1, 10); return err }, ""}, // below
+	{"Settlements", func(tx engine.Tx) error { _, err := tx.Settlements([]int64{1, 2}); return err },
+		"SEARCH settlements USING INTEGER PRIMARY KEY (rowid=?); LIST SUBQUERY; SCAN json_each VIRTUAL TABLE INDEX"},
+	{"DLQEntries", func(tx engine.Tx) error { _, err := tx.DLQEntries([]int64{1, 2}); return err },
+		"SEARCH dlq USING INTEGER PRIMARY KEY (rowid=?); LIST SUBQUERY; SCAN json_each VIRTUAL TABLE INDEX"},
+	{"Runs", func(tx engine.Tx) error { _, err := tx.Runs([]int64{1, 2}); return err },
+		"SEARCH runs USING INTEGER PRIMARY KEY (rowid=?); LIST SUBQUERY; SCAN json_each VIRTUAL TABLE INDEX"},
+	{"RunsInState", func(tx engine.Tx) error {
+		_, err := tx.RunsInState(1, engine.RunFailed, 1, 5)
+		return err
+	}, "SEARCH runs USING COVERING INDEX runs_state (tenant=? AND state=? AND rowid>? AND rowid<?)"},
+	{"InDLQ", func(tx engine.Tx) error { _, err := tx.InDLQ(1); return err },
+		"SEARCH dlq USING COVERING INDEX dlq_message (message=?)"},
+	{"DLQBeyond", func(tx engine.Tx) error { _, err := tx.DLQBeyond(1, 10); return err },
+		"SEARCH dlq USING COVERING INDEX dlq_tenant (tenant=?)"},
+	{"TrimDLQ", func(tx engine.Tx) error { _, err := tx.TrimDLQ(1, 10, 10); return err },
+		"SEARCH dlq USING INTEGER PRIMARY KEY (rowid=?); LIST SUBQUERY; SEARCH dlq USING COVERING INDEX dlq_tenant (tenant=? AND rowid<?)"},
+	{"PurgeDLQ", func(tx engine.Tx) error { _, err := tx.PurgeDLQ(1, 10); return err },
+		"SEARCH dlq USING INTEGER PRIMARY KEY (rowid=?); LIST SUBQUERY; SEARCH dlq USING INTEGER PRIMARY KEY (rowid<?)"},
+	{"ExpiredRuns", func(tx engine.Tx) error {
+		_, _, err := tx.ExpiredRuns(0, engine.Millis(farFuture), 10)
+		return err
+	}, "SEARCH runs USING INTEGER PRIMARY KEY (rowid>? AND rowid<?); CORRELATED SCALAR SUBQUERY; SEARCH dlq USING INTEGER PRIMARY KEY (rowid=?); " +
+		"CORRELATED SCALAR SUBQUERY; SEARCH messages USING INTEGER PRIMARY KEY (rowid=?)"},
+	{"ExpiredMessages", func(tx engine.Tx) error {
+		_, _, err := tx.ExpiredMessages(0, engine.Millis(farFuture), 10)
+		return err
+	}, "SEARCH messages USING INTEGER PRIMARY KEY (rowid>? AND rowid<?); CORRELATED SCALAR SUBQUERY; SEARCH runs USING INTEGER PRIMARY KEY (rowid=?); " +
+		"CORRELATED SCALAR SUBQUERY; SEARCH dlq USING COVERING INDEX dlq_message (message=?); " +
+		"CORRELATED SCALAR SUBQUERY; SEARCH settlements USING COVERING INDEX settlements_message (message=? AND rowid>?)"},
+	{"DeleteRuns", func(tx engine.Tx) error { return tx.DeleteRuns([]int64{7}) },
+		"SEARCH run_log USING PRIMARY KEY (run=?)\nSEARCH runs USING INTEGER PRIMARY KEY (rowid=?)"},
+	{"DeleteMessages", func(tx engine.Tx) error { return tx.DeleteMessages([]int64{7}) },
+		"SEARCH settlements USING INDEX settlements_message (message=?)\nSEARCH messages USING INTEGER PRIMARY KEY (rowid=?)"},
+	{"PurgeDeduplications", func(tx engine.Tx) error { _, err := tx.PurgeDeduplications(1, 10); return err }, ""},
+
+	{"NextSegments", func(tx engine.Tx) error { _, err := tx.NextSegments(engine.SpaceLog, 1, 5, false, 9); return err },
+		"SEARCH segments USING PRIMARY KEY (space=? AND tenant=? AND last>?)"},
+	{"NextSegments, newest", func(tx engine.Tx) error { _, err := tx.NextSegments(engine.SpaceLog, 1, 5, true, 9); return err },
+		"SEARCH segments USING PRIMARY KEY (space=? AND tenant=? AND last<?)"},
+	{"SegmentSeqs", func(tx engine.Tx) error { _, err := tx.SegmentSeqs(new(engine.Segment)); return err },
+		"SEARCH segments USING PRIMARY KEY (space=? AND tenant=? AND last=?)"},
+	{"Places", func(tx engine.Tx) error { _, err := tx.Places(new(engine.Segment), 1); return err },
+		"SEARCH marks USING PRIMARY KEY (space=? AND tenant=? AND last=? AND mark=?)"},
+	{"PutMarks", func(tx engine.Tx) error {
+		return tx.PutMarks(&engine.Segment{Places: map[int64]engine.Ascending{1: {0}}}, []int64{1})
+	}, ""},
+	{"SegmentsAfter", func(tx engine.Tx) error { _, err := tx.SegmentsAfter(new(engine.Segment), 1); return err },
+		"SEARCH segments USING PRIMARY KEY ((space,tenant,last)>(?,?,?))"},
+	{"SegmentUsed", func(tx engine.Tx) error {
+		_, err := tx.SegmentUsed(&engine.Segment{Space: engine.SpaceLog})
+		return err
+	}, ""},
+	{"DeleteSegment", func(tx engine.Tx) error { _, err := tx.DeleteSegment(new(engine.Segment), 10); return err }, ""},
 }
 
 // prepared is a store with a row for every verb that insists on one.
@@ -313,7 +365,7 @@ func prepared(t *testing.T, s engine.Store, err error) engine.Store {
 var (
 	spaces = regexp.MustCompile(` \d+:?`) // numbers of subqueries and virtual indexes
 	// What grows without bound must not be read from end to end, nor sorted.
-	wholeTable = regexp.MustCompile(`SCAN (messages|settlements|run_log|runs|dlq|deduplications|tokens|audit|queues|flow_keys|slots|url_groups)\b|TEMP B-TREE`)
+	wholeTable = regexp.MustCompile(`SCAN (messages|settlements|run_log|runs|dlq|deduplications|tokens|audit|queues|flow_keys|slots|url_groups|segments|marks)\b|TEMP B-TREE`)
 )
 
 // Every statement finds its rows by the key or index that is meant for it.

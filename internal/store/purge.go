@@ -6,83 +6,85 @@ import (
 	"github.com/signposthq/signpost/internal/engine"
 )
 
-// Purge deletes what has expired, oldest first, until it has deleted limit
-// rows: deduplications, runs with their logs, and messages with what is known
-// of them. A run's messages outlive it until no run is there to show them.
-func (t *tx) Purge(before, now int64, limit int) (n int, err error) {
-	for _, purge := range []func(before, now int64, limit int) (int, error){
-		t.purgeDeduplications, t.purgeRuns, t.purgeMessages,
-	} {
-		if n >= limit {
-			break
-		}
-		deleted, err := purge(before, now, limit-n)
-		if err != nil {
-			return 0, err
-		}
-		n += deleted
-	}
-	return n, nil
-}
-
-func (t *tx) purgeDeduplications(_, now int64, limit int) (int, error) {
+func (t *tx) PurgeDeduplications(now int64, limit int) (int, error) {
 	n, err := t.exec(`
 		delete from deduplications where (tenant, hash) in
 		(select tenant, hash from deduplications where expires_at <= $1 order by expires_at limit $2)`, now, limit)
 	return int(n), err
 }
 
-// purgeRuns keeps a run as long as it is in the DLQ or its failure callback is
-// still to be delivered. A run is deleted whole, if need be beyond the limit.
-func (t *tx) purgeRuns(before, _ int64, limit int) (n int, err error) {
-	runs, err := t.keys(`
-		select seq from runs where seq < $1 and state > 1 and ended_at < $2
-		and not exists (select 1 from dlq where dlq.seq = runs.dlq)
-		and not exists (select 1 from messages where messages.seq = runs.failure_call and messages.state in (2, 3, 7))
-		order by seq limit $3`, engine.FirstSeq(before), before, limit)
-	if err != nil {
-		return 0, err
-	}
-	for _, run := range runs {
-		if n >= limit {
-			break
-		}
-		for _, statement := range []string{`delete from run_log where run = $1`, `delete from runs where seq = $1`} {
-			deleted, err := t.exec(statement, run)
-			if err != nil {
-				return 0, err
-			}
-			n += int(deleted)
-		}
-	}
-	return n, nil
+// ExpiredRuns keeps a run as long as it is in the DLQ or its failure callback is
+// still to be delivered.
+func (t *tx) ExpiredRuns(after, before int64, limit int) (runs []int64, last int64, err error) {
+	return t.expired(`
+		select seq, state > 1 and ended_at < $1
+			and not exists (select 1 from dlq where dlq.seq = runs.dlq)
+			and not exists (select 1 from messages where messages.seq = runs.failure_call and messages.state in (2, 3, 7))
+		from runs where seq > $2 and seq < $3 order by seq limit $4`,
+		before, after, engine.FirstSeq(before), limit)
 }
 
-// purgeMessages goes by the last thing that happened to a message, not by its
-// age: one that was delivered after a month's delay is news.
-func (t *tx) purgeMessages(before, _ int64, limit int) (int, error) {
-	messages, err := t.keys(`
-		select seq from messages where seq < $1 and state in (4, 5, 6)
-		and not exists (select 1 from runs where runs.seq = messages.run)
-		and not exists (select 1 from dlq where dlq.message = messages.seq)
-		and not exists (select 1 from settlements where settlements.message = messages.seq and settlements.seq >= $1)
-		order by seq limit $2`, engine.FirstSeq(before), limit)
-	if err != nil {
-		return 0, err
-	}
-	for _, m := range messages {
-		for _, statement := range []string{`delete from settlements where message = $1`, `delete from messages where seq = $1`} {
-			if _, err := t.exec(statement, m); err != nil {
-				return 0, err
-			}
-		}
-	}
-	return len(messages), nil
+// ExpiredMessages goes by the last thing that happened to a message, not by its
+// age: one that was delivered after a month's delay is news. A run's messages
+// outlive it until no run is there to show them.
+func (t *tx) ExpiredMessages(after, before int64, limit int) (messages []int64, last int64, err error) {
+	return t.expired(`
+		select seq, state in (4, 5, 6)
+			and not exists (select 1 from runs where runs.seq = messages.run)
+			and not exists (select 1 from dlq where dlq.message = messages.seq)
+			and not exists (select 1 from settlements where settlements.message = messages.seq and settlements.seq >= $1)
+		from messages where seq > $2 and seq < $3 order by seq limit $4`,
+		engine.FirstSeq(before), after, engine.FirstSeq(before), limit)
 }
 
-func (t *tx) keys(query string, args ...any) ([]int64, error) {
-	return collect(t, func(r *sql.Rows) (k int64, err error) {
-		err = r.Scan(&k)
-		return k, err
+// expired reads rows of a key and whether it has expired; last is that of the
+// last row, 0 if there are no more.
+func (t *tx) expired(query string, args ...any) (seqs []int64, last int64, err error) {
+	n := 0
+	err = t.each(func(r *sql.Rows) error {
+		var expired bool
+		n++
+		if err := r.Scan(&last, &expired); err != nil || !expired {
+			return err
+		}
+		seqs = append(seqs, last)
+		return nil
 	}, query, args...)
+	if limit := args[len(args)-1]; n < limit.(int) {
+		last = 0
+	}
+	return seqs, last, err
+}
+
+// DeleteRuns deletes runs with their logs.
+func (t *tx) DeleteRuns(seqs []int64) error {
+	return t.execAll(seqs, `delete from run_log where run = $1`, `delete from runs where seq = $1`)
+}
+
+// DeleteMessages deletes messages with their settlements.
+func (t *tx) DeleteMessages(seqs []int64) error {
+	return t.execAll(seqs, `delete from settlements where message = $1`, `delete from messages where seq = $1`)
+}
+
+func (t *tx) execAll(seqs []int64, statements ...string) error {
+	for _, seq := range seqs {
+		for _, statement := range statements {
+			if _, err := t.exec(statement, seq); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (t *tx) PurgeDLQ(before int64, limit int) (int, error) {
+	n, err := t.exec(`delete from dlq where seq in (select seq from dlq where seq < $1 order by seq limit $2)`,
+		engine.FirstSeq(before), limit)
+	return int(n), err
+}
+
+func (t *tx) TrimDLQ(tenant, through int64, limit int) (int, error) {
+	n, err := t.exec(`delete from dlq where seq in (select seq from dlq where tenant = $1 and seq <= $2 order by seq limit $3)`,
+		tenant, through, limit)
+	return int(n), err
 }

@@ -109,12 +109,35 @@ func (t *tx) LockActiveRun(tenant int64, id string) (*engine.Run, error) {
 	return one(t, t.scanRun, `select `+runColumns+` from runs where tenant = $1 and id = $2 and closed = 0`+t.forUpdate, tenant, id)
 }
 
-func (t *tx) ListRuns(tenant int64, p engine.Page) ([]*engine.Run, error) {
-	const where = `select ` + runColumns + ` from runs where seq >= $1 and seq < $2 and tenant = $3 `
-	if p.Newest {
-		return collect(t, t.scanRun, where+`order by seq desc limit $4`, p.From, p.To, tenant, p.Limit)
+func (t *tx) Runs(seqs []int64) ([]*engine.Run, error) {
+	if len(seqs) == 0 {
+		return nil, nil
 	}
-	return collect(t, t.scanRun, where+`order by seq limit $4`, p.From, p.To, tenant, p.Limit)
+	return collect(t, t.scanRun, `select `+runColumns+` from runs where `+t.inList+` order by seq`, t.list(seqs))
+}
+
+func (t *tx) RunsInState(tenant int64, state engine.RunState, from, to int64) ([]int64, error) {
+	return t.keys(`select seq from runs where tenant = $1 and state = $2 and seq >= $3 and seq < $4 order by seq`,
+		tenant, int64(state), from, to)
+}
+
+func (t *tx) ScanRuns(p engine.Page) ([]*engine.Run, bool, error) {
+	return scanPage(t, p, `seq, tenant, id, url, caller_ip, settings, sealed`, `runs`, func(r *sql.Rows) (*engine.Run, int, error) {
+		var run engine.Run
+		var p private
+		var sealed []byte
+		if err := r.Scan(&run.Seq, &run.Tenant, &run.ID, &p.texts[0], &run.CallerIP, &p.texts[2], &sealed); err != nil {
+			return nil, 0, err
+		}
+		size := len(sealed)
+		if err := t.open(place{"runs", run.Seq, 0}, sealed, &p); err != nil {
+			return nil, 0, err
+		}
+		run.URL = p.texts[0]
+		settings, err := parseSettings(p.texts[2])
+		run.Settings = settings
+		return &run, size, err
+	})
 }
 
 func (t *tx) ListActiveRuns(tenant int64, p engine.Page) ([]*engine.Run, error) {

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
@@ -137,8 +138,9 @@ func TestRunIDIsReusedAfterTheEnd(t *testing.T) {
 			t.Errorf("another tenant's run: %v", err)
 		}
 		equal(t, "all are kept", len(read(t, s, func(tx engine.Tx) ([]*engine.Run, error) {
-			return tx.ListRuns(1, engine.Page{To: maxInt, Limit: 100})
-		})), 4)
+			rows, _, err := tx.ScanRuns(engine.Page{To: maxInt, Limit: 100})
+			return rows, err
+		})), 5)
 	})
 }
 
@@ -197,8 +199,8 @@ func TestListRuns(t *testing.T) {
 	t.Run("all", func(t *testing.T) {
 		forEachStore(t, func(t *testing.T, s engine.Store) {
 			testListing(t, s, listing{insert: insert, list: func(tx engine.Tx, tenant int64, p engine.Page) ([]int64, error) {
-				rows, err := tx.ListRuns(tenant, p)
-				return keysOf(rows, err, seq)
+				rows, more, err := tx.ScanRuns(p)
+				return scanned(tenant, rows, more, err, func(r *engine.Run) (int64, int64) { return r.Seq, r.Tenant })
 			}})
 		})
 	})
@@ -361,5 +363,28 @@ func TestPendingOfRun(t *testing.T) {
 		equal(t, "of the run", read(t, s, pending(7)), want)
 		equal(t, "of another", read(t, s, pending(8)), []*engine.Message{other})
 		equal(t, "of none", read(t, s, pending(9)), nil)
+	})
+}
+
+// Runs of a state are one tenant's, from a key up to but without another.
+func TestRunsInState(t *testing.T) {
+	forEachStore(t, func(t *testing.T, s engine.Store) {
+		for i, state := range []engine.RunState{engine.RunFailed, engine.RunStarted, engine.RunFailed, engine.RunSuccess, engine.RunFailed} {
+			r := run(int64(10*i+10), fmt.Sprint("wfr_", i))
+			r.State = state
+			if i == 2 {
+				r.Tenant = 2
+			}
+			insertRuns(t, s, r)
+		}
+		in := func(tenant int64, state engine.RunState, from, to int64) []int64 {
+			return read(t, s, func(tx engine.Tx) ([]int64, error) { return tx.RunsInState(tenant, state, from, to) })
+		}
+		equal(t, "failed", in(1, engine.RunFailed, 0, maxInt), []int64{10, 50})
+		equal(t, "up to one", in(1, engine.RunFailed, 10, 50), []int64{10})
+		equal(t, "from behind one", in(1, engine.RunFailed, 11, 51), []int64{50})
+		equal(t, "another's", in(2, engine.RunFailed, 0, maxInt), []int64{30})
+		equal(t, "active", in(1, engine.RunStarted, 0, maxInt), []int64{20})
+		equal(t, "cancelled", in(1, engine.RunCanceled, 0, maxInt), nil)
 	})
 }

@@ -47,10 +47,24 @@ func (t *tx) SettlementsOf(message int64) ([]*engine.Settlement, error) {
 	return collect(t, t.scanSettlement, `select `+settlementColumns+` from settlements where message = $1 order by seq`, message)
 }
 
-func (t *tx) ListSettlements(tenant int64, p engine.Page) ([]*engine.Settlement, error) {
-	const where = `select ` + settlementColumns + ` from settlements where seq >= $1 and seq < $2 and tenant = $3 `
-	if p.Newest {
-		return collect(t, t.scanSettlement, where+`order by seq desc limit $4`, p.From, p.To, tenant, p.Limit)
+func (t *tx) Settlements(seqs []int64) ([]*engine.Settlement, error) {
+	if len(seqs) == 0 {
+		return nil, nil
 	}
-	return collect(t, t.scanSettlement, where+`order by seq limit $4`, p.From, p.To, tenant, p.Limit)
+	return collect(t, t.scanSettlement, `select `+settlementColumns+` from settlements where `+t.inList+` order by seq`, t.list(seqs))
+}
+
+func (t *tx) ScanSettlements(p engine.Page) ([]*engine.Settlement, bool, error) {
+	return scanPage(t, p, `seq, tenant, message, result, started_at, error, sealed`, `settlements`, func(r *sql.Rows) (*engine.Settlement, int, error) {
+		var s engine.Settlement
+		var p private
+		var sealed []byte
+		if err := r.Scan(&s.Seq, &s.Tenant, &s.Message, &s.Result, &s.StartedAt, &p.texts[0], &sealed); err != nil {
+			return nil, 0, err
+		}
+		size := len(sealed)
+		err := t.open(place{"settlements", s.Seq, 0}, sealed, &p)
+		s.Error = p.texts[0]
+		return &s, size, err
+	})
 }

@@ -51,15 +51,15 @@ func TestSettlementErrorOfAnyBytes(t *testing.T) {
 	})
 }
 
-func TestListSettlements(t *testing.T) {
+func TestScanSettlements(t *testing.T) {
 	forEachStore(t, func(t *testing.T, s engine.Store) {
 		testListing(t, s, listing{
 			insert: func(tx engine.Tx, tenant, seq int64) error {
 				return tx.InsertSettlements([]*engine.Settlement{{Seq: seq, Tenant: tenant, Message: maxInt - seq}})
 			},
 			list: func(tx engine.Tx, tenant int64, p engine.Page) ([]int64, error) {
-				rows, err := tx.ListSettlements(tenant, p)
-				return keysOf(rows, err, func(s *engine.Settlement) int64 { return s.Seq })
+				rows, more, err := tx.ScanSettlements(p)
+				return scanned(tenant, rows, more, err, func(r *engine.Settlement) (int64, int64) { return r.Seq, r.Tenant })
 			},
 		})
 	})

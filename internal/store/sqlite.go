@@ -26,7 +26,8 @@ var sqliteDialect = dialect{
 		text, _ := json.Marshal(seqs)
 		return string(text)
 	},
-	inList: `seq in (select value from json_each($1))`,
+	inList:  `seq in (select value from json_each($1))`,
+	inOrder: true,
 }
 
 // sqlite has one connection that writes and a few that read. In WAL mode

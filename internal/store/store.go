@@ -26,6 +26,7 @@ type dialect struct {
 	ddl       *strings.Replacer // from the migrations' types to its own
 	list      func(seqs []int64) any
 	inList    string // condition: seq is in the list given as $1
+	inOrder   bool   // rows are committed in the order of their keys
 }
 
 // querier runs statements on one transaction's connection.
@@ -120,6 +121,14 @@ func collect[T any](t *tx, scan func(*sql.Rows) (T, error), query string, args .
 		return err
 	}, query, args...)
 	return out, err
+}
+
+// keys reads the one column of a query.
+func (t *tx) keys(query string, args ...any) ([]int64, error) {
+	return collect(t, func(r *sql.Rows) (k int64, err error) {
+		err = r.Scan(&k)
+		return k, err
+	}, query, args...)
 }
 
 // one reads the first row of a query with scan; nil if there is none.

@@ -126,7 +126,7 @@ func TestViewSeesOneState(t *testing.T) {
 		insertMessages(t, s, message(1))
 		err := s.View(context.Background(), func(tx engine.Tx) error {
 			for i := range int64(3) {
-				all, err := tx.ListMessages(1, engine.Page{To: maxInt, Limit: 100})
+				all, err := allMessages(tx)
 				if err != nil {
 					return err
 				}
@@ -215,7 +215,14 @@ func TestViewCannotWrite(t *testing.T) {
 		"update run":        func(tx engine.Tx) error { return tx.UpdateRun(fullRun(1)) },
 		"advance run":       func(tx engine.Tx) error { return tx.AdvanceRun(fullRun(1)) },
 		"delete DLQ entry":  func(tx engine.Tx) error { return tx.DeleteDLQ(1) },
-		"purge":             func(tx engine.Tx) error { _, err := tx.Purge(engine.Millis(maxInt), maxInt, 9); return err },
+		"purge DLQ":         func(tx engine.Tx) error { _, err := tx.PurgeDLQ(engine.Millis(maxInt), 9); return err },
+		"trim DLQ":          func(tx engine.Tx) error { _, err := tx.TrimDLQ(1, 1, 9); return err },
+		"purge dedups":      func(tx engine.Tx) error { _, err := tx.PurgeDeduplications(maxInt, 9); return err },
+		"delete messages":   func(tx engine.Tx) error { return tx.DeleteMessages([]int64{1}) },
+		"delete runs":       func(tx engine.Tx) error { return tx.DeleteRuns([]int64{1}) },
+		"insert segments":   func(tx engine.Tx) error { _, err := tx.InsertSegments(nil, 0, 1); return err },
+		"put marks":         func(tx engine.Tx) error { return tx.PutMarks(segment(1, 1, 9), []int64{7}) },
+		"delete segment":    func(tx engine.Tx) error { _, err := tx.DeleteSegment(segment(1, 1, 9), 9); return err },
 		"settle": func(tx engine.Tx) error {
 			_, err := tx.SettleMessages([]engine.Transition{{Seq: 1, From: engine.Pending, To: engine.Failed}})
 			return err
@@ -506,7 +513,7 @@ func TestCloseDuringUpdates(t *testing.T) {
 		}
 		all.Wait()
 		for _, m := range read(t, open(t, o), func(tx engine.Tx) ([]*engine.Message, error) {
-			return tx.ListMessages(1, engine.Page{To: maxInt, Limit: 1 << 30})
+			return allMessages(tx)
 		}) {
 			if _, ok := acknowledged.LoadAndDelete(m.Seq); !ok {
 				t.Errorf("message %d is there, but its update failed", m.Seq)
@@ -614,7 +621,7 @@ func TestBatchWithFailures(t *testing.T) {
 			}
 		}
 		all := read(t, s, func(tx engine.Tx) ([]*engine.Message, error) {
-			return tx.ListMessages(1, engine.Page{To: maxInt, Limit: 100})
+			return allMessages(tx)
 		})
 		equal(t, "messages", all, []*engine.Message{message(1), message(3), message(5)})
 		equal(t, "runs of each", b.runs, []int{2, 2, 1, 2, 1, 1, 1, 1})
@@ -688,4 +695,17 @@ func TestCloseWaitsForViews(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// allMessages reads all there are.
+func allMessages(tx engine.Tx) ([]*engine.Message, error) {
+	rows, _, err := tx.ScanMessages(engine.Page{To: maxInt, Limit: 1 << 30})
+	if err != nil {
+		return nil, err
+	}
+	seqs := make([]int64, len(rows))
+	for i, m := range rows {
+		seqs[i] = m.Seq
+	}
+	return tx.Messages(seqs)
 }

@@ -1,0 +1,245 @@
+package engine_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/signposthq/signpost/internal/engine"
+	"github.com/signposthq/signpost/internal/wire"
+)
+
+// within is as inBubble, with limits of its own.
+func within(t *testing.T, limits engine.Limits, fn func(*world)) {
+	t.Helper()
+	inBubble(t, func(w *world) {
+		w.stop()
+		w.limits = limits
+		w.start()
+		fn(w)
+	})
+}
+
+const day = 24 * time.Hour
+
+// allEvents are those of all messages, oldest first, page by page.
+func (w *world) allEvents(f engine.EventFilter) (out []engine.Event) {
+	w.t.Helper()
+	for cursor := ""; ; {
+		page, next, err := w.engine.Events(context.Background(), w.caller, f, true, cursor, 100)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		out = append(out, page...)
+		if cursor = next; next == "" {
+			return out
+		}
+	}
+}
+
+// A message can be read for one time, its events are listed for another, and
+// what is in the DLQ stays for a third, with its message.
+func TestRetentions(t *testing.T) {
+	limits := engine.Limits{MessageRetention: day, EventRetention: 3 * day, DLQRetention: 10 * day}
+	within(t, limits, func(w *world) {
+		fine := w.publish(engine.Publish{})
+		time.Sleep(time.Second)
+		w.respond(status(500))
+		dead := w.publish(engine.Publish{Config: wire.Config{Retries: new(0)}})
+		readable := func(id string) bool {
+			_, err := w.engine.Message(context.Background(), w.caller, id)
+			return err == nil
+		}
+		for _, at := range []struct {
+			age                          time.Duration
+			fine, dead, events, deadLeft bool
+		}{
+			{12 * time.Hour, true, true, true, true},
+			{2 * day, false, true, true, true},
+			{4 * day, false, true, false, true},
+			{11 * day, false, false, false, false},
+		} {
+			w.sleepUntil(at.age)
+			if got := readable(fine); got != at.fine {
+				t.Errorf("after %v: delivered message readable: %t", at.age, got)
+			}
+			if got := readable(dead); got != at.dead {
+				t.Errorf("after %v: message of the DLQ readable: %t", at.age, got)
+			}
+			if got := len(w.states(fine)) > 0; got != at.events {
+				t.Errorf("after %v: its events are listed: %t", at.age, got)
+			}
+			if got := len(w.allEvents(engine.EventFilter{})) > 0; got != at.events {
+				t.Errorf("after %v: events are listed: %t", at.age, got)
+			}
+			if got := len(w.dlq()) == 1; got != at.deadLeft {
+				t.Errorf("after %v: in the DLQ: %t", at.age, got)
+			}
+		}
+		rows := w.count()
+		if rows != 0 {
+			t.Errorf("%d rows are left in the end", rows)
+		}
+	})
+}
+
+// sleepUntil sleeps until so long after the world began.
+func (w *world) sleepUntil(age time.Duration) { time.Sleep(time.Until(w.began.Add(age))) }
+
+// count is the number of rows that lists are made of.
+func (w *world) count() (n int) {
+	w.t.Helper()
+	err := w.store.Update(context.Background(), func(tx engine.Tx) error {
+		page := engine.Page{To: int64(^uint64(0) >> 1), Limit: 1 << 20}
+		messages, _, err := tx.ScanMessages(page)
+		if err != nil {
+			return err
+		}
+		settlements, _, err := tx.ScanSettlements(page)
+		if err != nil {
+			return err
+		}
+		entries, _, err := tx.ScanDLQ(page)
+		if err != nil {
+			return err
+		}
+		segments, err := tx.SegmentsAfter(new(engine.Segment), 1<<20)
+		n = len(messages) + len(settlements) + len(entries) + len(segments)
+		return err
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return n
+}
+
+// When the DLQ holds more than it may, the oldest go.
+func TestDLQIsTrimmed(t *testing.T) {
+	within(t, engine.Limits{MaxDLQ: 3}, func(w *world) {
+		w.respond(status(500))
+		var ids []string
+		for range 7 {
+			ids = append(ids, w.publish(engine.Publish{Config: wire.Config{Retries: new(0)}}))
+			time.Sleep(time.Second)
+		}
+		time.Sleep(15 * time.Minute)
+		var left []string
+		for _, d := range w.dlq() {
+			left = append(left, d.Message.String())
+		}
+		if !slices.Equal(left, ids[4:]) {
+			t.Errorf("left %v of %v", left, ids)
+		}
+	})
+}
+
+// The index goes with the rows it finds, in steps, and a purge between two pages
+// loses nothing that is left.
+func TestPurgeWithIndex(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.stop()
+		w.segment, w.limits = 10, engine.Limits{Retention: day}
+		w.start()
+		for range 30 {
+			w.publish(engine.Publish{})
+			time.Sleep(time.Second)
+		}
+		time.Sleep(12 * time.Hour)
+		for range 30 {
+			w.publish(engine.Publish{Destination: "https://young.example/", Config: wire.Config{Labels: []string{"young"}}})
+			time.Sleep(time.Second)
+		}
+		if n := w.count(); n < 120+8 {
+			t.Fatalf("%d rows, want those of 60 messages and some segments", n)
+		}
+		f := engine.EventFilter{Message: engine.MessageFilter{Labels: []string{"young"}}}
+		page, next, err := w.engine.Events(context.Background(), w.caller, f, false, "", 50)
+		if err != nil || len(page) != 50 || next == "" {
+			t.Fatal(len(page), next, err)
+		}
+		w.sleepUntil(26 * time.Hour)
+		rest, next, err := w.engine.Events(context.Background(), w.caller, f, false, next, 50)
+		if err != nil || len(rest) != 40 || next != "" {
+			t.Errorf("after the purge %d events are left for the second page, then %q, %v", len(rest), next, err)
+		}
+		if n := w.count(); n >= 60+8 {
+			t.Errorf("%d rows are left of 30 messages", n)
+		}
+		time.Sleep(2 * day)
+		if n := w.count(); n != 0 {
+			t.Errorf("%d rows are left in the end", n)
+		}
+	})
+}
+
+// What a former process has written, or a version that had no index, is found
+// like everything else.
+func TestIndexIsMadeAnew(t *testing.T) {
+	inBubble(t, func(w *world) {
+		var want []string
+		for i := range 40 {
+			id := w.publish(engine.Publish{Config: wire.Config{Labels: []string{fmt.Sprint("n", i%4)}}})
+			if i%4 == 1 {
+				want = append(want, id)
+			}
+		}
+		time.Sleep(time.Second)
+		for _, segment := range []int{7, 1000, 1} {
+			w.stop()
+			w.segment = segment
+			w.start()
+			time.Sleep(time.Second)
+			var got []string
+			for _, ev := range w.allEvents(engine.EventFilter{States: []engine.EventState{created}, Message: engine.MessageFilter{Labels: []string{"n1"}}}) {
+				got = append(got, ev.Message.String())
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("segments of %d: %v, want %v", segment, got, want)
+			}
+		}
+	})
+}
+
+// A store that fails while segments are written loses no row and shows none
+// twice; they are written the next time.
+func TestIndexOfAFailingStore(t *testing.T) {
+	for _, after := range []bool{false, true} {
+		inBubble(t, func(w *world) {
+			w.stop()
+			f := &faulty{Store: w.store, after: after}
+			w.store, w.segment = f, 5
+			w.start()
+			f.mu.Lock()
+			f.fail = func(call int) bool { return call%3 == 0 }
+			f.mu.Unlock()
+			published := 0
+			for i := range 60 {
+				_, err := w.engine.Publish(context.Background(), w.caller, []engine.Publish{{
+					Destination: "https://example.com/", Config: wire.Config{Method: "POST", Labels: []string{fmt.Sprint("n", i%2)}},
+				}})
+				if err == nil || after {
+					published++
+				}
+				time.Sleep(time.Second)
+			}
+			f.mu.Lock()
+			f.fail = func(int) bool { return false }
+			f.mu.Unlock()
+			w.publish(engine.Publish{Config: wire.Config{Labels: []string{"n0"}}})
+			time.Sleep(day / 4)
+			all := w.allEvents(engine.EventFilter{States: []engine.EventState{created}})
+			if len(all) != published+1 {
+				t.Errorf("failing after the commit %t: %d events of %d messages", after, len(all), published+1)
+			}
+			labels := 0
+			for _, label := range []string{"n0", "n1"} {
+				labels += len(w.allEvents(engine.EventFilter{States: []engine.EventState{created}, Message: engine.MessageFilter{Labels: []string{label}}}))
+			}
+			if labels != len(all) {
+				t.Errorf("failing after the commit %t: %d of %d are found by their labels", after, labels, len(all))
+			}
+		})
+	}
+}
