@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -158,12 +159,15 @@ func wholeRuns(t *testing.T, dir string) map[int64]bool {
 	there := map[int64]bool{}
 	entries, settled := 0, 0
 	err := s.View(context.Background(), func(tx engine.Tx) error {
-		runs, _, err := tx.ScanRuns(engine.Page{To: maxInt, Limit: 1 << 30})
-		if err != nil {
-			return err
+		runs, more, err := tx.ScanRuns(engine.Page{To: maxInt, Limit: 1 << 30})
+		if err != nil || more {
+			return errors.Join(err, fmt.Errorf("there is more: %v", more))
 		}
 		for _, r := range runs {
 			there[r.Seq] = true
+			if r, err = tx.Run(r.Seq); err != nil {
+				return err
+			}
 			log, err := tx.Log(r.Seq, 0, 99)
 			if err != nil {
 				return err
