@@ -168,6 +168,7 @@ func TestQueueOrderWhenKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	token := s.env["QSTASH_TOKEN"]
 	hc := &http.Client{Timeout: 5 * time.Second}
 	defer hc.CloseIdleConnections()
 	post := func(path, body string, header ...string) bool {
@@ -176,7 +177,7 @@ func TestQueueOrderWhenKilled(t *testing.T) {
 			t.Error(err)
 			return false
 		}
-		req.Header.Set("Authorization", "Bearer "+s.env["QSTASH_TOKEN"])
+		req.Header.Set("Authorization", "Bearer "+token)
 		for i := 0; i < len(header); i += 2 {
 			req.Header.Set(header[i], header[i+1])
 		}
