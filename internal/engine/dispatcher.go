@@ -367,7 +367,6 @@ func (d *dispatcher) thaw(seqs []int64) {
 	d.signal()
 }
 
-
 func (d *dispatcher) inFlight() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
