@@ -367,17 +367,6 @@ func (d *dispatcher) thaw(seqs []int64) {
 	d.signal()
 }
 
-// startedAt is when the attempt under way for a message began, Unix ms; 0 if
-// there is none.
-func (d *dispatcher) startedAt(seq int64) int64 {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if q := d.known[seq]; q != nil {
-		return q.started
-	}
-	return 0
-}
-
 func (d *dispatcher) inFlight() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
