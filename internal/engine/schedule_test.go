@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -19,7 +20,10 @@ import (
 	"github.com/signposthq/signpost/internal/wire"
 )
 
-func TestMain(m *testing.M) { pgtest.Main(m) }
+func TestMain(m *testing.M) {
+	flag.Set("rapid.checks", "40") // unless the command line says how many
+	pgtest.Main(m)
+}
 
 // scheduled is a publish as the API hands it on, its settings given as names
 // and values of headers.
@@ -117,8 +121,9 @@ func sleepTo(text string) {
 }
 
 // Each time makes one message, months through, whatever clocks do.
-func TestScheduleForMonths(t *testing.T) {
+func TestScheduleForWeeks(t *testing.T) {
 	inBubble(t, func(w *world) {
+		sleepTo("03-20 00:00:00")
 		daily := w.putSchedule("CRON_TZ=Europe/Berlin 30 2 * * *")
 		w.putSchedule("0 12 1 * *")
 		sleepTo("04-02 00:00:00")
@@ -130,7 +135,7 @@ func TestScheduleForMonths(t *testing.T) {
 			}
 			perDay[a.at.UTC().Format("01-02 15:04")]++
 		}
-		for day := time.Date(2000, 1, 1, 1, 30, 0, 0, time.UTC); day.Before(time.Now()); day = day.AddDate(0, 0, 1) {
+		for day := time.Date(2000, 3, 20, 1, 30, 0, 0, time.UTC); day.Before(time.Now()); day = day.AddDate(0, 0, 1) {
 			at := day
 			switch date := day.Format("01-02"); {
 			case date == "03-26": // the clock goes from 2:00 to 3:00
@@ -142,7 +147,7 @@ func TestScheduleForMonths(t *testing.T) {
 				t.Errorf("%d deliveries at %v", n, at)
 			}
 		}
-		if len(perDay) != 92 || monthly != 4 {
+		if len(perDay) != 13 || monthly != 1 {
 			t.Errorf("%d daily and %d monthly deliveries", len(perDay), monthly)
 		}
 		s := w.schedule(daily)
@@ -623,7 +628,7 @@ func TestT28ScheduleOnTwoNodes(t *testing.T) {
 				w := &world{t: t, store: s, answer: ok}
 				w.start()
 				defer w.stop()
-				const schedules, minutes = 5, 60
+				const schedules, minutes = 5, 30
 				for i := range schedules {
 					w.putSchedule("* * * * *", "Upstash-Schedule-Id", fmt.Sprint("s", i), "Upstash-Delay", "90d")
 				}
