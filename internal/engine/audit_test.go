@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -274,7 +275,7 @@ func (w *world) dead() {
 // auditFails is a store whose audit log takes nothing while broken is set.
 type auditFails struct {
 	engine.Store
-	broken bool
+	broken atomic.Bool
 }
 
 type auditFailsTx struct{ engine.Tx }
@@ -284,7 +285,7 @@ var errNoAudit = errors.New("no audit")
 func (auditFailsTx) InsertAudit(*engine.AuditEntry) error { return errNoAudit }
 
 func (a *auditFails) Update(ctx context.Context, fn func(engine.Tx) error) error {
-	broken := a.broken
+	broken := a.broken.Load()
 	return a.Store.Update(ctx, func(tx engine.Tx) error {
 		if broken {
 			tx = auditFailsTx{tx}
@@ -310,14 +311,14 @@ func TestAuditIsPartOfTheChange(t *testing.T) {
 				action, _, _ = strings.Cut(action, "/") // another way to do it
 				before := len(w.audit(engine.AuditFilter{}))
 
-				fails.broken = true
+				fails.broken.Store(true)
 				if err := do(who); !errors.Is(err, errNoAudit) || done() {
 					t.Fatalf("without the audit log: done %t, error %v", done(), err)
 				}
 				if n := len(w.audit(engine.AuditFilter{})); n != before {
 					t.Fatalf("%d entries for what was not done", n-before)
 				}
-				fails.broken = false
+				fails.broken.Store(false)
 				if err := do(who); err != nil || !done() {
 					t.Fatalf("done %t, error %v", done(), err)
 				}
