@@ -181,11 +181,11 @@ func (e *Engine) attempt(m *Message, run *Run, log []*LogEntry) Attempt {
 	if m.CallerIP != "" {
 		set(wire.HeaderCallerIP, m.CallerIP)
 	}
-	if s := &m.Settings; s.URLGroup != "" {
-		set(wire.HeaderTopicName, s.URLGroup)
+	if m.Settings.URLGroup != "" {
+		set(wire.HeaderTopicName, m.Settings.URLGroup)
 	}
-	if s := &m.Settings; s.ScheduleID != "" {
-		set(wire.HeaderScheduleID, s.ScheduleID)
+	if m.Settings.ScheduleID != "" {
+		set(wire.HeaderScheduleID, m.Settings.ScheduleID)
 	}
 	if m.URL == wire.LLMDestination && e.llm != nil {
 		e.llm.address(&a)

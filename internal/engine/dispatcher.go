@@ -402,17 +402,22 @@ func (e *Engine) next(ctx context.Context) *queued {
 			e.readDue(ctx, read)
 			continue
 		}
-		timer.Reset(24 * time.Hour)
-		if until != 0 {
-			timer.Reset(time.Until(time.UnixMilli(until)))
-		}
-		select {
-		case <-e.queue.changed:
-		case <-timer.C:
-		case <-ctx.Done():
-		}
+		waitUntil(ctx, timer, until, e.queue.changed)
 	}
 	return nil
+}
+
+// waitUntil waits for a time (Unix ms; 0: none), a change, or the end of ctx.
+func waitUntil(ctx context.Context, timer *time.Timer, until int64, changed <-chan struct{}) {
+	timer.Reset(24 * time.Hour)
+	if until != 0 {
+		timer.Reset(time.Until(time.UnixMilli(until)))
+	}
+	select {
+	case <-changed:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 func (e *Engine) readDue(ctx context.Context, b *backlog) {

@@ -78,9 +78,9 @@ func (c *change) lockGroup(who *Caller, name string) (*URLGroup, error) {
 // newGroup makes a group, unless another request just did.
 func (c *change) newGroup(who *Caller, name string) (*URLGroup, error) {
 	// Locked, so that two that are made together don't both find room.
-	t, err := c.tx.LockTenant(who.ID)
-	if err != nil || t == nil {
-		return nil, fmt.Errorf("lock tenant: %w", err)
+	t, err := c.lockTenant(who.ID)
+	if err != nil {
+		return nil, err
 	}
 	if g, err := c.lockGroup(who, name); err != nil || g != nil {
 		return g, err

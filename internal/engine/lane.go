@@ -639,15 +639,7 @@ func (e *Engine) laneLoop(ctx context.Context) {
 			e.passLanes(ctx, due)
 			continue
 		}
-		timer.Reset(24 * time.Hour)
-		if until != 0 {
-			timer.Reset(time.Until(time.UnixMilli(until)))
-		}
-		select {
-		case <-e.lanes.changed:
-		case <-timer.C:
-		case <-ctx.Done():
-		}
+		waitUntil(ctx, timer, until, e.lanes.changed)
 	}
 }
 

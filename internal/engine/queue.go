@@ -21,18 +21,18 @@ func (c *change) queueNamed(tenant int64, name string) (*lane, error) {
 		return nil, fmt.Errorf("lock queue: %w", err)
 	}
 	if q == nil {
-		if q, err = c.newQueue(tenant, name, 1); err != nil {
+		if q, err = c.newQueue(tenant, name); err != nil {
 			return nil, err
 		}
 	}
 	return c.addQueue(q), nil
 }
 
-func (c *change) newQueue(tenant int64, name string, parallelism int) (*Queue, error) {
+func (c *change) newQueue(tenant int64, name string) (*Queue, error) {
 	// Locked, so that two that are made together don't both find room.
-	t, err := c.tx.LockTenant(tenant)
-	if err != nil || t == nil {
-		return nil, fmt.Errorf("lock tenant: %w", err)
+	t, err := c.lockTenant(tenant)
+	if err != nil {
+		return nil, err
 	}
 	n, err := c.tx.CountQueues(tenant)
 	if err != nil {
@@ -41,7 +41,7 @@ func (c *change) newQueue(tenant int64, name string, parallelism int) (*Queue, e
 	if most := c.e.limitsOf(t).MaxQueues; n >= most {
 		return nil, errorf(Precondition, "queue %s: there are %d queues, the most that are allowed", name, n)
 	}
-	q := &Queue{Seq: c.seq(), Tenant: tenant, Name: name, Parallelism: parallelism, UpdatedAt: c.now}
+	q := &Queue{Seq: c.seq(), Tenant: tenant, Name: name, Parallelism: 1, UpdatedAt: c.now}
 	if err := c.tx.InsertQueue(q); err != nil {
 		return nil, fmt.Errorf("insert queue: %w", err)
 	}
@@ -104,7 +104,7 @@ func (e *Engine) PutQueue(ctx context.Context, who *Caller, to QueueChange) (out
 		var before any
 		if q != nil {
 			before = auditedQueue(q)
-		} else if q, err = c.newQueue(who.ID, to.Name, 1); err != nil {
+		} else if q, err = c.newQueue(who.ID, to.Name); err != nil {
 			return err
 		}
 		l := c.addQueue(q)

@@ -59,9 +59,9 @@ func (c *change) quota(tenant int64) (*quota, error) {
 			return q, nil
 		}
 	}
-	t, err := c.tx.LockTenant(tenant)
-	if err != nil || t == nil {
-		return nil, fmt.Errorf("lock tenant: %w", err)
+	t, err := c.lockTenant(tenant)
+	if err != nil {
+		return nil, err
 	}
 	q := &quota{tenant: tenant, limit: c.e.limitsOf(t).MessagesPerDay, day: dayOf(c.now)}
 	if q.used, err = c.tx.MessagesOn(tenant, q.day); err != nil {

@@ -120,9 +120,9 @@ func (c *change) checkDestination(who *Caller, p *Publish) error {
 
 func (c *change) insertSchedule(who *Caller, s *Schedule) error {
 	// Locked, so that two that are made together don't both find room.
-	t, err := c.tx.LockTenant(who.ID)
-	if err != nil || t == nil {
-		return fmt.Errorf("lock tenant: %w", err)
+	t, err := c.lockTenant(who.ID)
+	if err != nil {
+		return err
 	}
 	n, err := c.tx.CountSchedules(who.ID)
 	if err != nil {

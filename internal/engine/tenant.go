@@ -235,6 +235,18 @@ func (e *Engine) HasKey(key string) bool {
 	})
 }
 
+// lockTenant locks a tenant's row; that there is none is an error.
+func (c *change) lockTenant(id int64) (*Tenant, error) {
+	t, err := c.tx.LockTenant(id)
+	if err != nil {
+		return nil, fmt.Errorf("lock tenant: %w", err)
+	}
+	if t == nil {
+		return nil, errorf(NotFound, "tenant not found")
+	}
+	return t, nil
+}
+
 // changeTenant changes a tenant's row, in one transaction, and returns what it
 // has become. Deliveries use that from their next attempt on.
 func (e *Engine) changeTenant(ctx context.Context, c *Caller, alter func(*change, *Tenant) error) (*Tenant, error) {
@@ -244,11 +256,8 @@ func (e *Engine) changeTenant(ctx context.Context, c *Caller, alter func(*change
 	var row *Tenant
 	err := e.update(ctx, func(ch *change) error {
 		var err error
-		if row, err = ch.tx.LockTenant(c.ID); err != nil {
+		if row, err = ch.lockTenant(c.ID); err != nil {
 			return err
-		}
-		if row == nil {
-			return errorf(NotFound, "tenant not found")
 		}
 		if err := alter(ch, row); err != nil {
 			return err

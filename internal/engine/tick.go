@@ -269,12 +269,9 @@ func (c *change) ownerOf(s *Schedule) (*Caller, error) {
 	t := c.e.tenants.get(s.Tenant)
 	if t == nil { // made by another node
 		var err error
-		if t, err = c.tx.LockTenant(s.Tenant); err != nil {
+		if t, err = c.lockTenant(s.Tenant); err != nil {
 			return nil, err
 		}
-	}
-	if t == nil {
-		return nil, errorf(NotFound, "tenant not found")
 	}
 	token := &Token{Tenant: t.ID, Scopes: []Scope{ScopePublish}, URLPrefix: s.Settings.Prefix}
 	return &Caller{Tenant: t, Token: token, IP: s.Settings.CallerIP}, nil
