@@ -50,6 +50,7 @@ type LimitsChange struct {
 type Usage struct {
 	Queues        int   `json:"queues"`
 	URLGroups     int   `json:"urlGroups"`
+	Schedules     int   `json:"schedules"`
 	Attempts      int   `json:"attempts"`      // under way
 	MessagesToday int64 `json:"messagesToday"` // added since 00:00 UTC; 0 while their number has no limit
 }

@@ -97,7 +97,7 @@ func TestZeroShapes(t *testing.T) {
 		{TokensPage{}, `{"tokens":[]}`},
 		{NewToken{}, `{"id":"","name":"","scopes":null,"createdAt":0,"token":""}`},
 		{TenantsPage{}, `{"tenants":[]}`},
-		{TenantLimits{}, `{"limits":{"maxMessageBytes":0,"maxRetries":0,"maxDelay":0,"maxTimeout":0,"globalParallelism":0,"maxQueues":0,"maxParallelism":0,"maxUrlGroups":0,"maxEndpoints":0,"maxSchedules":0,"messagesPerDay":0,"requestsPerSecond":0},"own":{},"usage":{"queues":0,"urlGroups":0,"attempts":0,"messagesToday":0}}`},
+		{TenantLimits{}, `{"limits":{"maxMessageBytes":0,"maxRetries":0,"maxDelay":0,"maxTimeout":0,"globalParallelism":0,"maxQueues":0,"maxParallelism":0,"maxUrlGroups":0,"maxEndpoints":0,"maxSchedules":0,"messagesPerDay":0,"requestsPerSecond":0},"own":{},"usage":{"queues":0,"urlGroups":0,"schedules":0,"attempts":0,"messagesToday":0}}`},
 		{LimitsChange{}, `{}`},
 		{NewTenant{}, `{"userId":"","token":"","currentSigningKey":"","nextSigningKey":""}`},
 		{AuditPage{}, `{"entries":[]}`},

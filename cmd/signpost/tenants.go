@@ -161,6 +161,7 @@ func writeLimits(w io.Writer, l *client.TenantLimits) error {
 	used := map[string]string{
 		"globalParallelism": fmt.Sprint(l.Usage.Attempts), "maxQueues": fmt.Sprint(l.Usage.Queues),
 		"maxUrlGroups":   fmt.Sprint(l.Usage.URLGroups),
+		"maxSchedules":   fmt.Sprint(l.Usage.Schedules),
 		"messagesPerDay": fmt.Sprint(l.Usage.MessagesToday),
 	}
 	rows := [][]string{{"LIMIT", "VALUE", "SET FOR", "USED"}}

@@ -175,7 +175,7 @@ func (r *request) limitsJSON(s engine.LimitsStatus, err error) (any, error) {
 	}
 	return client.TenantLimits{
 		Limits: client.Limits(s.InForce), Own: ownLimits(&s.Own),
-		Usage: client.Usage{Queues: s.Queues, URLGroups: s.URLGroups, Attempts: s.Attempts, MessagesToday: s.Messages},
+		Usage: client.Usage{Queues: s.Queues, URLGroups: s.URLGroups, Schedules: s.Schedules, Attempts: s.Attempts, MessagesToday: s.Messages},
 	}, nil
 }
 

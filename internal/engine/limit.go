@@ -103,6 +103,7 @@ type LimitsStatus struct {
 
 	Queues    int
 	URLGroups int
+	Schedules int
 	Attempts  int   // under way
 	Messages  int64 // added today; 0 where nothing limits them
 }
@@ -129,6 +130,9 @@ func (e *Engine) limitsStatus(ctx context.Context, t *Tenant) (out LimitsStatus,
 		}
 		if out.URLGroups, err = tx.CountURLGroups(t.ID); err != nil {
 			return fmt.Errorf("count URL groups: %w", err)
+		}
+		if out.Schedules, err = tx.CountSchedules(t.ID); err != nil {
+			return fmt.Errorf("count schedules: %w", err)
 		}
 		if out.InForce.MessagesPerDay > 0 {
 			out.Messages, err = tx.MessagesOn(t.ID, dayOf(unixMillis(time.Now())))
