@@ -32,8 +32,9 @@ var rooms = map[string][]string{
 	"internal/deliver": {"internal/engine", "internal/wire", "receiver"},
 	"internal/api":     {"internal/engine", "internal/wire", "client"},
 	"internal/guard":   {"receiver"},
+	"internal/chaos":   {"internal/engine", "internal/wire"},
 
-	"":             {"internal/secret", "internal/engine", "internal/store", "internal/deliver", "internal/api", "internal/intake"},
+	"":             {"internal/secret", "internal/engine", "internal/store", "internal/deliver", "internal/api", "internal/intake", "internal/chaos"},
 	"signposttest": {"", "client", "receiver"},
 	"cmd/signpost": {"", "internal/guard", "internal/secret", "internal/wire", "client", "receiver", "workflow"},
 

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/signposthq/signpost/internal/api"
+	"github.com/signposthq/signpost/internal/chaos"
 	"github.com/signposthq/signpost/internal/deliver"
 	"github.com/signposthq/signpost/internal/engine"
 	"github.com/signposthq/signpost/internal/intake"
@@ -50,6 +51,12 @@ type Server struct {
 	// exist, loopback and private destinations may be called, and only loopback
 	// addresses are listened on.
 	Dev bool
+
+	// Chaos makes deliveries go wrong, so that people see what their endpoints do
+	// then: shares of them are made twice (dup), lost on the way (drop) or cut off
+	// (kill), and all are held up for as long as delay, as in
+	// "dup=5%,drop=2%,delay=1s,kill=1%". Only with Dev; default none.
+	Chaos string
 
 	// AllowDestinations are networks that messages may go to although they are
 	// private, such as 10.0.0.0/8. Public addresses are always allowed; loopback
@@ -244,6 +251,10 @@ func (s *Server) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	deliverer, err := s.deliverer()
+	if err != nil {
+		return err
+	}
 	if s.Data == Memory {
 		s.store, err = store.OpenMemory(ctx, keys...)
 	} else {
@@ -255,9 +266,8 @@ func (s *Server) open(ctx context.Context) (err error) {
 	if len(keys) == 0 && !s.Dev {
 		s.Logger.Warn("no master key: signing keys and messages are stored as they are; see --master-key-file")
 	}
-	s.deliver = deliver.New(deliver.Options{AllowLocal: s.Dev, Allow: s.AllowDestinations})
 	s.engine, err = engine.New(ctx, engine.Options{
-		Store: s.store, Deliverer: s.deliver, Logger: s.Logger, Concurrency: s.Concurrency,
+		Store: s.store, Deliverer: deliverer, Logger: s.Logger, Concurrency: s.Concurrency,
 		Keys: s.deliver, MasterKeys: s.masterKeys, MissedTicks: s.MissedTicks, MissedAfter: s.MissedAfter,
 		Limits: s.limits(), LLM: s.llm(),
 	})
@@ -265,6 +275,22 @@ func (s *Server) open(ctx context.Context) (err error) {
 		s.store.Close()
 	}
 	return err
+}
+
+// deliverer is who makes the deliveries.
+func (s *Server) deliverer() (engine.Deliverer, error) {
+	s.deliver = deliver.New(deliver.Options{AllowLocal: s.Dev, Allow: s.AllowDestinations})
+	if s.Chaos == "" {
+		return s.deliver, nil
+	}
+	if !s.Dev {
+		return nil, errors.New("chaos: only a development server makes deliveries go wrong")
+	}
+	plan, err := chaos.Parse(s.Chaos)
+	if err != nil {
+		return nil, fmt.Errorf("chaos: %w", err)
+	}
+	return plan.Deliver(s.deliver, s.Logger), nil
 }
 
 // llm is the service for api/llm; nil if there is none.
