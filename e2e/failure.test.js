@@ -6,8 +6,8 @@ import { endpoint, verifySignatures } from "./lib/endpoint.js";
 import { ended, failureHandled, init, outline, qstash, raw, runLog, success, workflow } from "./lib/signpost.js";
 import { until } from "./lib/until.js";
 
-for (const style of ["workflow", "fetchWorkflow"]) {
-  describe(style === "workflow" ? "Express" : "fetch", { concurrency: true }, async () => {
+for (const [name, style] of [["Express", "workflow"], ["Hono", "honoWorkflow"], ["fetch", "fetchWorkflow"]]) {
+  describe(name, { concurrency: true }, async () => {
     const app = await endpoint();
     const serve = (path, fn, options) => app[style](path, fn, options);
     const start = async (path, options) =>

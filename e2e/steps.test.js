@@ -13,8 +13,8 @@ stub.on("/ask", (req, res) => res.status(201).set("X-Answer", "a<b>&c").json({ a
 const deliveries = (app, path, id) => app.received(path).filter((r) => r.headers["upstash-workflow-runid"] === id);
 const entries = (request) => JSON.parse(request.body).map((entry) => entry.messageId);
 
-for (const style of ["workflow", "fetchWorkflow"]) {
-  describe(style === "workflow" ? "Express" : "fetch", { concurrency: true }, async () => {
+for (const [name, style] of [["Express", "workflow"], ["Hono", "honoWorkflow"], ["fetch", "fetchWorkflow"]]) {
+  describe(name, { concurrency: true }, async () => {
     const app = await endpoint();
     const serve = (path, fn, options) => app[style](path, fn, options);
     const start = async (path, options) => (await workflow.trigger({ url: app.url + path, ...options })).workflowRunId;

@@ -6,7 +6,9 @@ import { createHash, createHmac } from "node:crypto";
 import { createServer } from "node:http";
 import { after, test } from "node:test";
 import express from "express";
+import { Hono } from "hono";
 import { serve as serveExpress } from "@upstash/workflow/express";
+import { serve as serveHono } from "@upstash/workflow/hono";
 import { serve as serveFetch } from "@upstash/workflow";
 import { receiver } from "./signpost.js";
 import { until } from "./until.js";
@@ -27,6 +29,7 @@ export async function endpoint({ apart = false } = {}) {
     // on answers requests to path with handler(request, response); the request
     // has the body as bytes in request.record.
     on: (path, handler) => app.all(path, handler),
+    mount: (path, handler) => app.use(path, handler),
     // workflow serves a workflow as an Express application does.
     workflow: (path, fn, options) => app.use(path, serveExpress(fn, options)),
     // fetchWorkflow serves a workflow as frameworks do that speak Request and
@@ -34,6 +37,11 @@ export async function endpoint({ apart = false } = {}) {
     fetchWorkflow: (path, fn, options) => {
       const { handler } = serveFetch(fn, options);
       app.post(path, (req, res) => bridge(handler, req, res));
+    },
+    // honoWorkflow serves a workflow as a Hono application does.
+    honoWorkflow: (path, fn, options) => {
+      const hono = new Hono().post(path, serveHono(fn, options));
+      app.post(path, (req, res) => bridge((request) => hono.fetch(request, process.env), req, res));
     },
     // received are the requests to a path so far.
     received: (path) => self.requests.filter((request) => request.path === path),
