@@ -191,12 +191,18 @@ func (c *change) knownRun(who *Caller, id string) error {
 	return err
 }
 
-// endRun closes a run and drops what was still to be delivered for it. A
-// message whose attempt is under way is left to its settlement.
+// endRun closes a run and drops what was still to be delivered for it, and what
+// its steps waited for. A message whose attempt is under way is left to its settlement.
 func (c *change) endRun(run *Run, state RunState) error {
 	run.State, run.EndedAt = state, c.now
 	if err := c.tx.UpdateRun(run); err != nil {
 		return fmt.Errorf("end run: %w", err)
+	}
+	if err := c.tx.EndWaitsOfRun(run.Seq); err != nil {
+		return fmt.Errorf("drop waits of run: %w", err)
+	}
+	if err := c.tx.DeleteNotesOfRun(run.Seq); err != nil {
+		return fmt.Errorf("drop events of run: %w", err)
 	}
 	if err := c.flush(); err != nil {
 		return err

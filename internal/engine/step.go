@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -93,4 +94,27 @@ func (c *change) appendLog(run *Run, entry *LogEntry, m *Message) error {
 	}
 	c.insert(m)
 	return nil
+}
+
+// appendResult appends to an active run's log the result of a step that the
+// server writes, and makes its delivery, to url and with the settings that
+// header has. The run is locked. A step has one result: if there is one
+// already, nothing is appended, and the message is nil.
+func (c *change) appendResult(run *Run, step wire.Step, header http.Header, url string) (*Message, error) {
+	step.TargetStep = 0 // with it, the endpoint would take the result for a plan
+	body, err := json.Marshal(step)
+	if err != nil {
+		return nil, fmt.Errorf("encode result: %w", err)
+	}
+	entry := &LogEntry{Run: run.Seq, CallType: wire.CallStep, StepID: step.StepID, Body: body}
+	if earlier, err := c.earlierEntry(run, entry); err != nil || earlier != nil {
+		return nil, err
+	}
+	cfg, err := wire.ParseConfig(header)
+	if err != nil {
+		return nil, fmt.Errorf("settings of step %d: %w", step.StepID, err)
+	}
+	m := c.newMessage(&Tenant{ID: run.Tenant}, &Publish{Destination: url, Config: cfg, CallerIP: run.CallerIP}, KindStep)
+	c.inherit(m, run, &cfg)
+	return m, c.appendLog(run, entry, m)
 }

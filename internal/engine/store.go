@@ -177,9 +177,36 @@ type Tx interface {
 	// PendingOfRun are the messages of a run's log that are still to be delivered.
 	PendingOfRun(run int64) ([]*Message, error)
 
+	InsertWait(*Wait) error // one for each step of a run
+	LockWait(seq int64) (*Wait, error)
+	WaitOfStep(run int64, stepID int) (*Wait, error)
+	WaitOfChild(child int64) (*Wait, error)
+	WaitsOfRun(run int64) ([]*Wait, error) // by step
+	// RunWaiting is the first step of a run that still waits for an event.
+	RunWaiting(run int64, kind WaitKind, event string) (*Wait, error)
+	// AllWaiting are those of all runs of a tenant, behind a key, oldest first.
+	AllWaiting(tenant int64, kind WaitKind, event string, after int64, limit int) ([]*Wait, error)
+	// NextDeadlines are the soonest of those that still wait, of all tenants.
+	NextDeadlines(limit int) ([]Due, error)
+	EndWait(seq, done int64) error // writes Done
+	// EndWaitsOfRun marks those that still wait as dropped.
+	EndWaitsOfRun(run int64) error
+
+	InsertNote(*Note) error
+	// NextNote is the first of an event that came behind a key; run 0: for all who
+	// wait.
+	NextNote(tenant, run int64, kind WaitKind, event string, after int64) (*Note, error)
+	Broadcasts() ([]*Note, error) // those for all who wait, of all tenants
+	CountNotes(run int64) (count int, bytes int64, err error)
+	DeleteNote(seq int64) error // that is not there is no error
+	DeleteNotesOfRun(run int64) error
+
+	PutWebhook(run int64, event string) error // again is no error
+	HasWebhook(run int64, event string) (bool, error)
+
 	// ExpiredRuns are as ExpiredMessages.
 	ExpiredRuns(after, before int64, limit int) (seqs []int64, last int64, err error)
-	DeleteRuns(seqs []int64) error // with their logs
+	DeleteRuns(seqs []int64) error // with their logs, waits and webhooks
 
 	// Complete is a sequence number below which no rows will be committed any more.
 	Complete(now int64) int64
@@ -544,4 +571,56 @@ type LogEntry struct {
 	StepID     int // of a result; of a call; 0: plan or payload
 	TargetStep int // of a plan
 	Body       []byte
+}
+
+// WaitKind says what a step waits for. The values are written to disk.
+type WaitKind int
+
+const (
+	WaitEvent   WaitKind = 1
+	WaitWebhook WaitKind = 2 // a call of a webhook
+	WaitRun     WaitKind = 3 // the end of another run
+)
+
+// Wait is a step of a run whose result the server writes. Its time is
+// Millis(Seq).
+type Wait struct {
+	Seq      int64
+	Tenant   int64
+	Run      int64
+	StepID   int
+	Kind     WaitKind
+	Deadline int64       // Unix ms; 0: none
+	Done     int64       // Seq of the message that brought the result; 0: it still waits; waitDropped
+	Child    int64       // Seq of the run whose end it waits for; 0: none
+	URL      string      // the result is delivered to
+	Header   http.Header // settings and headers of that delivery, for wire.ParseConfig
+	Settings WaitSettings
+}
+
+// waitDropped is for a wait whose run ended first.
+const waitDropped = -1
+
+// Dropped says whether the run ended before what was waited for.
+func (w *Wait) Dropped() bool { return w.Done == waitDropped }
+
+// WaitSettings are the rest of a wait.
+type WaitSettings struct {
+	Event         string      `json:"event,omitempty"`   // id; "": it waits for a run
+	Timeout       string      `json:"timeout,omitempty"` // as it was asked for, such as "7d"
+	TimeoutURL    string      `json:"timeoutUrl,omitempty"`
+	TimeoutHeader http.Header `json:"timeoutHeader,omitempty"`
+	Step          wire.Step   `json:"step"` // as its result will be, without the result
+}
+
+// Note is an event that somebody is still to be told of: a run that does not
+// wait for it yet, or all that waited for it when it came, if they are many.
+type Note struct {
+	Seq    int64
+	Tenant int64
+	Run    int64 // 0: all that waited
+	Kind   WaitKind
+	Event  string
+	Prefix URLPrefix // of who told, if it is for all that waited
+	Body   []byte
 }

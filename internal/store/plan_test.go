@@ -259,6 +259,33 @@ var plans = []struct {
 	{"PendingOfRun", func(tx engine.Tx) error { _, err := tx.PendingOfRun(1); return err },
 		"SEARCH messages USING INTEGER PRIMARY KEY (rowid=?); LIST SUBQUERY; SEARCH run_log USING PRIMARY KEY (run=?)"},
 
+	{"LockWait", func(tx engine.Tx) error { _, err := tx.LockWait(1); return err }, "SEARCH waits USING INTEGER PRIMARY KEY (rowid=?)"},
+	{"WaitOfStep", func(tx engine.Tx) error { _, err := tx.WaitOfStep(1, 1); return err },
+		"SEARCH waits USING INDEX waits_step (run=? AND step_id=?)"},
+	{"WaitOfChild", func(tx engine.Tx) error { _, err := tx.WaitOfChild(1); return err },
+		"SEARCH waits USING INDEX waits_child (child=?)"},
+	{"WaitsOfRun", func(tx engine.Tx) error { _, err := tx.WaitsOfRun(1); return err },
+		"SEARCH waits USING INDEX waits_step (run=?)"},
+	{"RunWaiting", func(tx engine.Tx) error { _, err := tx.RunWaiting(1, engine.WaitEvent, "e"); return err },
+		"SEARCH waits USING INDEX waits_step (run=?)"},
+	{"AllWaiting", func(tx engine.Tx) error { _, err := tx.AllWaiting(1, engine.WaitEvent, "e", 1, 10); return err },
+		"SEARCH waits USING INDEX waits_event (tenant=? AND event=? AND rowid>?)"},
+	{"NextDeadlines", func(tx engine.Tx) error { _, err := tx.NextDeadlines(10); return err },
+		"SEARCH waits USING COVERING INDEX waits_deadline (deadline>?)"},
+	{"EndWait", func(tx engine.Tx) error { return tx.EndWait(1, 2) }, "SEARCH waits USING INTEGER PRIMARY KEY (rowid=?)"},
+	{"EndWaitsOfRun", func(tx engine.Tx) error { return tx.EndWaitsOfRun(1) }, "SEARCH waits USING INDEX waits_step (run=?)"},
+	{"NextNote", func(tx engine.Tx) error { _, err := tx.NextNote(1, 1, engine.WaitEvent, "e", 1); return err },
+		"SEARCH notes USING INDEX notes_event (run=? AND event=? AND rowid>?)"},
+	{"Broadcasts", func(tx engine.Tx) error { _, err := tx.Broadcasts(); return err },
+		"SEARCH notes USING INDEX notes_event (run=?)"},
+	{"CountNotes", func(tx engine.Tx) error { _, _, err := tx.CountNotes(1); return err },
+		"SEARCH notes USING INDEX notes_event (run=?)"},
+	{"DeleteNote", func(tx engine.Tx) error { return tx.DeleteNote(1) }, "SEARCH notes USING INTEGER PRIMARY KEY (rowid=?)"},
+	{"DeleteNotesOfRun", func(tx engine.Tx) error { return tx.DeleteNotesOfRun(1) }, "SEARCH notes USING INDEX notes_event (run=?)"},
+	{"PutWebhook", func(tx engine.Tx) error { return tx.PutWebhook(1, "e") }, ""},
+	{"HasWebhook", func(tx engine.Tx) error { _, err := tx.HasWebhook(1, "e"); return err },
+		"SEARCH webhooks USING PRIMARY KEY (run=? AND event=?)"},
+
 	{"Reseal, rows by a number", func(etx engine.Tx) error { _, err := etx.(*tx).rowsAfter(&sealedTables[1], [2]int64{}); return err },
 		"SEARCH messages USING INTEGER PRIMARY KEY (rowid>?)"},
 	{"Reseal, rows by two", func(etx engine.Tx) error { _, err := etx.(*tx).rowsAfter(&sealedTables[5], [2]int64{}); return err },
@@ -295,7 +322,8 @@ var plans = []struct {
 		"CORRELATED SCALAR SUBQUERY; SEARCH dlq USING COVERING INDEX dlq_message (message=?); " +
 		"CORRELATED SCALAR SUBQUERY; SEARCH settlements USING COVERING INDEX settlements_message (message=? AND rowid>?)"},
 	{"DeleteRuns", func(tx engine.Tx) error { return tx.DeleteRuns([]int64{7}) },
-		"SEARCH run_log USING PRIMARY KEY (run=?)\nSEARCH runs USING INTEGER PRIMARY KEY (rowid=?)"},
+		"SEARCH run_log USING PRIMARY KEY (run=?)\nSEARCH waits USING INDEX waits_step (run=?)\n" +
+			"SEARCH webhooks USING PRIMARY KEY (run=?)\nSEARCH runs USING INTEGER PRIMARY KEY (rowid=?)"},
 	{"DeleteMessages", func(tx engine.Tx) error { return tx.DeleteMessages([]int64{7}) },
 		"SEARCH settlements USING INDEX settlements_message (message=?)\nSEARCH messages USING INTEGER PRIMARY KEY (rowid=?)"},
 	{"PurgeDeduplications", func(tx engine.Tx) error { _, err := tx.PurgeDeduplications(1, 10); return err }, ""},
@@ -342,6 +370,7 @@ func prepared(t *testing.T, s engine.Store, err error) engine.Store {
 				return tx.InsertRun(&engine.Run{Seq: 2, Tenant: 1, ID: "wfr_2", State: engine.RunSuccess})
 			},
 			func() error { return tx.InsertSchedule(&engine.Schedule{Seq: 1, Tenant: 1, ID: "s"}) },
+			func() error { return tx.InsertWait(&engine.Wait{Seq: 1, Tenant: 1, Run: 1}) },
 			func() error { return tx.InsertURLGroup(&engine.URLGroup{Seq: 1, Tenant: 1, Name: "g"}) },
 			func() error { return tx.InsertDLQ(&engine.DLQEntry{Seq: 1, Tenant: 1}) },
 			func() error {
@@ -365,7 +394,7 @@ func prepared(t *testing.T, s engine.Store, err error) engine.Store {
 var (
 	spaces = regexp.MustCompile(` \d+:?`) // numbers of subqueries and virtual indexes
 	// What grows without bound must not be read from end to end, nor sorted.
-	wholeTable = regexp.MustCompile(`SCAN (messages|settlements|run_log|runs|dlq|deduplications|tokens|audit|queues|flow_keys|slots|url_groups|segments|marks)\b|TEMP B-TREE`)
+	wholeTable = regexp.MustCompile(`SCAN (messages|settlements|run_log|runs|dlq|deduplications|tokens|audit|queues|flow_keys|slots|url_groups|segments|marks|waits|notes|webhooks)\b|TEMP B-TREE`)
 )
 
 // Every statement finds its rows by the key or index that is meant for it.

@@ -33,6 +33,8 @@ var sealedTables = []sealedTable{
 	{"flow_keys", []string{"seq"}, "seq > $1", []string{"flow_key"}, ""},
 	{"url_groups", []string{"seq"}, "seq > $1", []string{"endpoints", "header"}, ""},
 	{"schedules", []string{"seq"}, "seq > $1", []string{"destination", "header", "settings"}, "body"},
+	{"waits", []string{"seq"}, "seq > $1", []string{"url", "header", "settings"}, ""},
+	{"notes", []string{"seq"}, "seq > $1", []string{"event_id", "url_prefix"}, "body"},
 }
 
 // What is sealed anew in one transaction. Publishers wait for it.

@@ -75,6 +75,8 @@ type secrets struct {
 	group      *engine.URLGroup
 	key        *engine.FlowKey
 	schedule   *engine.Schedule
+	wait       *engine.Wait
+	note       *engine.Note
 }
 
 func secretsAt(first int64) *secrets {
@@ -102,6 +104,13 @@ func secretsAt(first int64) *secrets {
 			Seq: first + 8, Tenant: 1, ID: fmt.Sprint("s", first), NextAt: 1, Destination: "https://app.example/?t=" + canary,
 			Header: header, Body: []byte(canary), Settings: engine.ScheduleSettings{Cron: "0 0 * * *", Error: canary},
 		},
+		wait: &engine.Wait{
+			Seq: first + 6, Tenant: 1, Run: first + 3, StepID: 1, Kind: engine.WaitEvent, URL: "https://app.example/?t=" + canary, Header: header,
+			Settings: engine.WaitSettings{Event: canary, TimeoutURL: canary, TimeoutHeader: header, Step: wire.Step{StepName: canary, Concurrent: 1}},
+		},
+		note: &engine.Note{
+			Seq: first + 9, Tenant: 1, Run: first + 3, Kind: engine.WaitEvent, Event: canary, Prefix: "https://app.example/" + canary, Body: []byte(canary),
+		},
 		group: &engine.URLGroup{
 			Seq: first + 7, Tenant: 1, Name: fmt.Sprint("g", first), Header: header,
 			Endpoints: []engine.GroupEndpoint{{Name: canary, URL: "https://app.example/?t=" + canary}},
@@ -120,6 +129,7 @@ func (x *secrets) insertRows(tx engine.Tx) error {
 		tx.InsertMessages([]*engine.Message{x.message}),
 		tx.InsertSettlements([]*engine.Settlement{x.settlement}), tx.InsertDLQ(x.entry), tx.InsertRun(x.run), tx.InsertLog(x.log), tx.InsertAudit(x.audit),
 		tx.InsertURLGroup(x.group), tx.InsertFlowKey(x.key), tx.InsertSchedule(x.schedule),
+		tx.InsertWait(x.wait), tx.InsertNote(x.note),
 	)
 }
 
@@ -139,11 +149,13 @@ func (x *secrets) read(tx engine.Tx) (got *secrets, err error) {
 	got.run, err5 = tx.Run(x.run.Seq)
 	log, err6 := tx.Log(x.run.Seq, 0, 9)
 	audit, err7 := tx.ListAudit(1, engine.Page{From: x.audit.Seq, To: x.audit.Seq + 1, Limit: 2})
-	var err8, err9, err10 error
+	var err8, err9, err10, err11, err12 error
 	got.group, err8 = tx.URLGroup(1, x.group.Name)
 	got.key, err9 = tx.LockFlowKeyNamed(1, x.key.Key)
 	got.schedule, err10 = tx.LockSchedule(x.schedule.Seq)
-	if err := errors.Join(err1, err2, err3, err4, err5, err6, err7, err8, err9, err10); err != nil {
+	got.wait, err11 = tx.LockWait(x.wait.Seq)
+	got.note, err12 = tx.NextNote(1, x.note.Run, x.note.Kind, x.note.Event, 0)
+	if err := errors.Join(err1, err2, err3, err4, err5, err6, err7, err8, err9, err10, err11, err12); err != nil {
 		return nil, err
 	}
 	if len(messages) != 1 || len(settlements) != 1 || len(log) != 1 || len(audit) != 1 {
@@ -168,6 +180,8 @@ func (x *secrets) check(t testing.TB, s engine.Store) {
 	equal(t, "URL group", got.group, x.group)
 	equal(t, "flow-control key", got.key, x.key)
 	equal(t, "schedule", got.schedule, x.schedule)
+	equal(t, "wait", got.wait, x.wait)
+	equal(t, "note", got.note, x.note)
 }
 
 // tables are all there are, so that a new one is not forgotten.
@@ -242,7 +256,7 @@ func TestPlainRowsAreFound(t *testing.T) {
 	forEachKeyed(t, func(t *testing.T, o keyed, db *sql.DB) {
 		s, x := openKeyed(t, o), secretsAt(10)
 		update(t, s, x.insert)
-		equal(t, "columns", len(find(t, db)), 26)
+		equal(t, "columns", len(find(t, db)), 32)
 	})
 }
 

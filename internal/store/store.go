@@ -170,6 +170,8 @@ func (t *tx) LastSeq() (seq int64, err error) {
 			union all select max(seq) from queues
 			union all select max(seq) from flow_keys
 			union all select max(seq) from url_groups
-			union all select max(seq) from schedules) as every_table`)
+			union all select max(seq) from schedules
+			union all select max(seq) from waits
+			union all select max(seq) from notes) as every_table`)
 	return seq, err
 }
