@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -112,6 +113,8 @@ type Engine struct {
 	schedules   chan struct{} // a schedule was changed
 	missedTicks string
 	missedAfter time.Duration
+	nextTick    atomic.Int64 // when something is due that is known of, Unix ms; maxSeq: who knows
+	untold      atomic.Bool  // there may be events that not all have been told of
 
 	endpoints endpointBook
 	quotas    quotaBook
@@ -158,6 +161,8 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 	e.outcomes = make(chan *flight, o.Concurrency)
 	e.rewrapped = make(chan struct{}, 1)
 	e.schedules = make(chan struct{}, 1)
+	e.nextTick.Store(maxSeq)
+	e.untold.Store(true)
 	if e.missedTicks, e.missedAfter = o.MissedTicks, o.MissedAfter; e.missedAfter == 0 {
 		e.missedAfter = time.Minute
 	}

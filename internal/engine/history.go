@@ -3,6 +3,7 @@ package engine
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -44,12 +45,13 @@ const (
 )
 
 // StepHistory is one step. Message is the one whose delivery it depends on;
-// Entry is nil in a next group.
+// Entry is nil in a next group, and as long as a sequential step waits.
 type StepHistory struct {
 	State   StepState
 	Entry   *LogEntry
 	Step    wire.Step
 	Message *Message
+	Wait    *Wait         // of a step whose result the server writes
 	Call    *Message      // of a call: the request to the third party
 	Errors  []*Settlement // failed attempts
 	NextDue int64         // Unix ms; 0: no attempt is planned
@@ -155,7 +157,14 @@ func (e *Engine) history(tx Tx, h *RunHistory) error {
 	if err != nil {
 		return err
 	}
-	b := &historian{tx: tx, run: h.Run, log: log, messages: map[int64]*Message{}}
+	b := &historian{tx: tx, run: h.Run, log: log, messages: map[int64]*Message{}, waits: map[int]*Wait{}}
+	waits, err := tx.WaitsOfRun(h.Run.Seq)
+	if err != nil {
+		return err
+	}
+	for _, w := range waits {
+		b.waits[w.StepID] = w
+	}
 	for _, m := range rows {
 		b.messages[m.Seq] = m
 	}
@@ -177,6 +186,7 @@ type historian struct {
 	run      *Run
 	log      []*LogEntry
 	messages map[int64]*Message
+	waits    map[int]*Wait // by step id
 
 	out     []StepGroup
 	results map[int]StepHistory // by step id
@@ -228,7 +238,28 @@ func (b *historian) groups() ([]StepGroup, error) {
 			last = entry
 		}
 	}
+	b.waiting()
 	return b.out, b.next(last)
+}
+
+// waiting adds the sequential step that has no result yet but waits for one the
+// server writes.
+func (b *historian) waiting() {
+	for _, stepID := range slices.Sorted(maps.Keys(b.waits)) {
+		if _, done := b.results[stepID]; !done && !b.shown(stepID) {
+			h := StepHistory{Step: b.waits[stepID].Settings.Step}
+			b.wait(&h, stepID)
+			b.sequential(h)
+		}
+	}
+}
+
+// wait says what a step waits for, if it does.
+func (b *historian) wait(h *StepHistory, stepID int) {
+	h.Wait = b.waits[stepID]
+	if h.Wait != nil && h.Wait.Dropped() && h.State != StepSuccess {
+		h.State = StepCanceled
+	}
 }
 
 // sequential adds a step that ran by itself: a group of one.
@@ -253,6 +284,7 @@ func (b *historian) shown(stepID int) bool {
 // sleep is over.
 func (b *historian) result(entry *LogEntry, step wire.Step) (StepHistory, error) {
 	h := StepHistory{State: StepSuccess, Entry: entry, Step: step, Message: b.messages[entry.Message.Seq]}
+	b.wait(&h, step.StepID)
 	m := h.Message
 	if m == nil || step.SleepFor == nil && step.SleepUntil == nil || m.Retried > 0 {
 		return h, nil
@@ -292,6 +324,7 @@ func (b *historian) parallel(at int) (n int, err error) {
 		if h.State == StepSuccess {
 			h.State = StepProgress // delivered, but its result is not in yet
 		}
+		b.wait(&h, entry.TargetStep)
 		g.Steps = append(g.Steps, h)
 		if n == plan.Concurrent {
 			break

@@ -26,6 +26,7 @@ func (c *change) appendToRun(who *Caller, p *Publish) (Published, error) {
 	}
 	entry := &LogEntry{Run: run.Seq, CallType: w.CallType, Body: p.Body}
 	var m *Message
+	hook := ""
 	switch w.CallType {
 	case wire.CallStep:
 		step, err := wire.ParseStep(p.Body)
@@ -33,6 +34,7 @@ func (c *change) appendToRun(who *Caller, p *Publish) (Published, error) {
 			return Published{}, errorf(Invalid, "body: %v", err)
 		}
 		entry.StepID, entry.TargetStep = step.StepID, step.TargetStep
+		hook = wire.WebhookEvent(&step)
 		m = c.newMessage(who.Tenant, p, KindStep)
 		c.inherit(m, run, &p.Config)
 	case wire.CallTo:
@@ -57,6 +59,11 @@ func (c *change) appendToRun(who *Caller, p *Publish) (Published, error) {
 	}
 	if err := c.appendLog(run, entry, m); err != nil {
 		return Published{}, err
+	}
+	if hook != "" {
+		if err := c.tx.PutWebhook(run.Seq, hook); err != nil {
+			return Published{}, fmt.Errorf("keep webhook: %w", err)
+		}
 	}
 	return Published{MessageID: m.String(), URL: m.URL}, nil
 }

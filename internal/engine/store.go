@@ -178,7 +178,7 @@ type Tx interface {
 	PendingOfRun(run int64) ([]*Message, error)
 
 	InsertWait(*Wait) error // one for each step of a run
-	LockWait(seq int64) (*Wait, error)
+	Wait(seq int64) (*Wait, error)
 	WaitOfStep(run int64, stepID int) (*Wait, error)
 	WaitOfChild(child int64) (*Wait, error)
 	WaitsOfRun(run int64) ([]*Wait, error) // by step

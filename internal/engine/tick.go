@@ -17,17 +17,24 @@ const (
 )
 
 const (
-	ticksMost   = 256 // schedules that are read at a time
+	ticksMost   = 256 // schedules, or waits, that are read at a time
 	ticksAtOnce = 8
 
 	ticksAgain = 5 * time.Second  // after a failure of the store
-	lookAgain  = 10 * time.Minute // for schedules that other nodes made, which have ended
+	lookAgain  = 10 * time.Minute // for what other nodes began, which have ended
 	clockStep  = time.Minute      // how long it takes to see that the clock was set
 
 	// setBack is by how much the clock has to be set back for schedules to follow
 	// it. Less, and they wait until it is where it was: no time comes twice.
 	setBack = 3 * time.Hour
 )
+
+// dueAt tells the loop that something is due at a time, Unix ms.
+func (e *Engine) dueAt(at int64) {
+	if at < e.nextTick.Load() {
+		e.rescheduled()
+	}
+}
 
 // rescheduled wakes the loop: the soonest time may be another one now.
 func (e *Engine) rescheduled() {
@@ -37,16 +44,22 @@ func (e *Engine) rescheduled() {
 	}
 }
 
-// scheduleLoop publishes what schedules are for, when it is time.
+// scheduleLoop publishes what schedules are for, and ends waits, when it is time.
 func (e *Engine) scheduleLoop(ctx context.Context) {
 	defer close(e.schedulesDone)
+	var looked time.Time
 	for back := true; ctx.Err() == nil; {
 		if back {
 			e.followClock(ctx)
 		}
+		var untold error
+		if e.untold.Load() || time.Since(looked) >= lookAgain {
+			looked = time.Now()
+			untold = e.tellUntold(ctx)
+		}
 		next, err := e.tick(ctx)
-		if err != nil && ctx.Err() == nil {
-			e.log.Error("publish what is scheduled; it will be tried again", "error", err)
+		if err = errors.Join(untold, err); err != nil && ctx.Err() == nil {
+			e.log.Error("do what is due; it will be tried again", "error", err)
 			next = time.Now().Add(ticksAgain)
 		}
 		back = e.sleepUntil(ctx, next)
@@ -123,51 +136,89 @@ func (c *change) followClock(d Due) error {
 	return c.tx.AdvanceSchedule(s)
 }
 
-// tick has all schedules that are due publish, and says when the next one is;
-// the zero time if there is none.
+// tick does all that is due, and says when the next is; the zero time if there
+// is none.
 func (e *Engine) tick(ctx context.Context) (next time.Time, err error) {
+	e.nextTick.Store(maxSeq) // what is added while this reads may be missed
 	for ctx.Err() == nil {
-		var soonest []Due
+		var schedules, deadlines []Due
 		err := e.store.View(ctx, func(tx Tx) (err error) {
-			soonest, err = tx.NextSchedules(ticksMost)
+			if schedules, err = tx.NextSchedules(ticksMost); err == nil {
+				deadlines, err = tx.NextDeadlines(ticksMost)
+			}
 			return err
 		})
 		if err != nil {
-			return next, fmt.Errorf("read schedules: %w", err)
+			return next, fmt.Errorf("read what is due: %w", err)
 		}
-		now, due := unixMillis(time.Now()), 0
-		for due < len(soonest) && soonest[due].At <= now {
-			due++
+		now := unixMillis(time.Now())
+		fire, expire := dueBy(schedules, now), dueBy(deadlines, now)
+		if len(fire) == 0 && len(expire) == 0 {
+			return e.soonest(schedules, deadlines), nil
 		}
-		switch {
-		case due > 0:
-			if err := e.fireAll(ctx, soonest[:due]); err != nil {
-				return next, err
-			}
-		case len(soonest) == 0:
-			return time.Time{}, nil
-		default:
-			return time.UnixMilli(soonest[0].At), nil
+		if err := errors.Join(e.fireAll(ctx, fire), e.expireAll(ctx, expire)); err != nil {
+			return next, err
 		}
 	}
 	return next, ctx.Err()
 }
 
-// fireAll fires schedules, some at a time, so that the store can write them
-// together. Each is by itself: what goes wrong with one is nothing to others.
+// dueBy are those that are due by a time; all are in order.
+func dueBy(all []Due, at int64) []Due {
+	n := 0
+	for n < len(all) && all[n].At <= at {
+		n++
+	}
+	return all[:n]
+}
+
+func (e *Engine) soonest(lists ...[]Due) (next time.Time) {
+	at := maxSeq
+	for _, list := range lists {
+		if len(list) > 0 {
+			at = min(at, list[0].At)
+		}
+	}
+	if e.nextTick.Store(at); at == maxSeq {
+		return next
+	}
+	return time.UnixMilli(at)
+}
+
+// fireAll fires schedules.
 func (e *Engine) fireAll(ctx context.Context, due []Due) error {
+	var missed atomic.Int64
+	err := together(due, func(d Due) error {
+		skipped, err := e.fire(ctx, d)
+		if skipped {
+			missed.Add(1)
+		}
+		return err
+	})
+	if n := missed.Load(); n > 0 {
+		e.log.Warn("schedules were due while nothing ran, and are skipped until their next time", "count", n)
+	}
+	return err
+}
+
+// expireAll ends waits.
+func (e *Engine) expireAll(ctx context.Context, due []Due) error {
+	return together(due, func(d Due) error {
+		return e.update(ctx, func(c *change) error { return c.expire(d) })
+	})
+}
+
+// together does what is due, some at a time, so that the store can write them
+// together. Each is by itself: what goes wrong with one is nothing to others.
+func together(due []Due, do func(Due) error) error {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	var failed error
-	var taken, missed atomic.Int64
+	var taken atomic.Int64
 	for range min(ticksAtOnce, len(due)) {
 		wg.Go(func() {
 			for i := taken.Add(1) - 1; i < int64(len(due)); i = taken.Add(1) - 1 {
-				skipped, err := e.fire(ctx, due[i])
-				if skipped {
-					missed.Add(1)
-				}
-				if err != nil {
+				if err := do(due[i]); err != nil {
 					mu.Lock()
 					failed = errors.Join(failed, err)
 					mu.Unlock()
@@ -176,9 +227,6 @@ func (e *Engine) fireAll(ctx context.Context, due []Due) error {
 		})
 	}
 	wg.Wait()
-	if n := missed.Load(); n > 0 {
-		e.log.Warn("schedules were due while nothing ran, and are skipped until their next time", "count", n)
-	}
 	return failed
 }
 

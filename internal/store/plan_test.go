@@ -259,7 +259,7 @@ var plans = []struct {
 	{"PendingOfRun", func(tx engine.Tx) error { _, err := tx.PendingOfRun(1); return err },
 		"SEARCH messages USING INTEGER PRIMARY KEY (rowid=?); LIST SUBQUERY; SEARCH run_log USING PRIMARY KEY (run=?)"},
 
-	{"LockWait", func(tx engine.Tx) error { _, err := tx.LockWait(1); return err }, "SEARCH waits USING INTEGER PRIMARY KEY (rowid=?)"},
+	{"Wait", func(tx engine.Tx) error { _, err := tx.Wait(1); return err }, "SEARCH waits USING INTEGER PRIMARY KEY (rowid=?)"},
 	{"WaitOfStep", func(tx engine.Tx) error { _, err := tx.WaitOfStep(1, 1); return err },
 		"SEARCH waits USING INDEX waits_step (run=? AND step_id=?)"},
 	{"WaitOfChild", func(tx engine.Tx) error { _, err := tx.WaitOfChild(1); return err },

@@ -153,7 +153,7 @@ func (x *secrets) read(tx engine.Tx) (got *secrets, err error) {
 	got.group, err8 = tx.URLGroup(1, x.group.Name)
 	got.key, err9 = tx.LockFlowKeyNamed(1, x.key.Key)
 	got.schedule, err10 = tx.LockSchedule(x.schedule.Seq)
-	got.wait, err11 = tx.LockWait(x.wait.Seq)
+	got.wait, err11 = tx.Wait(x.wait.Seq)
 	got.note, err12 = tx.NextNote(1, x.note.Run, x.note.Kind, x.note.Event, 0)
 	if err := errors.Join(err1, err2, err3, err4, err5, err6, err7, err8, err9, err10, err11, err12); err != nil {
 		return nil, err

@@ -52,8 +52,8 @@ func (t *tx) InsertWait(w *engine.Wait) error {
 	return err
 }
 
-func (t *tx) LockWait(seq int64) (*engine.Wait, error) {
-	return one(t, t.scanWait, `select `+waitColumns+` from waits where seq = $1`+t.forUpdate, seq)
+func (t *tx) Wait(seq int64) (*engine.Wait, error) {
+	return one(t, t.scanWait, `select `+waitColumns+` from waits where seq = $1`, seq)
 }
 
 func (t *tx) WaitOfStep(run int64, stepID int) (*engine.Wait, error) {

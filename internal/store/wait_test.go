@@ -50,9 +50,9 @@ func insertWaits(t testing.TB, s engine.Store, waits ...*engine.Wait) {
 	})
 }
 
-func lockWait(t testing.TB, s engine.Store, seq int64) *engine.Wait {
+func waitBySeq(t testing.TB, s engine.Store, seq int64) *engine.Wait {
 	t.Helper()
-	return inUpdate(t, s, func(tx engine.Tx) (*engine.Wait, error) { return tx.LockWait(seq) })
+	return read(t, s, func(tx engine.Tx) (*engine.Wait, error) { return tx.Wait(seq) })
 }
 
 // A wait reads back as it was written, by any of the ways to find it.
@@ -63,7 +63,7 @@ func TestWaitRoundTrip(t *testing.T) {
 		zero := &engine.Wait{Seq: 2, Settings: engine.WaitSettings{Step: wire.Step{Concurrent: 1}}}
 		insertWaits(t, s, full, plain, zero)
 		for _, want := range []*engine.Wait{full, plain, zero} {
-			equal(t, "by key", lockWait(t, s, want.Seq), want)
+			equal(t, "by key", waitBySeq(t, s, want.Seq), want)
 			equal(t, "by step", read(t, s, func(tx engine.Tx) (*engine.Wait, error) { return tx.WaitOfStep(want.Run, want.StepID) }), want)
 			equal(t, "of the run", read(t, s, func(tx engine.Tx) ([]*engine.Wait, error) { return tx.WaitsOfRun(want.Run) }), []*engine.Wait{want})
 		}
@@ -72,7 +72,7 @@ func TestWaitRoundTrip(t *testing.T) {
 		}
 		equal(t, "by child", child(full.Child), full)
 		equal(t, "by no child", child(0), nil)
-		equal(t, "absent", lockWait(t, s, 99), nil)
+		equal(t, "absent", waitBySeq(t, s, 99), nil)
 		equal(t, "absent, by step", read(t, s, func(tx engine.Tx) (*engine.Wait, error) { return tx.WaitOfStep(2, 4) }), nil)
 	})
 }
@@ -119,11 +119,11 @@ func TestWhoWaits(t *testing.T) {
 
 		update(t, s, func(tx engine.Tx) error { return tx.EndWait(late.Seq, 77) })
 		late.Done = 77
-		equal(t, "ended", lockWait(t, s, late.Seq), late)
+		equal(t, "ended", waitBySeq(t, s, late.Seq), late)
 		equal(t, "of a run, when one has ended", of(10, engine.WaitEvent, "e"), first)
 		update(t, s, func(tx engine.Tx) error { return tx.EndWaitsOfRun(10) })
-		equal(t, "ended stays ended", lockWait(t, s, late.Seq), late)
-		if got := lockWait(t, s, first.Seq); !got.Dropped() {
+		equal(t, "ended stays ended", waitBySeq(t, s, late.Seq), late)
+		if got := waitBySeq(t, s, first.Seq); !got.Dropped() {
 			t.Errorf("after the run's end: %+v", got)
 		}
 		equal(t, "all, after the run's end", all(1, engine.WaitEvent, "e", 0, 9), []*engine.Wait{second})
@@ -253,8 +253,8 @@ func TestWaitsGoWithTheirRuns(t *testing.T) {
 		insertWaits(t, s, waitOf(3, 1, 1, "e"), waitOf(4, 2, 1, "e"))
 		update(t, s, func(tx engine.Tx) error { return tx.PutWebhook(1, "evt_1") })
 		update(t, s, func(tx engine.Tx) error { return tx.DeleteRuns([]int64{1}) })
-		equal(t, "wait", lockWait(t, s, 3), nil)
+		equal(t, "wait", waitBySeq(t, s, 3), nil)
 		equal(t, "webhook", read(t, s, func(tx engine.Tx) (bool, error) { return tx.HasWebhook(1, "evt_1") }), false)
-		equal(t, "another run's wait", lockWait(t, s, 4), waitOf(4, 2, 1, "e"))
+		equal(t, "another run's wait", waitBySeq(t, s, 4), waitOf(4, 2, 1, "e"))
 	})
 }
