@@ -19,6 +19,13 @@ type Waiter struct {
 	TimeoutHeaders http.Header `json:"timeoutHeaders,omitempty"`
 }
 
+// MarshalJSON writes headers as an object even when there is none.
+func (w Waiter) MarshalJSON() ([]byte, error) {
+	type plain Waiter
+	w.Headers = someHeader(w.Headers)
+	return json.Marshal(plain(w))
+}
+
 // NotifyResponse is what became of one [Waiter] of an event.
 type NotifyResponse struct {
 	Waiter            Waiter `json:"waiter"`

@@ -25,8 +25,8 @@ type Handler struct {
 	log      *slog.Logger
 	draining atomic.Bool
 
-	perToken, perTenant, perIP, guesses *limiter // nil: no limit
-	proxies                             []netip.Prefix
+	perToken, perTenant, perIP, guesses, strays *limiter // nil: no limit
+	proxies                                     []netip.Prefix
 }
 
 // New makes a Handler. log may be nil.
@@ -64,7 +64,12 @@ type route struct {
 	handle  func(*request) (any, error)
 }
 
-const noToken engine.Scope = ""
+const (
+	noToken engine.Scope = ""
+
+	// anyMethod is the method of a route that takes all.
+	anyMethod = "ANY"
+)
 
 // routes are matched in order. Each has its documentation in operations. Static segments match in any case, and a
 // trailing slash does not matter (protocol: ground rules).
@@ -135,6 +140,12 @@ var routes = []route{
 	{"GET", "/v2/workflows/runs/{id}", engine.ScopePublish, getRunLog},
 	{"DELETE", "/v2/workflows/runs/{id}", engine.ScopePublish, endRun},
 
+	{"POST", "/v2/wait/{event}", engine.ScopePublish, wait},
+	{"POST", "/v2/notify/{event}", engine.ScopePublish, notify},
+	{"POST", "/v2/notify/{run}/{event}", engine.ScopePublish, notifyRun},
+	{"GET", "/v2/waiters/{event}", engine.ScopeRead, listWaiters},
+	{anyMethod, "/v2/workflows/hooks/{user}/{run}/{event}", noToken, callWebhook},
+
 	{"GET", "/v2/tokens", engine.ScopeAdmin, listTokens},
 	{"POST", "/v2/tokens", engine.ScopeAdmin, createToken},
 	{"DELETE", "/v2/tokens/{id}", engine.ScopeAdmin, revokeToken},
@@ -151,7 +162,6 @@ var routes = []route{
 
 // later are the parts of the API that this version does not have.
 var later = map[string]string{
-	"notify": "waiting for events", "wait": "waiting for events", "waiters": "waiting for events",
 	"workflows": "this part of workflow management",
 }
 
@@ -296,7 +306,7 @@ func find(method, path string) (found *route, params []string, allowed []string)
 			continue
 		}
 		has := routes[i].method
-		if has == method || has == http.MethodGet && method == http.MethodHead {
+		if has == method || has == anyMethod || has == http.MethodGet && method == http.MethodHead {
 			return &routes[i], params, nil
 		}
 		if slices.Contains(allowed, has) {

@@ -199,7 +199,7 @@ var (
 	prefix   = regexp.MustCompile(`"prefix": "[0-9A-Za-z]{6}"`)
 	until    = regexp.MustCompile(`(?m)^(Ratelimit-Reset|Retry-After): \d+$`)
 	etag     = regexp.MustCompile(`(?m)^Etag: "[0-9a-f]{64}"$`)
-	seconds  = regexp.MustCompile(`"ratePeriodStart": \d{10}\b`)
+	seconds  = regexp.MustCompile(`"(ratePeriodStart|deadline|waitTimeoutDeadline)": \d{10}\b`)
 )
 
 func (n *names) replace(text string) string {
@@ -207,7 +207,7 @@ func (n *names) replace(text string) string {
 	text = etag.ReplaceAllString(text, "Etag: TAG")
 	text = until.ReplaceAllString(text, "$1: TIME")
 	text = prefix.ReplaceAllString(text, `"prefix": "PREFIX"`)
-	text = seconds.ReplaceAllString(text, `"ratePeriodStart": SECONDS`)
+	text = seconds.ReplaceAllString(text, `"$1": SECONDS`)
 	return given.ReplaceAllStringFunc(text, n.name)
 }
 

@@ -34,6 +34,7 @@ func (h *Handler) Limit(l Limits) {
 	h.perToken, h.perIP = newLimiter(l.PerToken, time.Second), newLimiter(l.PerIP, time.Second)
 	h.perTenant = newLimiter(1, time.Second) // each has a number of its own
 	h.guesses = newLimiter(guesses, guessesEvery)
+	h.strays = newLimiter(strays, straysEvery)
 	h.proxies = l.TrustedProxies
 }
 
@@ -47,6 +48,9 @@ var unlimited = map[routeName]bool{
 	{"POST", "/v2/trigger/{destination...}"}:         true,
 	{"GET", "/v2/workflows/runs/{id}"}:               true,
 	{"DELETE", "/v2/workflows/runs/{id}"}:            true,
+	{"POST", "/v2/wait/{event}"}:                     true,
+	{"POST", "/v2/notify/{event}"}:                   true,
+	{"POST", "/v2/notify/{run}/{event}"}:             true,
 }
 
 type routeName struct{ method, pattern string }

@@ -52,6 +52,13 @@ func withoutContent(answer any) (any, error) {
 			stripSchedule(&a[i])
 		}
 		return a, nil
+	case []client.Waiter:
+		for i := range a {
+			a[i].TimeoutBody = nil
+			stripHeader(&a[i].Headers)
+			stripHeader(&a[i].TimeoutHeaders)
+		}
+		return a, nil
 	case client.RunsPage:
 		for i := range a.Runs {
 			stripRun(&a.Runs[i])

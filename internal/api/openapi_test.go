@@ -80,7 +80,15 @@ func document(t *testing.T) []byte {
 		if paths[path] == nil {
 			paths[path] = object{}
 		}
-		paths[path][strings.ToLower(method)] = d.operation(op, method, pattern, path)
+		if method != anyMethod {
+			paths[path][strings.ToLower(method)] = d.operation(op, method, pattern, path)
+			continue
+		}
+		for _, one := range []string{"get", "head", "post", "put", "patch", "delete", "options"} {
+			each := d.operation(op, method, pattern, path)
+			each["operationId"] = op.id + strings.ToUpper(one[:1]) + one[1:]
+			paths[path][one] = each
+		}
 	}
 	d.spellings()
 	out, err := json.MarshalIndent(object{
@@ -123,6 +131,8 @@ func tagOf(path string) string {
 		return "server"
 	case "limits":
 		return "settings"
+	case "wait", "notify", "waiters":
+		return "workflows"
 	}
 	return noun
 }

@@ -42,6 +42,23 @@ type batchItem struct {
 	Queue       *string               `json:"queue,omitempty" jsonschema:"nullable"` // name of a queue to go through; "": none
 }
 
+// waitRequest is a request to wait, as wire.ParseWait reads it.
+type waitRequest struct {
+	URL            string                `json:"url"`                  // the event is delivered to
+	Timeout        any                   `json:"timeout,omitempty"`    // a duration, or seconds; default 7d
+	TimeoutURL     string                `json:"timeoutUrl,omitempty"` // is called when the time is over; default: the URL
+	TimeoutHeaders map[string]fieldValue `json:"timeoutHeaders,omitempty"`
+	Step           waitStep              `json:"step"`
+}
+
+// waitStep is the step that waits.
+type waitStep struct {
+	StepID     int    `json:"stepId"`   // from 1
+	StepType   string `json:"stepType"` // Wait or WaitForWebhook
+	StepName   string `json:"stepName"`
+	Concurrent int    `json:"concurrent,omitempty"` // steps of its parallel group; default 1: it has none
+}
+
 // fieldValue is a header's value, or a list of them.
 type fieldValue string
 
@@ -235,6 +252,27 @@ var operations = []operation{
 	}, {
 		route: "DELETE /v2/workflows/runs/{id}", id: "endRun", what: "Cancel a run, or finish it with a result",
 		query: []string{"cancel"}, body: anyBytes{}, answer: oneOf{client.CancelResponse{}, nothing{}}, errors: []int{404, 413},
+	}, {
+		route: "POST /v2/wait/{event}", id: "wait", what: "Have a step of a run wait for an event",
+		text: "For endpoints. Upstash-Workflow-RunId says which run waits; this and the other settings are those of the delivery of the event. " +
+			"The timeout is a duration or seconds; when it is over, the step goes on without the event. To ask twice is to ask once.",
+		headers: []string{wire.HeaderWorkflowRunID}, adds: true, body: waitRequest{}, answer: nothing{}, errors: []int{412, 413},
+	}, {
+		route: "POST /v2/notify/{event}", id: "notify", what: "Tell all who wait for an event",
+		text: "The body is the event's data. The answer is who waited, all of whom are told; if nobody did, the event is not kept.",
+		body: anyBytes{}, answer: []client.NotifyResponse{}, status: 201, errors: []int{413},
+	}, {
+		route: "POST /v2/notify/{run}/{event}", id: "notifyRun", what: "Tell one run of an event",
+		text: "If it does not wait for it, the event is kept until it does, and messageId is empty. So are up to 1000 events of together 16 MiB; " +
+			"what is too many is refused with 429. The answer is an array of one.",
+		body: anyBytes{}, answer: []client.NotifyResponse{}, status: 201, errors: []int{413},
+	},
+	{route: "GET /v2/waiters/{event}", id: "listWaiters", what: "List who waits for an event", answer: []client.Waiter{}},
+	{
+		route: "ANY /v2/workflows/hooks/{user}/{run}/{event}", id: "callWebhook", what: "Call a webhook that a run has made",
+		text: "The step that waits for it gets the request: method, URL, headers and body. If none does, the call is kept until one does, " +
+			"as events for one run are. Who knows the URL may call it. A HEAD or OPTIONS is answered, and is no call.",
+		body: anyBytes{}, answer: nothing{}, errors: []int{404, 413},
 	},
 
 	{route: "GET /v2/keys", id: "getKeys", what: "Get the signing keys", answer: client.SigningKeys{}},
@@ -372,6 +410,8 @@ var inPaths = map[string]string{
 	"id":    "Id, as an answer told it.",
 	"key":   "Key of flow control. It may have slashes.",
 	"user":  "User id of a tenant.",
+	"event": "Id of an event.",
+	"run":   "Id of a workflow run.",
 }
 
 // settingHeaders are what a publish says in its headers. Each may be sent in

@@ -157,7 +157,7 @@ func documented(t *testing.T, request, answer string) {
 	if index < 0 {
 		return // it is about what is no route
 	}
-	pointer := operationOf(c, api.Routes()[index], path)
+	pointer := operationOf(c, api.Routes()[index], method, path)
 	code, rest, _ := strings.Cut(answer, "\n")
 	op, ok := resolve(c.document, "#"+pointer).(node)
 	if !ok {
@@ -195,13 +195,17 @@ func documented(t *testing.T, request, answer string) {
 }
 
 // operationOf is where the document has what answers a request.
-func operationOf(c *contract, r api.Route, path string) string {
+func operationOf(c *contract, r api.Route, method, path string) string {
+	if r.Method != "ANY" {
+		method = r.Method // a HEAD is asked as a GET
+	}
+	method = strings.ToLower(method)
 	pattern := strings.ReplaceAll(r.Pattern, "...}", "}")
-	if _, ok := c.document["paths"].(node)[pattern].(node)[strings.ToLower(r.Method)]; !ok {
+	if _, ok := c.document["paths"].(node)[pattern].(node)[method]; !ok {
 		pattern += path[strings.LastIndexByte(path, '/'):] // one pattern for several paths
 	}
 	escape := strings.NewReplacer("~", "~0", "/", "~1")
-	return "/paths/" + url.PathEscape(escape.Replace(pattern)) + "/" + strings.ToLower(r.Method)
+	return "/paths/" + url.PathEscape(escape.Replace(pattern)) + "/" + method
 }
 
 func hasName(headers any, name string) bool {

@@ -196,7 +196,7 @@ func (r *request) stepJSON(run *engine.Run, h *engine.StepHistory) client.RunSte
 		out.MessageID, out.Retries, out.RetryDelay = m.String(), m.MaxRetries, m.Settings.RetryDelay
 		out.CreatedAt = engine.Millis(m.Seq)
 	}
-	if h.Entry == nil {
+	if h.Entry == nil && h.Wait == nil {
 		if n := len(h.Errors); n > 0 {
 			out.StepName = h.Errors[n-1].Header.Get(wire.HeaderErrorStepName)
 		}
@@ -204,14 +204,23 @@ func (r *request) stepJSON(run *engine.Run, h *engine.StepHistory) client.RunSte
 	}
 	s := &h.Step
 	out.StepID, out.StepName, out.StepType = s.StepID, s.StepName, string(s.StepType)
-	out.CallType, out.Concurrent, out.TargetStep = string(h.Entry.CallType), s.Concurrent, s.TargetStep
-	out.MessageID, out.CreatedAt = h.Entry.Message.String(), engine.Millis(h.Entry.Message.Seq)
+	out.CallType, out.Concurrent, out.TargetStep = string(wire.CallStep), s.Concurrent, s.TargetStep
+	out.WaitEventID, out.WaitTimeout = s.WaitEventID, s.WaitTimeout
+	if e := h.Entry; e != nil {
+		out.CallType, out.MessageID, out.CreatedAt = string(e.CallType), e.Message.String(), engine.Millis(e.Message.Seq)
+	}
+	if w := h.Wait; w != nil {
+		out.WaitTimeoutDuration, out.WaitTimeoutDeadline = w.Settings.Timeout, w.Deadline/1000
+		if h.Entry == nil {
+			out.CreatedAt = engine.Millis(w.Seq)
+		}
+	}
 	out.SleepFor, out.SleepUntil = s.SleepSeconds(), s.SleepUntilUnix()
 	v := r.veil(&run.Settings)
 	if s.Out != nil {
 		out.Out = v.text([]byte(*s.Out))
 	}
-	if h.Entry.Index == 0 {
+	if h.Entry != nil && h.Entry.Index == 0 {
 		out.Headers = v.header(run.Header)
 	}
 	if c := h.Call; c != nil {

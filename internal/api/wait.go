@@ -1,0 +1,85 @@
+package api
+
+import (
+	"net/http"
+
+	"github.com/signposthq/signpost/client"
+	"github.com/signposthq/signpost/internal/engine"
+	"github.com/signposthq/signpost/internal/wire"
+)
+
+const waitBody = 256 << 10
+
+// wait registers a step that waits: POST /v2/wait/{event}.
+func wait(r *request) (any, error) {
+	body, err := r.body(waitBody)
+	if err != nil {
+		return nil, err
+	}
+	w, err := wire.ParseWait(body)
+	if err != nil {
+		return nil, err
+	}
+	return struct{}{}, r.added(r.handler.engine.Wait(r.Context(), r.caller, r.params[0], r.Header, &w))
+}
+
+// notify tells all who wait for an event: POST /v2/notify/{event}.
+func notify(r *request) (any, error) {
+	body, err := r.body(r.handler.engine.MaxBody(r.caller))
+	if err != nil {
+		return nil, err
+	}
+	told, err := r.handler.engine.Notify(r.Context(), r.caller, r.params[0], body)
+	if err != nil {
+		return nil, err
+	}
+	answer := make([]client.NotifyResponse, len(told))
+	for i := range told {
+		answer[i] = r.notifyJSON(&told[i])
+	}
+	return reply{http.StatusCreated, answer}, nil
+}
+
+// notifyRun tells one run: POST /v2/notify/{run}/{event}. The official SDK says
+// that the answer is an array.
+func notifyRun(r *request) (any, error) {
+	body, err := r.body(r.handler.engine.MaxBody(r.caller))
+	if err != nil {
+		return nil, err
+	}
+	told, err := r.handler.engine.NotifyRun(r.Context(), r.caller, r.params[0], r.params[1], body)
+	if err != nil {
+		return nil, err
+	}
+	return reply{http.StatusCreated, []client.NotifyResponse{r.notifyJSON(told)}}, nil
+}
+
+// listWaiters lists who waits for an event: GET /v2/waiters/{event}.
+func listWaiters(r *request) (any, error) {
+	all, err := r.handler.engine.Waiters(r.Context(), r.caller, r.params[0])
+	if err != nil {
+		return nil, err
+	}
+	answer := make([]client.Waiter, len(all))
+	for i := range all {
+		answer[i] = r.waiterJSON(&all[i])
+	}
+	return answer, nil
+}
+
+func (r *request) notifyJSON(w *engine.RunWait) client.NotifyResponse {
+	return client.NotifyResponse{
+		Waiter: r.waiterJSON(w), MessageID: w.Message, WorkflowRunID: w.Run.ID, WorkflowCreatedAt: engine.Millis(w.Run.Seq),
+	}
+}
+
+func (r *request) waiterJSON(w *engine.RunWait) client.Waiter {
+	if w.Wait == nil {
+		return client.Waiter{}
+	}
+	v := r.veil(&w.Run.Settings)
+	return client.Waiter{
+		URL: w.URL, Headers: v.settings(w.Header), Deadline: w.Deadline / 1000,
+		TimeoutURL: w.Settings.TimeoutURL, TimeoutHeaders: v.settings(w.Settings.TimeoutHeader),
+	}
+}
