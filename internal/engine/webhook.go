@@ -33,11 +33,14 @@ func (e *Engine) Webhook(ctx context.Context, user, runID, event string) (*Webho
 			return errNoWebhook
 		}
 		known, err := tx.HasWebhook(run.Seq, event)
-		if err == nil && !known {
-			err = errNoWebhook
+		if err != nil {
+			return err
+		}
+		if !known {
+			return errNoWebhook
 		}
 		hook = &Webhook{t, run.Seq, event}
-		return err
+		return nil
 	})
 	return hook, err
 }
