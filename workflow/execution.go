@@ -27,6 +27,7 @@ type execution struct {
 	known  int         // entries of the log that are no plans
 
 	rehearsal bool   // end at the first step: it is only asked whether there is one
+	check     bool   // end at the first step that is not in the log: it is only asked for
 	goroutine uint64 // the function's
 
 	reached bool       // a step was used
@@ -35,6 +36,8 @@ type execution struct {
 	pending []*task    // used, not yet looked up or executed
 	inside  string     // name of the step whose function runs
 	failed  *stepError // nothing follows it
+	passed  int        // whose results were in the log
+	next    []*task    // of a check: those that were not
 	end     ending
 
 	mu    sync.Mutex
@@ -207,6 +210,7 @@ func (x *execution) single(t *task, place int) {
 			x.stop(err)
 		}
 		t.settle(entry)
+		x.passed++
 		return
 	}
 	if planned := x.from(place); len(planned) > 0 {
@@ -230,6 +234,9 @@ func (x *execution) parallel(group []*task, first int) {
 		state = "partial"
 	}
 	slices.SortStableFunc(entries, func(a, b wire.Step) int { return a.Place() - b.Place() })
+	if x.check && state != "last" {
+		x.checkGroup(group, first, entries)
+	}
 	if planned := entries[0].Concurrent; planned != n {
 		x.stop(countError(state, n, planned))
 	}
@@ -267,11 +274,15 @@ func (x *execution) collect(group []*task, entries []wire.Step) {
 			x.stop(mismatchError(err, group, results))
 		}
 		t.settle(results[i])
+		x.passed++
 	}
 }
 
 // plan announces a group: the server then calls once for each of its steps.
 func (x *execution) plan(group []*task, first int) {
+	if x.check {
+		x.arrive(group)
+	}
 	items := make([]client.BatchItem, len(group))
 	for i, t := range group {
 		h := x.run.deliveredHeader()
@@ -291,6 +302,9 @@ func (x *execution) plan(group []*task, first int) {
 // execute does the step t and submits what came of it. It returns only if the
 // step failed.
 func (x *execution) execute(t *task, place, concurrent int) {
+	if x.check {
+		x.arrive([]*task{t})
+	}
 	item, err := x.work(t, place, concurrent)
 	if err != nil {
 		x.failed = &stepError{t.name, err}

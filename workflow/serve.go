@@ -96,6 +96,8 @@ func (e *Endpoint) answer(w http.ResponseWriter, r *http.Request) (answer, error
 		return e.callback(ctx, d)
 	case KindFailure:
 		return e.failure(ctx, d)
+	case KindCheck:
+		return e.check(ctx, d)
 	default:
 		return e.step(ctx, d)
 	}
