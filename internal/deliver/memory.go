@@ -16,6 +16,7 @@ const (
 	ownBody    = 2 << 10 // of a response's body
 	ownHeaders = 4 << 10 // of its headers, counted as headConn does
 	sharedMost = 4 << 20
+	sparedMost = 2 << 20 // of buffers that are given back
 )
 
 // While others wait, whoever has the turn must go on at this pace.
@@ -72,7 +73,7 @@ func (b *buffers) put(buf []byte) {
 	class := bits.Len64(uint64(len(buf) - 1))
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.held+int64(len(buf)) <= sharedMost {
+	if b.held+int64(len(buf)) <= sparedMost {
 		b.free[class] = append(b.free[class], buf)
 		b.held += int64(len(buf))
 	}
