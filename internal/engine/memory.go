@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync"
 
@@ -44,9 +45,13 @@ func (l *litter) expect(n int64) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.bytes += n; l.bytes > litterMost {
+	if l.bytes += n; l.bytes <= litterMost {
+		return
+	}
+	if l.bytes = n; n > litterMost/2 {
+		debug.FreeOSMemory() // SQLite's copies are not the runtime's, and come on top
+	} else {
 		runtime.GC()
-		l.bytes = n
 	}
 }
 
