@@ -2,9 +2,11 @@ package engine
 
 import (
 	"context"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"github.com/signposthq/signpost/internal/budget"
 )
@@ -81,4 +83,42 @@ func TestWaitingForMemory(t *testing.T) {
 			t.Error("something is left")
 		}
 	})
+}
+
+// thinking is an endpoint that takes a body, and then its time.
+type thinking struct {
+	body weak.Pointer[byte]
+	kept bool // the body was still there
+}
+
+func (d *thinking) Deliver(_ context.Context, a Attempt) Outcome {
+	d.body = weak.Make(&a.Body[0])
+	a.Sent(len(a.Body), true)
+	a.Body = nil
+	for range 3 {
+		runtime.GC()
+	}
+	d.kept = d.body.Value() != nil
+	return Outcome{Status: 200}
+}
+
+// While an endpoint thinks, nobody holds the body that it was sent.
+func TestT15SentBodiesAreNotHeld(t *testing.T) {
+	e := loadsOf(t, 1<<20, 1, 1)
+	d := &thinking{}
+	e.deliver, e.attemptCtx = d, t.Context()
+	l := &load{engine: e}
+	if err := l.reserve(100 << 10); err != nil {
+		t.Fatal(err)
+	}
+	m := &Message{Body: make([]byte, 100<<10)}
+	f := &flight{message: m}
+	a := Attempt{Body: m.Body}
+	o := l.deliver(f, &a)
+	if o.Status != 200 || d.kept || f.letGo != 100<<10 {
+		t.Errorf("%d, held: %v, let go: %d", o.Status, d.kept, f.letGo)
+	}
+	if l.engine.bodies.Try(1<<20) == nil {
+		t.Error("its memory was not given to others")
+	}
 }
