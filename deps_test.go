@@ -30,7 +30,7 @@ var rooms = map[string][]string{
 
 	"internal/engine":  {"internal/budget", "internal/secret", "internal/wire", "internal/cron"},
 	"internal/store":   {"internal/engine", "internal/wire"},
-	"internal/deliver": {"internal/engine", "internal/wire", "receiver"},
+	"internal/deliver": {"internal/budget", "internal/engine", "internal/wire", "receiver"},
 	"internal/api":     {"internal/budget", "internal/engine", "internal/wire", "client"},
 	"internal/guard":   {"receiver"},
 	"internal/chaos":   {"internal/engine", "internal/wire"},

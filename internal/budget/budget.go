@@ -110,6 +110,9 @@ func (b *Budget) grant() {
 	}
 }
 
+// Wanted says whether anybody waits.
+func (b *Budget) Wanted() bool { return b.waiters.Load() > 0 }
+
 // Turn says whether it is the turn, which has no bounds.
 func (s *Share) Turn() bool {
 	s.budget.mu.Lock()
@@ -132,15 +135,19 @@ func (s *Share) check(giveUp func()) {
 	defer s.mu.Unlock()
 	switch {
 	case s.released:
-	case s.budget.waiters.Load() > 0 && float64(s.moved.Load()) < Pace*(time.Since(s.since)-Grace).Seconds():
+	case s.budget.Wanted() && float64(s.moved.Load()) < Pace*(time.Since(s.since)-Grace).Seconds():
 		giveUp()
 	default:
 		s.watch.Reset(time.Second)
 	}
 }
 
-// Moved says that n more bytes have come, or gone.
-func (s *Share) Moved(n int) { s.moved.Add(int64(n)) }
+// Moved says that n more bytes have come, or gone. A nil share is none.
+func (s *Share) Moved(n int) {
+	if s != nil {
+		s.moved.Add(int64(n))
+	}
+}
 
 // Release gives the share back; once is enough. A nil share is none.
 func (s *Share) Release() {
