@@ -62,26 +62,23 @@ var ErrTooSlow = fmt.Errorf("request taken too slowly: less than %d bytes per se
 // ones: nothing while it is small, and nothing any more once it is sent.
 type load struct {
 	engine *Engine
-	share  *budget.Share
-	bytes  int64 // of the share
-	away   bool  // its slot was given up, and not taken again
+	bytes  int64         // of the body, if it is large
+	share  *budget.Share // of so many
+	away   bool          // its slot was given up, and not taken again
 }
 
 // errNoMemory ends a read that wants more than there is at the moment.
-type errNoMemory int64
-
-func (n errNoMemory) Error() string { return fmt.Sprintf("no memory for %d bytes yet", int64(n)) }
+var errNoMemory = errors.New("no memory for a large body yet")
 
 // view reads with fn. Where fn finds that there is no memory for what it wants
 // to read, it runs again when there is; nothing of the store is held meanwhile.
 func (l *load) view(fn func(Tx) error) error {
 	for {
 		err := l.engine.store.View(l.engine.attemptCtx, fn)
-		lacks, wait := errors.AsType[errNoMemory](err)
-		if !wait {
+		if !errors.Is(err, errNoMemory) {
 			return err
 		}
-		if err := l.wait(int64(lacks)); err != nil {
+		if err := l.wait(); err != nil {
 			return err
 		}
 	}
@@ -93,32 +90,30 @@ func (l *load) reserve(n int64) error {
 		return nil
 	}
 	l.release()
-	if l.share = l.engine.bodies.Try(n); l.share == nil {
-		return errNoMemory(n)
-	}
 	l.bytes = n
+	if l.share = l.engine.bodies.Try(n); l.share == nil {
+		return errNoMemory
+	}
 	return nil
 }
 
-// wait waits for memory for n bytes, and leaves its slot to others meanwhile.
+// wait waits for memory for the body, and leaves its slot to others meanwhile.
 // Nobody who has memory waits for a slot, as those who have one may be waiting
 // for memory.
-func (l *load) wait(n int64) (err error) {
+func (l *load) wait() (err error) {
 	e := l.engine
 	select {
 	case e.waiting <- struct{}{}:
 		defer func() { <-e.waiting }()
 	default: // so many do that the others keep theirs, and no more is dispatched
-		l.share, err = e.bodies.Wait(e.dispatchCtx, n)
-		l.bytes = n
+		l.share, err = e.bodies.Wait(e.dispatchCtx, l.bytes)
 		return err
 	}
 	for {
 		l.leave()
-		if l.share, err = e.bodies.Wait(e.dispatchCtx, n); err != nil {
+		if l.share, err = e.bodies.Wait(e.dispatchCtx, l.bytes); err != nil {
 			return err
 		}
-		l.bytes = n
 		select {
 		case e.slots <- struct{}{}:
 			l.away = false
@@ -132,8 +127,7 @@ func (l *load) wait(n int64) (err error) {
 		case <-e.dispatchCtx.Done():
 			return e.dispatchCtx.Err()
 		}
-		if l.share = e.bodies.Try(n); l.share != nil {
-			l.bytes = n
+		if l.share = e.bodies.Try(l.bytes); l.share != nil {
 			return nil
 		}
 	}
@@ -149,7 +143,7 @@ func (l *load) leave() {
 
 func (l *load) release() {
 	l.share.Release()
-	l.share, l.bytes = nil, 0
+	l.share = nil
 }
 
 // message reads a message.
@@ -233,19 +227,6 @@ func (l *load) deliver(f *flight, a *Attempt) Outcome {
 	}
 	return e.deliverTo(ctx, sending)
 }
-
-// whole is a flight's message as it is dispatched again: one whose body was let
-// go is not kept until then, but read.
-func (f *flight) whole() Message {
-	m := *f.message
-	if f.letGo > 0 {
-		m.Body = tooLarge[:]
-	}
-	return m
-}
-
-// tooLarge stands for a body that is too large to be kept.
-var tooLarge [inlineBytes + 1]byte
 
 // sourceBody is the body of a flight's message.
 func (c *change) sourceBody(f *flight) ([]byte, error) {

@@ -33,8 +33,8 @@ func TestLargeBodiesTakeTurns(t *testing.T) {
 				go func() {
 					l := &load{engine: e}
 					n := int64(10_000 + i)
-					if err := l.reserve(n); err != nil {
-						if err := l.wait(n); err != nil {
+					if l.reserve(n) != nil {
+						if err := l.wait(); err != nil {
 							t.Error(err)
 						}
 					}
@@ -66,9 +66,9 @@ func TestWaitingForMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 		e.slots <- struct{}{}
-		l := &load{engine: e}
+		l := &load{engine: e, bytes: 1000}
 		ended := make(chan error)
-		go func() { ended <- l.wait(1000) }()
+		go func() { ended <- l.wait() }()
 		synctest.Wait()
 		if len(e.slots) != 0 {
 			t.Error("the slot is taken")

@@ -344,7 +344,7 @@ func (e *Engine) settlement(f *flight) *Settlement {
 func (c *change) follow(f *flight, runs map[int64]*Run) error {
 	m, v := f.message, f.verdict
 	if v.to == Pending && v.lane == 0 {
-		again := f.whole()
+		again := *m
 		again.Due, again.Retried = v.due, m.Retried+1
 		c.dispatch(&again)
 		c.wake[len(c.wake)-1].message = nil // it may be cancelled, or its queue paused, before this is told

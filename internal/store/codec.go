@@ -87,8 +87,6 @@ func (m *memo[T]) parse(text string) (v T, err error) {
 	return v, nil
 }
 
-// blob makes no bytes null: the drivers don't agree on what an empty value
-// reads back as, so that nil and empty would be told apart here and not there.
 // unshared takes a value as a driver gives it, which both make anew for each row.
 // database/sql would copy it once more, and it may be large.
 type unshared struct{ to *[]byte }
@@ -105,6 +103,8 @@ func (u unshared) Scan(value any) error {
 	return nil
 }
 
+// blob makes no bytes null: the drivers don't agree on what an empty value
+// reads back as, so that nil and empty would be told apart here and not there.
 func blob(b []byte) []byte {
 	if len(b) == 0 {
 		return nil
