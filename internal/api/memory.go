@@ -14,7 +14,7 @@ import (
 // What large requests may take of memory, until they are answered.
 const (
 	smallBody    = 64 << 10 // is not counted
-	largeBodies  = 16 << 20
+	largeBodies  = 8 << 20
 	bodyPatience = 5 * time.Second
 )
 
