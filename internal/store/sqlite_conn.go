@@ -18,6 +18,8 @@ type sqliteConn struct {
 	small  bool  // the cache is, for the time being
 }
 
+// Large values take the place of the writer's cache: what it is smaller than the
+// copies of one, those come on top.
 const (
 	largeValue  = 256 << 10
 	writerCache = 64 << 10 // KiB
