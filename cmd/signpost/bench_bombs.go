@@ -200,7 +200,9 @@ func (f *fuse) light(ctx context.Context, b bomb, callback, together bool) error
 	})
 	if err == nil && together {
 		err = await(ctx, 2*time.Second, v.count, func() bool { return v.count() == len(f.urls) })
-		close(v.fire) // also where not all came: they may not all be sent at once
+	}
+	if together {
+		close(v.fire) // also where not all came: they may not all be sent at once, or have been refused
 	}
 	if err != nil {
 		return err
