@@ -21,16 +21,17 @@ var rooms = map[string][]string{
 	"internal/cron":   {},
 	"internal/intake": {},
 	"internal/secret": {},
+	"internal/budget": {},
 	"receiver":        {},
 	"client":          {"internal/secret", "internal/wire"},
 	"workflow":        {"internal/wire", "client", "receiver"},
 
 	"receiver/sqlreplay": {"receiver"},
 
-	"internal/engine":  {"internal/secret", "internal/wire", "internal/cron"},
+	"internal/engine":  {"internal/budget", "internal/secret", "internal/wire", "internal/cron"},
 	"internal/store":   {"internal/engine", "internal/wire"},
-	"internal/deliver": {"internal/engine", "internal/wire", "receiver"},
-	"internal/api":     {"internal/engine", "internal/wire", "client"},
+	"internal/deliver": {"internal/budget", "internal/engine", "internal/wire", "receiver"},
+	"internal/api":     {"internal/budget", "internal/engine", "internal/wire", "client"},
 	"internal/guard":   {"receiver"},
 	"internal/chaos":   {"internal/engine", "internal/wire"},
 
