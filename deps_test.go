@@ -26,7 +26,8 @@ var rooms = map[string][]string{
 	"client":          {"internal/secret", "internal/wire"},
 	"workflow":        {"internal/wire", "client", "receiver"},
 
-	"receiver/sqlreplay": {"receiver"},
+	"receiver/sqlreplay":    {"receiver"},
+	"workflow/otelworkflow": {"workflow"},
 
 	"internal/engine":  {"internal/budget", "internal/secret", "internal/wire", "internal/cron"},
 	"internal/store":   {"internal/engine", "internal/wire"},
@@ -56,6 +57,7 @@ var outside = map[string][]string{
 	"code.dny.dev/ssrf":          {"internal/deliver"},
 	"github.com/alecthomas/kong": {"cmd/signpost"},
 	"golang.org/x/term":          {"cmd/signpost"},
+	"go.opentelemetry.io/otel":   {"workflow/otelworkflow"},
 }
 
 // reserved are packages of the standard library that not everybody may import.

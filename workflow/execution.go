@@ -23,18 +23,23 @@ type execution struct {
 	ctx    context.Context
 	client *client.Client
 	run    run
-	log    []wire.Step // the first is the run's start; none in a rehearsal
-	known  int         // entries of the log that are no plans
+
+	middleware []Middleware
+	versions   map[string]int // known so far, by change id
+
+	log   []wire.Step // the first is the run's start; none in a rehearsal
+	known int         // entries of the log that are no plans
 
 	rehearsal bool   // end at the first step: it is only asked whether there is one
 	check     bool   // end at the first step that is not in the log: it is only asked for
 	goroutine uint64 // the function's
 
-	reached bool       // a step was used
-	steps   int        // used so far
-	plans   int        // entries of the log that are plans of those
-	pending []*task    // used, not yet looked up or executed
-	inside  string     // name of the step whose function runs
+	reached bool    // a step was used
+	steps   int     // used so far
+	plans   int     // entries of the log that are plans of those
+	pending []*task // used, not yet looked up or executed
+	inside  string  // name of the step whose function runs
+	stepCtx context.Context
 	failed  *stepError // nothing follows it
 	passed  int        // whose results were in the log
 	next    []*task    // of a check: those that were not
@@ -61,7 +66,7 @@ type verdict struct {
 }
 
 func (e *Endpoint) execution(ctx context.Context, d *delivery, log []wire.Step) *execution {
-	x := &execution{ctx: ctx, client: e.opts.Client, run: d.run, log: log}
+	x := &execution{ctx: ctx, client: e.opts.Client, middleware: e.opts.Middleware, run: d.run, log: log}
 	for _, s := range log {
 		if !s.IsPlan() {
 			x.known++
@@ -320,7 +325,11 @@ func (x *execution) work(t *task, place, concurrent int) (item client.BatchItem,
 	x.inside = t.name
 	x.failed = &stepError{t.name, errors.New("the step's function panicked")}
 	defer func() { x.inside = "" }()
-	item, err = t.do(x, place, concurrent)
+	err = x.around(t, place, concurrent, func(ctx context.Context) (err error) {
+		x.stepCtx = ctx
+		item, err = t.do(x, place, concurrent)
+		return err
+	})
 	x.failed = nil
 	return item, err
 }

@@ -31,7 +31,7 @@ func RunAsync[T any](ctx *Context, name string, fn func(context.Context) (T, err
 		name: name,
 		kind: wire.StepRun,
 		do: func(x *execution, place, concurrent int) (client.BatchItem, error) {
-			v, err := fn(x.ctx)
+			v, err := fn(x.stepCtx)
 			if err != nil {
 				return client.BatchItem{}, err
 			}

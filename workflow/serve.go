@@ -44,6 +44,9 @@ func Serve[In, Out any](fn func(ctx *Context, in In) (Out, error), opts *Options
 		if err := decodePayload(payload, &in); err != nil {
 			return nil, err
 		}
+		if err := s.validate(in); err != nil {
+			return nil, err
+		}
 		return func(ctx *Context) ([]byte, error) {
 			out, err := fn(ctx, in)
 			if err != nil {
@@ -84,7 +87,14 @@ func (e *Endpoint) answer(w http.ResponseWriter, r *http.Request) (answer, error
 	if err != nil {
 		return answer{}, err
 	}
-	ctx := r.Context()
+	a, err := e.carryOut(r.Context(), d)
+	if err != nil {
+		e.opts.failed(r.Context(), d.info(), err)
+	}
+	return a, err
+}
+
+func (e *Endpoint) carryOut(ctx context.Context, d *delivery) (answer, error) {
 	switch d.kind {
 	case kindProbe:
 		return answer{status: http.StatusOK, body: struct {
@@ -123,6 +133,9 @@ func (e *Endpoint) step(ctx context.Context, d *delivery) (answer, error) {
 	if lastIsDuplicate(steps) {
 		return finished(d.run.id, conditionDuplicate), nil
 	}
+	if len(entries) == 1 {
+		e.opts.runStarted(ctx, d.info())
+	}
 	x := e.execution(ctx, d, dropDuplicates(steps))
 	return e.conclude(ctx, d, x.play(fn))
 }
@@ -146,6 +159,9 @@ func (e *Endpoint) conclude(ctx context.Context, d *delivery, v verdict) (answer
 		return finished(d.run.id, conditionEnded), nil
 	case err != nil && !errors.Is(err, client.ErrBadRequest): // which says that the run has ended otherwise
 		return answer{}, limitReached(err)
+	}
+	if err == nil && v.end == endReturned {
+		e.opts.runCompleted(ctx, d.info(), v.result)
 	}
 	return finished(d.run.id, conditionSuccess), nil
 }
