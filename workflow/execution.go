@@ -292,8 +292,8 @@ func (x *execution) plan(group []*task, first int) {
 	for i, t := range group {
 		h := x.run.deliveredHeader()
 		s := wire.Step{StepName: t.name, StepType: t.kind, Concurrent: len(group), TargetStep: first + i}
-		if t.timer != nil {
-			t.timer(&s, h)
+		if t.plan != nil {
+			t.plan(&s, h)
 		}
 		item, err := x.message(s, h)
 		if err != nil {
@@ -301,7 +301,7 @@ func (x *execution) plan(group []*task, first int) {
 		}
 		items[i] = item
 	}
-	x.submit(group[0].name, items...)
+	x.submit(group[0].name, func(ctx context.Context, c *client.Client) error { return send(ctx, c, items...) })
 }
 
 // execute does the step t and submits what came of it. It returns only if the
@@ -310,28 +310,28 @@ func (x *execution) execute(t *task, place, concurrent int) {
 	if x.check {
 		x.arrive([]*task{t})
 	}
-	item, err := x.work(t, place, concurrent)
+	told, err := x.work(t, place, concurrent)
 	if err != nil {
 		x.failed = &stepError{t.name, err}
 		t.err, t.settled = err, true
 		return
 	}
-	x.submit(t.name, item)
+	x.submit(t.name, told)
 }
 
 // work calls the step's function, and remembers that it failed should it not
 // return: a panic that is recovered somewhere is no result.
-func (x *execution) work(t *task, place, concurrent int) (item client.BatchItem, err error) {
+func (x *execution) work(t *task, place, concurrent int) (told report, err error) {
 	x.inside = t.name
 	x.failed = &stepError{t.name, errors.New("the step's function panicked")}
 	defer func() { x.inside = "" }()
 	err = x.around(t, place, concurrent, func(ctx context.Context) (err error) {
 		x.stepCtx = ctx
-		item, err = t.do(x, place, concurrent)
+		told, err = t.do(x, place, concurrent)
 		return err
 	})
 	x.failed = nil
-	return item, err
+	return told, err
 }
 
 // message is an entry of the run's log on its way to the server.
@@ -343,11 +343,11 @@ func (x *execution) message(s wire.Step, h http.Header) (client.BatchItem, error
 	return client.BatchItem{Destination: x.run.url, Header: h, Body: body}, nil
 }
 
-// submit hands messages of the run to the server and ends the function's call.
-func (x *execution) submit(step string, items ...client.BatchItem) {
+// submit tells the server of a step, and ends the function's call.
+func (x *execution) submit(step string, told report) {
 	ctx, cancel := submission(x.ctx)
 	defer cancel()
-	if err := x.explain(ctx, send(ctx, x.client, items...)); err != nil {
+	if err := x.explain(ctx, told(ctx, x.client)); err != nil {
 		x.stop(&stepError{step, fmt.Errorf("submit step: %w", err)})
 	}
 	x.stop(nil)

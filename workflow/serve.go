@@ -35,11 +35,22 @@ type function func(*Context) ([]byte, error)
 // comment for what that asks of it. It runs in a goroutine of its own, which
 // has ended when the request is answered.
 func Serve[In, Out any](fn func(ctx *Context, in In) (Out, error), opts *Options) (*Endpoint, error) {
+	return serve(binding(fn), opts)
+}
+
+func serve(b binder, opts *Options) (*Endpoint, error) {
 	s, err := opts.settle()
 	if err != nil {
 		return nil, fmt.Errorf("serve workflow: %w", err)
 	}
-	return &Endpoint{opts: s, bind: func(payload []byte) (function, error) {
+	return &Endpoint{opts: s, bind: func(payload []byte) (function, error) { return b(&s, payload) }}, nil
+}
+
+// binder makes a function ready for a payload.
+type binder func(s *settings, payload []byte) (function, error)
+
+func binding[In, Out any](fn func(ctx *Context, in In) (Out, error)) binder {
+	return func(s *settings, payload []byte) (function, error) {
 		var in In
 		if err := decodePayload(payload, &in); err != nil {
 			return nil, err
@@ -54,7 +65,7 @@ func Serve[In, Out any](fn func(ctx *Context, in In) (Out, error), opts *Options
 			}
 			return encodeResult(out)
 		}, nil
-	}}, nil
+	}
 }
 
 // MustServe is [Serve] for package variables and main functions: it panics
