@@ -25,7 +25,7 @@ type Waiter struct {
 type NotifyResponse struct {
 	Waiter            Waiter `json:"waiter"`
 	MessageID         string `json:"messageId"` // delivers the event; "": it is kept until the run waits for it
-	Deduplicated      bool   `json:"deduplicated,omitempty"`
+	Deduplicated      bool   `json:"deduplicated"`
 	Error             string `json:"error"` // why the waiter was not told; "": it was
 	WorkflowRunID     string `json:"workflowRunId,omitempty"`
 	WorkflowCreatedAt int64  `json:"workflowCreatedAt,omitempty"` // Unix milliseconds
