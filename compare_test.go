@@ -25,6 +25,7 @@ var notSecret = map[string]string{
 	"workflow/binding.go: token == receiver.KindStep":                             "a kind of request, as the token names it",
 	"workflow/binding.go: token == receiver.KindCallback":                         "the same",
 	"workflow/binding.go: token == receiver.KindFailure":                          "the same",
+	"workflow/binding.go: token == receiver.KindCheck":                            "the same",
 	"workflow/binding.go: token":                                                  "the same",
 	"internal/api/api.go: r.route.scope == noToken":                               "the need of a token, not one",
 	"internal/wire/forward.go: strings.EqualFold(strings.TrimSpace(token), name)": "a token of the grammar of headers",

@@ -21,16 +21,18 @@ var rooms = map[string][]string{
 	"internal/cron":   {},
 	"internal/intake": {},
 	"internal/secret": {},
+	"internal/budget": {},
 	"receiver":        {},
 	"client":          {"internal/secret", "internal/wire"},
 	"workflow":        {"internal/wire", "client", "receiver"},
 
-	"receiver/sqlreplay": {"receiver"},
+	"receiver/sqlreplay":    {"receiver"},
+	"workflow/otelworkflow": {"workflow"},
 
-	"internal/engine":  {"internal/secret", "internal/wire", "internal/cron"},
+	"internal/engine":  {"internal/budget", "internal/secret", "internal/wire", "internal/cron"},
 	"internal/store":   {"internal/engine", "internal/wire"},
-	"internal/deliver": {"internal/engine", "internal/wire", "receiver"},
-	"internal/api":     {"internal/engine", "internal/wire", "client"},
+	"internal/deliver": {"internal/budget", "internal/engine", "internal/wire", "receiver"},
+	"internal/api":     {"internal/budget", "internal/engine", "internal/wire", "client"},
 	"internal/guard":   {"receiver"},
 	"internal/chaos":   {"internal/engine", "internal/wire"},
 
@@ -55,6 +57,7 @@ var outside = map[string][]string{
 	"code.dny.dev/ssrf":          {"internal/deliver"},
 	"github.com/alecthomas/kong": {"cmd/signpost"},
 	"golang.org/x/term":          {"cmd/signpost"},
+	"go.opentelemetry.io/otel":   {"workflow/otelworkflow"},
 }
 
 // reserved are packages of the standard library that not everybody may import.

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/signposthq/signpost/internal/wire"
 )
 
 // FlowControlKey is a key of flow control: what bounds its messages, and how
@@ -44,6 +46,18 @@ type FlowControl struct {
 	Parallelism int           // attempts under way at once; default: any number
 	Rate        int           // attempts in each Period; default: any number
 	Period      time.Duration // whole seconds, a week at most; default: a second
+}
+
+// Write sets the headers of a message that say what f does. The error says what
+// is wrong with f.
+func (f *FlowControl) Write(h http.Header) error {
+	value, err := f.value()
+	if err != nil {
+		return err
+	}
+	h.Set(wire.HeaderFlowControlKey, f.Key)
+	h.Set(wire.HeaderFlowControlValue, value)
+	return nil
 }
 
 // value is f as the header of a message says it.

@@ -216,6 +216,8 @@ func someHeader(h http.Header) http.Header {
 // RunsRequest says which runs to list. The zero value lists all, newest first.
 type RunsRequest struct {
 	URL             string    // of the workflow, in full
+	Hosts           []string  // of the workflow's URL, with or without the port; any of them
+	Paths           []string  // of the workflow's URL; any of them
 	RunID           string    // one run, or the runs that had this id in turn
 	CreatedAt       int64     // Unix milliseconds; tells runs with one id apart
 	State           RunState  // default: any
@@ -230,7 +232,7 @@ type RunsRequest struct {
 // Runs lists one page of workflow runs with their steps (GET
 // /v2/workflows/logs).
 func (c *Client) Runs(ctx context.Context, r RunsRequest) (RunsPage, error) {
-	q := Filter{Labels: r.Labels, FlowControlKeys: r.FlowControlKeys, From: r.From, To: r.To}.query()
+	q := Filter{Hosts: r.Hosts, Paths: r.Paths, Labels: r.Labels, FlowControlKeys: r.FlowControlKeys, From: r.From, To: r.To}.query()
 	for key, value := range map[string]string{
 		"workflowUrl":   r.URL,
 		"workflowRunId": r.RunID,

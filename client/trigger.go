@@ -46,6 +46,9 @@ type TriggerRequest struct {
 	// RetryDelay is an expression for the milliseconds before each retry, as
 	// of [PublishRequest]. Default: the server's backoff.
 	RetryDelay string
+	// FlowControl bounds how fast the endpoint is called for the runs of a key,
+	// and how many times at once. Default: unbounded.
+	FlowControl *FlowControl
 	// FailureURL is called when the run has failed. Default: URL, where the
 	// endpoint's failure function answers.
 	FailureURL string
@@ -89,7 +92,7 @@ func (c *Client) TriggerBatch(ctx context.Context, rs []TriggerRequest) ([]Trigg
 	out := make([]TriggerResponse, len(rs))
 	for i, r := range rs {
 		r.RunID = cmp.Or(r.RunID, "wfr_"+rand.Text())
-		item, err := r.item()
+		item, err := r.Item()
 		if err != nil {
 			return nil, fmt.Errorf("trigger workflow: item %d: %w", i, err)
 		}
@@ -112,15 +115,16 @@ var featureSet = strings.Join([]string{
 	wire.FeatureLazy, wire.FeatureInitialBody, wire.FeatureDetectTrigger, wire.FeatureTriggerOnConfig,
 }, ",")
 
-// item spells r in headers: those of a message, those that make it the start
-// of a run, and those of the run's failure callback.
-func (r *TriggerRequest) item() (BatchItem, error) {
-	failure := Callback{URL: cmp.Or(r.FailureURL, r.URL), Header: r.Header.Clone(), Retries: r.Retries, RetryDelay: r.RetryDelay}
+// Item spells r in headers: those of a message, those that make it the start
+// of a run, and those of the run's failure callback. It is for those who start
+// runs in ways of their own; r.RunID is required.
+func (r *TriggerRequest) Item() (BatchItem, error) {
+	failure := Callback{URL: cmp.Or(r.FailureURL, r.URL), Header: r.Header.Clone(), Retries: r.Retries, RetryDelay: r.RetryDelay, FlowControl: r.FlowControl}
 	failure.Header.Del("Content-Type") // the callback's body is JSON whatever the payload is
 	publish := PublishRequest{
 		URL: r.URL, Method: http.MethodPost, Body: r.Body, Header: r.Header,
 		Delay: r.Delay, NotBefore: r.NotBefore, Retries: r.Retries, RetryDelay: r.RetryDelay,
-		FailureCallback: &failure, Labels: r.Labels, Redact: r.Redact, Hop: r.Hop,
+		FlowControl: r.FlowControl, FailureCallback: &failure, Labels: r.Labels, Redact: r.Redact, Hop: r.Hop,
 	}
 	item, err := publish.item()
 	if err != nil {

@@ -2,7 +2,9 @@ package client
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 )
@@ -30,7 +32,7 @@ func (w Waiter) MarshalJSON() ([]byte, error) {
 type NotifyResponse struct {
 	Waiter            Waiter `json:"waiter"`
 	MessageID         string `json:"messageId"` // delivers the event; "": it is kept until the run waits for it
-	Deduplicated      bool   `json:"deduplicated,omitempty"`
+	Deduplicated      bool   `json:"deduplicated"`
 	Error             string `json:"error"` // why the waiter was not told; "": it was
 	WorkflowRunID     string `json:"workflowRunId,omitempty"`
 	WorkflowCreatedAt int64  `json:"workflowCreatedAt,omitempty"` // Unix milliseconds
@@ -137,4 +139,39 @@ func (c *Client) Wait(ctx context.Context, eventID string, r WaitRequest) error 
 		return fmt.Errorf("wait for event: %w", err)
 	}
 	return nil
+}
+
+// WebhookURL is the address of an event of a run that anybody may call who knows
+// it; the call is the event. It needs a token that names its user, as those of
+// Signpost and of Upstash do.
+func (c *Client) WebhookURL(runID, eventID string) (string, error) {
+	if c.err != nil {
+		return "", c.err
+	}
+	user, err := c.user()
+	if err != nil {
+		return "", fmt.Errorf("make webhook url: %w", err)
+	}
+	path := "/v2/workflows/hooks"
+	for _, part := range []string{user, runID, eventID} {
+		if path, err = itemPath(path+"/", part); err != nil {
+			return "", fmt.Errorf("make webhook url: %w", err)
+		}
+	}
+	return c.url(path, nil).String(), nil
+}
+
+var errOpaqueToken = errors.New("the token does not tell its user: expected base64 of JSON with UserID")
+
+// user is whom the token belongs to.
+func (c *Client) user() (string, error) {
+	content, err := base64.StdEncoding.DecodeString(c.token.Reveal())
+	if err != nil {
+		content, err = base64.RawStdEncoding.DecodeString(c.token.Reveal())
+	}
+	var token struct{ UserID string }
+	if err != nil || json.Unmarshal(content, &token) != nil || token.UserID == "" {
+		return "", errOpaqueToken
+	}
+	return token.UserID, nil
 }

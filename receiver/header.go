@@ -23,6 +23,7 @@ const (
 	KindFailure  Kind = "failure"  // a message or a run that has failed for good
 	KindStep     Kind = "step"     // a run's log, for its endpoint to carry on
 	KindCall     Kind = "call"     // a run's request to a third party
+	KindCheck    Kind = "check"    // a question whether a workflow's function fits a run's log; nothing is executed
 	KindProbe    Kind = "probe"    // a question for the keys the receiver holds; nothing is to be done
 )
 

@@ -101,11 +101,16 @@ var calling = map[workflow.Kind]func() *http.Request{
 			wire.HeaderWorkflowCallback: "true", wire.HeaderWorkflowRunID: "wfr_1", wire.HeaderMessageID: "msg_C", "X-Tenant": "t1",
 			wire.HeaderWorkflowStepID: "1", wire.HeaderWorkflowStepName: "one", wire.HeaderWorkflowStepType: "Call", wire.HeaderWorkflowConcurrent: "1"})
 	},
+	workflow.KindCheck: func() *http.Request {
+		return signed("/onboard", `{"log":[{"messageId":"msg_0","body":"eyJlbWFpbCI6ImFkYUBleGFtcGxlLmNvbSJ9","callType":"step"}]}`, map[string]string{
+			wire.HeaderWorkflowCheck: "true", wire.HeaderWorkflowRunID: "wfr_1", "X-Tenant": "t1"})
+	},
 	workflow.KindFailure: func() *http.Request {
 		return signed("/onboard", failureReport("wfr_1"), failureHeaders("wfr_1"))
 	},
 }
 
+// kinds are those that every server of the protocol calls with.
 var kinds = []workflow.Kind{workflow.KindStart, workflow.KindStep, workflow.KindCallback, workflow.KindFailure}
 
 func failureReport(runID string) string {

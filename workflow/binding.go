@@ -17,11 +17,13 @@ const kindProbe Kind = "probe"
 //
 // A token that says neither comes from a server that makes none of these claims,
 // such as the hosted service. Nobody can make one out of another.
-func (d *delivery) bind(c receiver.Claims, require bool) error {
+//
+// A check is no call of such a server.
+func (d *delivery) bind(c receiver.Claims, signed, require bool) error {
 	switch {
 	case c.HeaderHash == "" && require:
 		return mismatch("hdr", "the token covers no headers, and Options.RequireBinding is set", "", "")
-	case c.HeaderHash == "" && c.Kind == "":
+	case c.HeaderHash == "" && c.Kind == "" && (d.kind != KindCheck || !signed):
 		return nil
 	case !d.takes(c.Kind, c.RunID != ""):
 		return mismatch("kind", fmt.Sprintf("the token is not one for a %s", d.kind), string(d.kind), string(c.Kind))
@@ -44,6 +46,8 @@ func (d *delivery) takes(token receiver.Kind, ofRun bool) bool {
 		return token == receiver.KindCallback && ofRun
 	case d.kind == KindFailure:
 		return token == receiver.KindFailure && ofRun
+	case d.kind == KindCheck:
+		return token == receiver.KindCheck && ofRun
 	}
 	switch token {
 	case receiver.KindMessage, receiver.KindCallback, receiver.KindFailure, receiver.KindCall:

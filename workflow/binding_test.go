@@ -25,6 +25,7 @@ var shapes = map[string]func() *http.Request{
 	"step":     calling[workflow.KindStep],
 	"callback": calling[workflow.KindCallback],
 	"failure":  calling[workflow.KindFailure],
+	"check":    calling[workflow.KindCheck],
 	"start of an unknown SDK": func() *http.Request {
 		r := calling[workflow.KindStep]()
 		r.Header.Set(wire.HeaderWorkflowUnknownSDK, "true")
@@ -39,6 +40,7 @@ var genuine = map[string][]string{
 	"step":                    {"step of wfr_1"},
 	"callback":                {"callback of wfr_1"},
 	"failure":                 {"failure of wfr_1"},
+	"check":                   {"check of wfr_1"},
 	"start of an unknown SDK": {"step of wfr_1"},
 }
 
@@ -46,7 +48,7 @@ var genuine = map[string][]string{
 // none: only what belongs together is taken. So a captured step is no failure
 // callback, and what a third party was sent is a plain request at best.
 func TestT22TokensServeTheirOwnKindOfCall(t *testing.T) {
-	tokens := []receiver.Kind{"", receiver.KindMessage, receiver.KindCallback, receiver.KindFailure, receiver.KindStep, receiver.KindCall, "other"}
+	tokens := []receiver.Kind{"", receiver.KindMessage, receiver.KindCallback, receiver.KindFailure, receiver.KindStep, receiver.KindCall, receiver.KindCheck, "other"}
 	for shape, call := range shapes {
 		taken := map[string]bool{}
 		for _, token := range genuine[shape] {

@@ -33,6 +33,9 @@ type CallRequest struct {
 	// Timeout of one attempt, rounded up to whole seconds. Default: the
 	// server's limit.
 	Timeout time.Duration
+	// FlowControl bounds how fast the requests of a key are made, and how many
+	// at once. That of the run does not hold for them. Default: unbounded.
+	FlowControl *client.FlowControl
 }
 
 // CallResponse is the answer to a [CallRequest].
@@ -61,14 +64,66 @@ func CallAsync(ctx *Context, name string, r CallRequest) *Future[CallResponse] {
 	return &Future[CallResponse]{decode: decodeCall, task: ctx.use(&task{
 		name: name,
 		kind: wire.StepCall,
-		do: func(x *execution, place, concurrent int) (client.BatchItem, error) {
-			if err := r.check(name); err != nil {
-				return client.BatchItem{}, NonRetryable(fmt.Errorf("call: %w", err))
+		do: func(x *execution, place, concurrent int) (report, error) {
+			h, err := r.header(&x.run, name, place, concurrent)
+			if err != nil {
+				return nil, NonRetryable(fmt.Errorf("call: %w", err))
 			}
-			h := r.header(&x.run, name, place, concurrent)
-			return client.BatchItem{Destination: r.URL, Header: h, Body: r.Body}, nil
+			return published(client.BatchItem{Destination: r.URL, Header: h, Body: r.Body}, nil)
 		},
 	})}
+}
+
+// JSON decodes the body into v. The error is [NonRetryable]: the answer is in the
+// run's log, and stays what it is.
+func (r CallResponse) JSON(v any) error {
+	if err := json.Unmarshal(r.Body, v); err != nil {
+		return NonRetryable(fmt.Errorf("decode the answer to a call, %d %s: %w", r.Status, http.StatusText(r.Status), err))
+	}
+	return nil
+}
+
+// CallJSON is [Call] with in, as JSON, for the body of the request, and the body
+// of the answer decoded into a T. An in of nil is no body; r.Body is not used. An
+// answer that is not a 2xx is not decoded: look at the Status of the answer. The
+// error is that of Call, or a NonRetryable one about a body that is no such JSON.
+//
+//	user, answer, err := workflow.CallJSON[User](ctx, "create user", workflow.CallRequest{
+//		URL: "https://users.example.com/", Method: http.MethodPost,
+//	}, SignUp{Email: in.Email})
+func CallJSON[T any](ctx *Context, name string, r CallRequest, in any) (T, CallResponse, error) {
+	answer, err := CallJSONAsync[T](ctx, name, r, in).Get()
+	return answer.Value, answer.CallResponse, err
+}
+
+// JSONResponse is the answer to a [CallJSON].
+type JSONResponse[T any] struct {
+	CallResponse
+	Value T // zero if the answer is not a 2xx
+}
+
+// CallJSONAsync is [CallJSON] in parallel to other steps: see [Future].
+func CallJSONAsync[T any](ctx *Context, name string, r CallRequest, in any) *Future[JSONResponse[T]] {
+	r.Body = nil
+	var unfit error
+	if in != nil {
+		if r.Body, unfit = encodeJSON(in); unfit != nil {
+			unfit = NonRetryable(fmt.Errorf("call: encode body: %w", unfit))
+		}
+	}
+	call := CallAsync(ctx, name, r)
+	if unfit != nil {
+		call.task.do = func(*execution, int, int) (report, error) { return nil, unfit }
+	}
+	return &Future[JSONResponse[T]]{task: call.task, decode: func(s wire.Step) (out JSONResponse[T], err error) {
+		if out.CallResponse, err = decodeCall(s); err != nil {
+			return out, err
+		}
+		if out.Status >= 200 && out.Status <= 299 {
+			err = out.JSON(&out.Value)
+		}
+		return out, err
+	}}
 }
 
 // check finds what the server would refuse; nobody could tell its refusal from
@@ -94,8 +149,16 @@ func (r *CallRequest) check(name string) error {
 }
 
 // header describes the request, and the callback that brings its answer.
-func (r *CallRequest) header(run *run, name string, place, concurrent int) http.Header {
+func (r *CallRequest) header(run *run, name string, place, concurrent int) (http.Header, error) {
+	if err := r.check(name); err != nil {
+		return nil, err
+	}
 	h := run.runHeader()
+	if r.FlowControl != nil {
+		if err := r.FlowControl.Write(h); err != nil {
+			return nil, err
+		}
+	}
 	contentType := r.Header.Get("Content-Type")
 	if contentType == "" {
 		contentType = jsonContent
@@ -132,7 +195,7 @@ func (r *CallRequest) header(run *run, name string, place, concurrent int) http.
 		h.Set(wire.PrefixForward+wire.HeaderWorkflowInvokeCount, count)
 		h.Set(back+"Forward-"+wire.HeaderWorkflowInvokeCount, count)
 	}
-	return h
+	return h, nil
 }
 
 // callback turns the answer to a Call into the step's result.

@@ -23,6 +23,7 @@ const (
 	KindStep     Kind = "step"     // a run's log, to be carried on
 	KindCallback Kind = "callback" // the result of a Call
 	KindFailure  Kind = "failure"  // a run has failed
+	KindCheck    Kind = "check"    // a question whether the function fits a run's log; nothing is executed
 )
 
 const protocolVersion = "1"
@@ -72,7 +73,7 @@ func (e *Endpoint) receive(w http.ResponseWriter, r *http.Request) (*delivery, e
 	if err := d.classify(); err != nil {
 		return nil, err
 	}
-	if err := d.bind(claims, e.opts.RequireBinding); err != nil {
+	if err := d.bind(claims, e.opts.Receiver != nil, e.opts.RequireBinding); err != nil {
 		return nil, err
 	}
 	d.run, err = readRun(d.kind == KindStart && !d.unknownSDK, r.Header)
@@ -114,6 +115,8 @@ func (e *Endpoint) verify(w http.ResponseWriter, r *http.Request, url string) (b
 func (d *delivery) classify() error {
 	version := d.header.Get(wire.HeaderWorkflowSDKVersion)
 	switch {
+	case d.header.Get(wire.HeaderWorkflowCheck) != "":
+		d.kind = KindCheck
 	case d.header.Get(wire.HeaderWorkflowUnknownSDK) != "":
 		d.kind, d.unknownSDK = KindStart, true
 	case d.header.Get(wire.HeaderWorkflowFailureCB) != "", d.header.Get(wire.HeaderWorkflowIsFailure) == "true":

@@ -23,18 +23,26 @@ type execution struct {
 	ctx    context.Context
 	client *client.Client
 	run    run
-	log    []wire.Step // the first is the run's start; none in a rehearsal
-	known  int         // entries of the log that are no plans
+
+	middleware []Middleware
+	versions   map[string]int // known so far, by change id
+
+	log   []wire.Step // the first is the run's start; none in a rehearsal
+	known int         // entries of the log that are no plans
 
 	rehearsal bool   // end at the first step: it is only asked whether there is one
+	check     bool   // end at the first step that is not in the log: it is only asked for
 	goroutine uint64 // the function's
 
-	reached bool       // a step was used
-	steps   int        // used so far
-	plans   int        // entries of the log that are plans of those
-	pending []*task    // used, not yet looked up or executed
-	inside  string     // name of the step whose function runs
+	reached bool    // a step was used
+	steps   int     // used so far
+	plans   int     // entries of the log that are plans of those
+	pending []*task // used, not yet looked up or executed
+	inside  string  // name of the step whose function runs
+	stepCtx context.Context
 	failed  *stepError // nothing follows it
+	passed  int        // whose results were in the log
+	next    []*task    // of a check: those that were not
 	end     ending
 
 	mu    sync.Mutex
@@ -58,7 +66,7 @@ type verdict struct {
 }
 
 func (e *Endpoint) execution(ctx context.Context, d *delivery, log []wire.Step) *execution {
-	x := &execution{ctx: ctx, client: e.opts.Client, run: d.run, log: log}
+	x := &execution{ctx: ctx, client: e.opts.Client, middleware: e.opts.Middleware, run: d.run, log: log}
 	for _, s := range log {
 		if !s.IsPlan() {
 			x.known++
@@ -207,6 +215,7 @@ func (x *execution) single(t *task, place int) {
 			x.stop(err)
 		}
 		t.settle(entry)
+		x.passed++
 		return
 	}
 	if planned := x.from(place); len(planned) > 0 {
@@ -230,6 +239,9 @@ func (x *execution) parallel(group []*task, first int) {
 		state = "partial"
 	}
 	slices.SortStableFunc(entries, func(a, b wire.Step) int { return a.Place() - b.Place() })
+	if x.check && state != "last" {
+		x.checkGroup(group, first, entries)
+	}
 	if planned := entries[0].Concurrent; planned != n {
 		x.stop(countError(state, n, planned))
 	}
@@ -267,17 +279,21 @@ func (x *execution) collect(group []*task, entries []wire.Step) {
 			x.stop(mismatchError(err, group, results))
 		}
 		t.settle(results[i])
+		x.passed++
 	}
 }
 
 // plan announces a group: the server then calls once for each of its steps.
 func (x *execution) plan(group []*task, first int) {
+	if x.check {
+		x.arrive(group)
+	}
 	items := make([]client.BatchItem, len(group))
 	for i, t := range group {
 		h := x.run.deliveredHeader()
 		s := wire.Step{StepName: t.name, StepType: t.kind, Concurrent: len(group), TargetStep: first + i}
-		if t.timer != nil {
-			t.timer(&s, h)
+		if t.plan != nil {
+			t.plan(&s, h)
 		}
 		item, err := x.message(s, h)
 		if err != nil {
@@ -285,30 +301,37 @@ func (x *execution) plan(group []*task, first int) {
 		}
 		items[i] = item
 	}
-	x.submit(group[0].name, items...)
+	x.submit(group[0].name, func(ctx context.Context, c *client.Client) error { return send(ctx, c, items...) })
 }
 
 // execute does the step t and submits what came of it. It returns only if the
 // step failed.
 func (x *execution) execute(t *task, place, concurrent int) {
-	item, err := x.work(t, place, concurrent)
+	if x.check {
+		x.arrive([]*task{t})
+	}
+	told, err := x.work(t, place, concurrent)
 	if err != nil {
 		x.failed = &stepError{t.name, err}
 		t.err, t.settled = err, true
 		return
 	}
-	x.submit(t.name, item)
+	x.submit(t.name, told)
 }
 
 // work calls the step's function, and remembers that it failed should it not
 // return: a panic that is recovered somewhere is no result.
-func (x *execution) work(t *task, place, concurrent int) (item client.BatchItem, err error) {
+func (x *execution) work(t *task, place, concurrent int) (told report, err error) {
 	x.inside = t.name
 	x.failed = &stepError{t.name, errors.New("the step's function panicked")}
 	defer func() { x.inside = "" }()
-	item, err = t.do(x, place, concurrent)
+	err = x.around(t, place, concurrent, func(ctx context.Context) (err error) {
+		x.stepCtx = ctx
+		told, err = t.do(x, place, concurrent)
+		return err
+	})
 	x.failed = nil
-	return item, err
+	return told, err
 }
 
 // message is an entry of the run's log on its way to the server.
@@ -320,11 +343,11 @@ func (x *execution) message(s wire.Step, h http.Header) (client.BatchItem, error
 	return client.BatchItem{Destination: x.run.url, Header: h, Body: body}, nil
 }
 
-// submit hands messages of the run to the server and ends the function's call.
-func (x *execution) submit(step string, items ...client.BatchItem) {
+// submit tells the server of a step, and ends the function's call.
+func (x *execution) submit(step string, told report) {
 	ctx, cancel := submission(x.ctx)
 	defer cancel()
-	if err := x.explain(ctx, send(ctx, x.client, items...)); err != nil {
+	if err := x.explain(ctx, told(ctx, x.client)); err != nil {
 		x.stop(&stepError{step, fmt.Errorf("submit step: %w", err)})
 	}
 	x.stop(nil)

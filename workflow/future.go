@@ -1,6 +1,10 @@
 package workflow
 
-import "github.com/signposthq/signpost/internal/wire"
+import (
+	"errors"
+
+	"github.com/signposthq/signpost/internal/wire"
+)
 
 // Future is the result of a step that was started with [RunAsync] or its like.
 //
@@ -25,6 +29,9 @@ func (f *Future[T]) Get() (T, error) {
 		return zero, err
 	}
 	v, err := f.decode(entry)
+	if final := (*nonRetryableError)(nil); errors.As(err, &final) {
+		return v, err
+	}
 	if err != nil {
 		f.task.x.stop(protocolErrorf("The result of step '%s' in the log is not what the workflow expects: %v", f.task.name, err))
 	}
@@ -50,4 +57,24 @@ func All(ctx *Context, futures ...Pending) error {
 		}
 	}
 	return nil
+}
+
+// Parallel waits for all of the given steps of ctx's run, and gives their results
+// in that order. It is [All] for steps of one type.
+func Parallel[T any](ctx *Context, futures ...*Future[T]) ([]T, error) {
+	pending := make([]Pending, len(futures))
+	for i, f := range futures {
+		pending[i] = f
+	}
+	if err := All(ctx, pending...); err != nil {
+		return nil, err
+	}
+	results := make([]T, len(futures))
+	for i, f := range futures {
+		var err error
+		if results[i], err = f.Get(); err != nil {
+			return nil, err
+		}
+	}
+	return results, nil
 }

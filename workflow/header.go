@@ -34,10 +34,14 @@ func (r *run) runHeader() http.Header {
 	h.Set(wire.HeaderWorkflowURL, r.url)
 	h.Set(wire.HeaderWorkflowSDKVersion, protocolVersion)
 	h.Set(wire.HeaderFeatureSet, features)
+	addTelemetry(h)
+	return h
+}
+
+func addTelemetry(h http.Header) {
 	h.Set(wire.PrefixTelemetry+"Sdk", telemetryName)
 	h.Set(wire.PrefixTelemetry+"Framework", "net/http")
 	h.Set(wire.PrefixTelemetry+"Runtime", "go@"+runtime.Version())
-	return h
 }
 
 // deliveredHeader is runHeader for messages that come back to the endpoint.

@@ -72,6 +72,26 @@ func fails(err error) func(context.Context) (int, error) {
 
 var until = time.Unix(1767225600, 0)
 
+// What some twins return, in the order of the original.
+type (
+	waited struct {
+		Data     any  `json:"eventData,omitempty"`
+		TimedOut bool `json:"timeout"`
+	}
+	called struct {
+		TimedOut bool   `json:"timeout"`
+		URL      string `json:"url,omitempty"`
+		Method   string `json:"method,omitempty"`
+		Body     string `json:"body,omitempty"`
+		X        string `json:"x,omitempty"`
+	}
+	invoked struct {
+		Body     any   `json:"body,omitempty"`
+		Failed   bool  `json:"isFailed"`
+		Canceled *bool `json:"isCanceled,omitempty"`
+	}
+)
+
 // twins are the workflows of capture.mjs in Go.
 var twins = map[string]func(*testing.T, *workflow.Options) *workflow.Endpoint{
 	"sequential": twin(func(ctx *workflow.Context, payload any) (map[string]string, error) {
@@ -142,6 +162,50 @@ var twins = map[string]func(*testing.T, *workflow.Options) *workflow.Endpoint{
 			return struct{}{}, err
 		}
 		return struct{}{}, ctx.Cancel()
+	}),
+	"waits": twin(func(ctx *workflow.Context, _ any) (waited, error) {
+		e, err := workflow.WaitForEvent[any](ctx, "w", "evt 1ü", 10*time.Minute)
+		return waited{e.Data, e.TimedOut}, err
+	}),
+	"parallelWaits": twin(func(ctx *workflow.Context, _ any) (string, error) {
+		a := workflow.WaitForEventAsync[string](ctx, "a", "evt_a", 0)
+		if err := workflow.All(ctx, a, workflow.RunAsync(ctx, "b", value(1))); err != nil {
+			return "", err
+		}
+		e, err := a.Get()
+		return e.Data, err
+	}),
+	"webhook": twin(func(ctx *workflow.Context, _ any) (called, error) {
+		call, err := ctx.WaitForWebhook("h", workflow.Webhook{EventID: "evt_h"}, time.Hour)
+		return called{call.TimedOut, call.URL, call.Method, string(call.Body), call.Header.Get("X-A")}, err
+	}),
+	"notifies": twin(func(ctx *workflow.Context, _ any) (int, error) {
+		told, err := ctx.Notify("n", "evt_n", map[string]float64{"amount": 1.5})
+		return len(told), err
+	}),
+	"notifiesText": twin(func(ctx *workflow.Context, _ any) (struct{}, error) {
+		_, err := ctx.Notify("n", "evt_n", "paid <&>")
+		return struct{}{}, err
+	}),
+	"notifiesRun": twin(func(ctx *workflow.Context, _ any) (struct{}, error) {
+		_, err := ctx.NotifyRun("n", "wfr_9", "evt_n", "paid")
+		return struct{}{}, err
+	}),
+	"invokes": twin(func(ctx *workflow.Context, _ any) (invoked, error) {
+		child := workflow.Named[map[string]int, any]("child")
+		r, err := workflow.Invoke(ctx, "i", child, map[string]int{"count": 42}, &workflow.InvokeOptions{
+			RunID: "wfr_own", Header: http.Header{"X-Child": {"1"}}, Labels: []string{"l3"}, Retries: new(1), RetryDelay: "10",
+			FlowControl: &client.FlowControl{Key: "k", Parallelism: 2, Rate: 5, Period: time.Minute},
+		})
+		return invoked{r.Body, r.Failed, &r.Canceled}, err
+	}),
+	"invokesPlainly": twin(func(ctx *workflow.Context, _ any) (invoked, error) {
+		r, err := workflow.Invoke(ctx, "i", workflow.Named[struct{}, any]("child"), struct{}{}, nil)
+		return invoked{r.Body, r.Failed, nil}, err
+	}),
+	"parallelInvokes": twin(func(ctx *workflow.Context, _ any) (struct{}, error) {
+		return struct{}{}, workflow.All(ctx,
+			workflow.InvokeAsync(ctx, "i", workflow.Named[string, any]("child"), "text", nil), workflow.RunAsync(ctx, "b", value(1)))
 	}),
 	"fails":        twin(failing(errors.New("no luck"))),
 	"failsForGood": twin(failing(workflow.NonRetryable(errors.New("never")))),
@@ -242,7 +306,9 @@ func (x *exchange) allowDifferences() {
 	case "call result", "call result, invoked": // the payload is there in this call, too, and the run is named
 		x.Sent = append([]sentRequest{fetchLog}, x.Sent...)
 		x.Answer.Body["workflowRunId"] = "wfr_1"
-	case "append refused", "append refused in parallel": // make sure that it was because the run has ended
+	case "invoke", "invoke, invoked": // the failure function is told the labels, too
+		x.Sent[0].Headers["upstash-failure-callback-forward-upstash-label"] = "l3"
+	case "append refused", "append refused in parallel", "wait refused": // make sure that it was because the run has ended
 		x.Sent = append(x.Sent, fetchLog)
 	}
 }
@@ -252,7 +318,7 @@ func normalRequests(t *testing.T, sent []sentRequest) []sentRequest {
 	var normal []sentRequest
 	for _, r := range sent {
 		r.Headers = normalHeaders(r.Headers)
-		if r.Method == http.MethodDelete {
+		if r.Method == http.MethodDelete || strings.HasPrefix(r.Path, "/v2/notify/") {
 			delete(r.Headers, "content-type") // the JavaScript platform adds one
 		}
 		r.Body = normalBody(t, r.Body)
@@ -272,7 +338,7 @@ func normalHeaders(h map[string]string) map[string]string {
 		if strings.HasPrefix(name, "upstash-telemetry-") {
 			delete(h, name)
 		}
-		if name == "upstash-workflow-runid" && value != "wfr_1" {
+		if strings.HasSuffix(name, "workflow-runid") && value != "wfr_1" {
 			h[name] = "new, " + value[:4]
 		}
 	}
@@ -280,8 +346,11 @@ func normalHeaders(h map[string]string) map[string]string {
 }
 
 // normalBody compares bytes, but for the result of a call, which has a map in
-// it.
+// it, and for headers, which may be in any order. A time is a time in any notation.
 func normalBody(t *testing.T, body *string) *string {
+	if body != nil && (strings.Contains(*body, `eaders":{`) || strings.Contains(*body, `"timeout":`)) {
+		return normalJSON(t, *body)
+	}
 	if body == nil || !strings.Contains(*body, `"Call","out"`) {
 		return body
 	}
@@ -295,6 +364,38 @@ func normalBody(t *testing.T, body *string) *string {
 	}
 	step["out"] = out
 	sorted, err := json.Marshal(step)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(sorted)
+	return &text
+}
+
+func normalJSON(t *testing.T, body string) *string {
+	var v map[string]any
+	if err := json.Unmarshal([]byte(body), &v); err != nil {
+		t.Fatal(err)
+	}
+	for _, field := range []string{"headers", "timeoutHeaders"} {
+		h, _ := v[field].(map[string]any)
+		canonical := map[string]any{}
+		for name, value := range h {
+			if name = http.CanonicalHeaderKey(name); !strings.HasPrefix(name, "Upstash-Telemetry-") {
+				canonical[name] = value
+			}
+		}
+		if h != nil {
+			v[field] = canonical
+		}
+	}
+	if text, ok := v["timeout"].(string); ok {
+		d, err := wire.ParseDuration(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v["timeout"] = d.Seconds()
+	}
+	sorted, err := json.Marshal(v)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -75,6 +75,15 @@ type Options struct {
 	// here.
 	OnFailure func(ctx *FailureContext) (string, error)
 
+	// Validate looks at the payload a run starts with, decoded, on every call,
+	// after Authorize; it has the type of the function's input. With an error the
+	// run fails without retries (answer 489). It suits validators such as
+	// validator.New().Struct. Default: what can be decoded is valid.
+	Validate func(payload any) error
+
+	// Middleware sees what the endpoint does. Default: none.
+	Middleware []Middleware
+
 	// MaxBodyBytes is the largest request body that is read; beyond it the
 	// answer is a 413. Default: 10 MiB.
 	MaxBodyBytes int64
@@ -107,6 +116,18 @@ func (o *Options) settle() (settings, error) {
 		}
 	}
 	return s, nil
+}
+
+// validate asks Validate.
+func (s *settings) validate(payload any) error {
+	if s.Validate == nil {
+		return nil
+	}
+	invalid, err := guard(func() error { return s.Validate(payload) })
+	if err == nil && invalid != nil {
+		err = NonRetryable(fmt.Errorf("the run's payload is not valid: %w", invalid))
+	}
+	return err
 }
 
 func (s *settings) settleLimits() error {

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 
-	"github.com/signposthq/signpost/client"
 	"github.com/signposthq/signpost/internal/wire"
 )
 
@@ -27,26 +26,31 @@ func Run[T any](ctx *Context, name string, fn func(context.Context) (T, error)) 
 
 // RunAsync is [Run] for steps that run in parallel: see [Future].
 func RunAsync[T any](ctx *Context, name string, fn func(context.Context) (T, error)) *Future[T] {
-	return &Future[T]{decode: decodeOut[T], task: ctx.use(&task{
+	return &Future[T]{decode: decodeOut[T], task: ctx.use(local(name, wire.StepRun, func(x *execution) (any, error) { return fn(x.stepCtx) }))}
+}
+
+// local is a task whose result comes about here, by fn.
+func local(name string, kind wire.StepType, fn func(*execution) (any, error)) *task {
+	return &task{
 		name: name,
-		kind: wire.StepRun,
-		do: func(x *execution, place, concurrent int) (client.BatchItem, error) {
-			v, err := fn(x.ctx)
+		kind: kind,
+		do: func(x *execution, place, concurrent int) (report, error) {
+			v, err := fn(x)
 			if err != nil {
-				return client.BatchItem{}, err
+				return nil, err
 			}
 			out, err := encodeResult(v)
 			if err != nil {
-				return client.BatchItem{}, NonRetryable(err)
+				return nil, NonRetryable(err)
 			}
-			s := wire.Step{StepID: place, StepName: name, StepType: wire.StepRun, Concurrent: concurrent}
+			s := wire.Step{StepID: place, StepName: name, StepType: kind, Concurrent: concurrent}
 			if out != nil {
 				text := string(out)
 				s.Out = &text
 			}
-			return x.message(s, x.run.deliveredHeader())
+			return published(x.message(s, x.run.deliveredHeader()))
 		},
-	})}
+	}
 }
 
 // encodeResult is v as JSON, nil for the value that is none.
@@ -78,9 +82,11 @@ func decodeOut[T any](s wire.Step) (T, error) {
 	}
 	err := json.Unmarshal([]byte(*s.Out), &v)
 	// A result that is no JSON is text, of an SDK that did not encode it.
-	if text, ok := any(&v).(*string); ok && err != nil {
-		var wrongType *json.UnmarshalTypeError
-		if !errors.As(err, &wrongType) {
+	if wrongType := (*json.UnmarshalTypeError)(nil); err != nil && !errors.As(err, &wrongType) {
+		switch text := any(&v).(type) {
+		case *string:
+			*text, err = *s.Out, nil
+		case *any:
 			*text, err = *s.Out, nil
 		}
 	}

@@ -35,13 +35,27 @@ type function func(*Context) ([]byte, error)
 // comment for what that asks of it. It runs in a goroutine of its own, which
 // has ended when the request is answered.
 func Serve[In, Out any](fn func(ctx *Context, in In) (Out, error), opts *Options) (*Endpoint, error) {
+	return serve(binding(fn), opts)
+}
+
+func serve(b binder, opts *Options) (*Endpoint, error) {
 	s, err := opts.settle()
 	if err != nil {
 		return nil, fmt.Errorf("serve workflow: %w", err)
 	}
-	return &Endpoint{opts: s, bind: func(payload []byte) (function, error) {
+	return &Endpoint{opts: s, bind: func(payload []byte) (function, error) { return b(&s, payload) }}, nil
+}
+
+// binder makes a function ready for a payload.
+type binder func(s *settings, payload []byte) (function, error)
+
+func binding[In, Out any](fn func(ctx *Context, in In) (Out, error)) binder {
+	return func(s *settings, payload []byte) (function, error) {
 		var in In
 		if err := decodePayload(payload, &in); err != nil {
+			return nil, err
+		}
+		if err := s.validate(in); err != nil {
 			return nil, err
 		}
 		return func(ctx *Context) ([]byte, error) {
@@ -51,7 +65,7 @@ func Serve[In, Out any](fn func(ctx *Context, in In) (Out, error), opts *Options
 			}
 			return encodeResult(out)
 		}, nil
-	}}, nil
+	}
 }
 
 // MustServe is [Serve] for package variables and main functions: it panics
@@ -84,7 +98,14 @@ func (e *Endpoint) answer(w http.ResponseWriter, r *http.Request) (answer, error
 	if err != nil {
 		return answer{}, err
 	}
-	ctx := r.Context()
+	a, err := e.carryOut(r.Context(), d)
+	if err != nil {
+		e.opts.failed(r.Context(), d.info(), err)
+	}
+	return a, err
+}
+
+func (e *Endpoint) carryOut(ctx context.Context, d *delivery) (answer, error) {
 	switch d.kind {
 	case kindProbe:
 		return answer{status: http.StatusOK, body: struct {
@@ -96,6 +117,8 @@ func (e *Endpoint) answer(w http.ResponseWriter, r *http.Request) (answer, error
 		return e.callback(ctx, d)
 	case KindFailure:
 		return e.failure(ctx, d)
+	case KindCheck:
+		return e.check(ctx, d)
 	default:
 		return e.step(ctx, d)
 	}
@@ -121,6 +144,9 @@ func (e *Endpoint) step(ctx context.Context, d *delivery) (answer, error) {
 	if lastIsDuplicate(steps) {
 		return finished(d.run.id, conditionDuplicate), nil
 	}
+	if len(entries) == 1 {
+		e.opts.runStarted(ctx, d.info())
+	}
 	x := e.execution(ctx, d, dropDuplicates(steps))
 	return e.conclude(ctx, d, x.play(fn))
 }
@@ -144,6 +170,9 @@ func (e *Endpoint) conclude(ctx context.Context, d *delivery, v verdict) (answer
 		return finished(d.run.id, conditionEnded), nil
 	case err != nil && !errors.Is(err, client.ErrBadRequest): // which says that the run has ended otherwise
 		return answer{}, limitReached(err)
+	}
+	if err == nil && v.end == endReturned {
+		e.opts.runCompleted(ctx, d.info(), v.result)
 	}
 	return finished(d.run.id, conditionSuccess), nil
 }

@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/signposthq/signpost/client"
 	"github.com/signposthq/signpost/internal/wire"
 )
 
@@ -49,10 +48,10 @@ func (c *Context) SleepUntilAsync(name string, t time.Time) *Future[struct{}] {
 
 func (c *Context) timer(name string, kind wire.StepType, set func(*wire.Step, http.Header)) *Future[struct{}] {
 	return &Future[struct{}]{decode: decodeOut[struct{}], task: c.use(&task{
-		name:  name,
-		kind:  kind,
-		timer: set,
-		do: func(x *execution, place, concurrent int) (client.BatchItem, error) {
+		name: name,
+		kind: kind,
+		plan: set,
+		do: func(x *execution, place, concurrent int) (report, error) {
 			s := wire.Step{StepID: place, StepName: name, StepType: kind, Concurrent: concurrent}
 			h := x.run.deliveredHeader()
 			if concurrent == 1 {
@@ -60,7 +59,7 @@ func (c *Context) timer(name string, kind wire.StepType, set func(*wire.Step, ht
 			} else {
 				set(&s, http.Header{}) // its plan has waited already
 			}
-			return x.message(s, h)
+			return published(x.message(s, h))
 		},
 	})}
 }

@@ -1,6 +1,7 @@
 package workflow
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -13,16 +14,25 @@ import (
 type task struct {
 	name string
 	kind wire.StepType
-	// timer puts a delay into the step's entry, and into the header of the
-	// message that is to be delayed. Nil for steps that wait for nothing.
-	timer func(*wire.Step, http.Header)
-	// do does the step's work and makes the message that says so.
-	do func(x *execution, place, concurrent int) (client.BatchItem, error)
+	// plan puts into the entry that announces the step what the server is to
+	// know of it, and into its message's header by what that is delayed. Nil for
+	// steps that wait for nothing.
+	plan func(*wire.Step, http.Header)
+	// do does the step's work, and makes of it what the server is told.
+	do func(x *execution, place, concurrent int) (report, error)
 
 	x       *execution
 	settled bool
 	result  wire.Step
 	err     error
+}
+
+// report tells the server what came of a step.
+type report func(context.Context, *client.Client) error
+
+// published is the report of a step whose message has all there is to say.
+func published(item client.BatchItem, err error) (report, error) {
+	return func(ctx context.Context, c *client.Client) error { return send(ctx, c, item) }, err
 }
 
 // use makes t the next step of the run. Its result is found, or the step

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/signposthq/signpost"
@@ -26,7 +28,7 @@ type benchCmd struct {
 	Rotation benchRotationCmd `cmd:"" help:"Rotate the signing keys under load, and look for deliveries that are refused."`
 	Crash    benchCrashCmd    `cmd:"" help:"Kill a server under load, again and again, and look for what it has lost."`
 	Logs     benchLogsCmd     `cmd:"" help:"Fill the log, and measure lists and how they slow publishing."`
-	Hostile  benchHostileCmd  `cmd:"" help:"Publish while thousands of connections are kept half-open."`
+	Hostile  benchHostileCmd  `cmd:"" help:"Publish while thousands of connections are kept half-open; measure the memory that hostile endpoints take."`
 }
 
 // benched is the server a benchmark measures: by default a process of its own,
@@ -41,6 +43,36 @@ type benched struct {
 	process *process // nil: a server of somebody else
 	client  *client.Client
 	http    *http.Client
+}
+
+// report is what a benchmark has found.
+type report interface {
+	write(io.Writer)
+	verdict() error // what is not as it should be
+}
+
+// benchmark measures a server with n clients at once and says what was found.
+func benchmark[R report](ctx context.Context, o *outside, b *benched, n int, measure func(context.Context) (R, error)) error {
+	stop, err := b.start(ctx, n)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	found, err := measure(ctx)
+	if err != nil {
+		return err
+	}
+	return say(o, b.JSON, found)
+}
+
+// say prints a report, and returns its verdict.
+func say(o *outside, asJSON bool, r report) error {
+	if !asJSON {
+		r.write(o.stdout)
+	} else if err := json.NewEncoder(o.stdout).Encode(r); err != nil {
+		return err
+	}
+	return r.verdict()
 }
 
 // start makes a server ready to be used by n clients at once; stop it.
@@ -142,6 +174,24 @@ func (p *process) cpu() time.Duration {
 		return 0
 	}
 	return statCPU(string(stat))
+}
+
+// peakMemory is the most memory that the process ever had, in bytes; 0 where
+// there is no /proc.
+func (p *process) peakMemory() int64 {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	return statusPeak(string(status))
+}
+
+// statusPeak is the peak of resident memory in a /proc/<pid>/status, in bytes.
+func statusPeak(status string) int64 {
+	_, line, _ := strings.Cut(status, "VmHWM:")
+	var kib int64
+	fmt.Sscan(line, &kib)
+	return kib << 10
 }
 
 // statCPU is the CPU time in a /proc/<pid>/stat, see proc_pid_stat(5).
@@ -278,6 +328,41 @@ func parseNumbered(content []byte) (int, bool) {
 	digits, _, _ := bytes.Cut(content, []byte{' '})
 	number, err := strconv.Atoi(string(digits))
 	return number, err == nil
+}
+
+// together runs do in n goroutines at once. The first error ends it.
+func together(ctx context.Context, n int, do func(ctx context.Context) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	failed := make(chan error, n)
+	var workers sync.WaitGroup
+	for range n {
+		workers.Go(func() {
+			if err := do(ctx); err != nil {
+				failed <- err
+				cancel()
+			}
+		})
+	}
+	workers.Wait()
+	close(failed)
+	return <-failed
+}
+
+// each runs do for 0 to n-1, so many at once. The first error ends it.
+func each(ctx context.Context, atOnce, n int, do func(ctx context.Context, i int) error) error {
+	var next atomic.Int64
+	return together(ctx, min(atOnce, n), func(ctx context.Context) error {
+		for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := do(ctx, i); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // await waits until done, and gives up when progress has not changed for as

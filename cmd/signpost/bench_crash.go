@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -61,18 +60,20 @@ func (c *benchCrashCmd) Run(ctx context.Context, o *outside) error {
 	if err != nil {
 		return withHint(err, "the data is in "+dir)
 	}
-	if c.JSON {
-		err = json.NewEncoder(o.stdout).Encode(report)
-	} else {
-		report.write(o.stdout)
-	}
-	if report.Lost+report.Torn > 0 {
-		return withHint(fmt.Errorf("%d messages lost, %d runs torn", report.Lost, report.Torn), "the data is kept in "+dir)
+	if err := say(o, c.JSON, report); err != nil {
+		return withHint(err, "the data is kept in "+dir)
 	}
 	if own {
 		os.RemoveAll(dir)
 	}
-	return err
+	return nil
+}
+
+func (r *crashReport) verdict() error {
+	if r.Lost+r.Torn == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d messages lost, %d runs torn", r.Lost, r.Torn)
 }
 
 func (c *benchCrashCmd) measure(ctx context.Context, dir string) (*crashReport, error) {

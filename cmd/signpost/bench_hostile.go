@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -20,22 +19,33 @@ type benchHostileCmd struct {
 	Concurrency int      `short:"c" default:"32" placeholder:"N" help:"Clients that publish at once (default 32)."`
 	Time        duration `default:"15s" placeholder:"TIME" help:"How long to publish, first in peace and then under siege (default 15s)."`
 	MaxP99      float64  `name:"max-p99" default:"50" placeholder:"MS" help:"Fail if publish p99 under siege is not below this, in milliseconds (default 50)."`
+	Endpoints   int      `default:"1000" placeholder:"N" help:"Endpoints that answer at once; 0 measures no memory (default 1000)."`
+	MaxGrowth   float64  `default:"32" placeholder:"MIB" help:"Fail if hostile endpoints make the server grow by more than this over silent ones, in MiB (default 32)."`
+	Kind        []string `placeholder:"NAME" help:"Kinds of hostile endpoints, by the beginning of their names (default all)."`
 	benched     `embed:""`
+
+	progress io.Writer
 }
 
 func (*benchHostileCmd) Help() string {
 	return `Keeps connections open on which requests never end: nothing sent, half a line, half a header, half a body, or a byte
 each second. Those that the server closes are opened again. Meanwhile others publish, as fast as they are answered.
-This process and the server have two files open for each of them: raise "ulimit -n" where that is too few.`
+This process and the server have two files open for each of them: raise "ulimit -n" where that is too few.
+Then servers of their own deliver messages, without callbacks and with, to endpoints of one kind each that all answer at
+once: first to silent ones, then to hostile ones. Reported is what the second needs of memory that the first did not.`
 }
 
 type hostileReport struct {
-	HalfOpen    int     `json:"halfOpen"`
-	Held        int     `json:"held"`   // on average, while others published
-	Opened      int     `json:"opened"` // again and again, all in all
-	Concurrency int     `json:"concurrency"`
-	Peace       latency `json:"peace"`
-	Siege       latency `json:"siege"`
+	HalfOpen    int      `json:"halfOpen"`
+	Held        int      `json:"held"`   // on average, while others published
+	Opened      int      `json:"opened"` // again and again, all in all
+	Concurrency int      `json:"concurrency"`
+	Peace       latency  `json:"peace"`
+	Siege       latency  `json:"siege"`
+	Endpoints   int      `json:"endpoints"`
+	Growth      []growth `json:"growth"`
+
+	maxP99, maxGrowth float64
 }
 
 // latency is how long publishing took, in milliseconds.
@@ -47,76 +57,78 @@ type latency struct {
 }
 
 func (c *benchHostileCmd) Run(ctx context.Context, o *outside) error {
-	if c.HalfOpen < 1 || c.Concurrency < 1 || c.Time <= 0 {
+	if c.HalfOpen < 1 || c.Concurrency < 1 || c.Time <= 0 || c.Endpoints < 0 {
 		return &usageError{fmt.Errorf("expected 1 connection, 1 client and some time at least"), `see "signpost bench hostile --help"`}
 	}
-	stop, err := c.start(ctx, c.Concurrency)
-	if err != nil {
-		return err
-	}
-	defer stop()
-	report, err := c.measure(ctx)
-	if err != nil {
-		return err
-	}
-	if c.JSON {
-		err = json.NewEncoder(o.stdout).Encode(report)
-	} else {
-		report.write(o.stdout)
-	}
-	if err == nil && report.Siege.P99 >= c.MaxP99 {
-		err = withHint(fmt.Errorf("publish p99 is %.1f ms under siege, expected less than %.1f ms", report.Siege.P99, c.MaxP99),
+	c.progress = o.stderr // it takes its time
+	return benchmark(ctx, o, &c.benched, c.Concurrency, c.measure)
+}
+
+func (r *hostileReport) verdict() error {
+	if r.Siege.P99 >= r.maxP99 {
+		return withHint(fmt.Errorf("publish p99 is %.1f ms under siege, expected less than %.1f ms", r.Siege.P99, r.maxP99),
 			"compare with the p99 in peace: this machine may be busy with something else")
 	}
-	return err
+	for _, g := range r.Growth {
+		if g.MiB > r.maxGrowth {
+			return fmt.Errorf("%s: the server grew by %.1f MiB, expected %.1f MiB at most", g, g.MiB, r.maxGrowth)
+		}
+	}
+	return nil
 }
 
 func (c *benchHostileCmd) measure(ctx context.Context) (*hostileReport, error) {
+	report := &hostileReport{
+		HalfOpen: c.HalfOpen, Concurrency: c.Concurrency, Endpoints: c.Endpoints, maxP99: c.MaxP99, maxGrowth: c.MaxGrowth,
+	}
+	err := c.besiege(ctx, report)
+	if err == nil && c.Endpoints > 0 && c.process != nil {
+		report.Growth, err = c.bomb(ctx)
+	}
+	return report, err
+}
+
+// besiege publishes in peace and under siege.
+func (c *benchHostileCmd) besiege(ctx context.Context, report *hostileReport) error {
 	url, stop, err := listen(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer stop()
-	report := &hostileReport{HalfOpen: c.HalfOpen, Concurrency: c.Concurrency}
 	if report.Peace, err = c.publish(ctx, url); err != nil {
-		return nil, err
+		return err
 	}
 	s := &siege{addr: strings.TrimPrefix(c.Server, "http://"), token: c.Token}
 	lift := s.lay(ctx, c.HalfOpen)
 	defer lift()
 	if err := s.complete(ctx, c.HalfOpen, time.Duration(c.Patience)); err != nil {
-		return nil, err
+		return err
 	}
 	count := s.average(ctx)
 	report.Siege, err = c.publish(ctx, url)
 	report.Held, report.Opened = count(), int(s.opened.Load())
-	return report, err
+	return err
 }
 
 // publish publishes for the time of the benchmark.
 func (c *benchHostileCmd) publish(ctx context.Context, url string) (latency, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	end := time.Now().Add(time.Duration(c.Time))
-	took := make([][]time.Duration, c.Concurrency)
-	var workers sync.WaitGroup
-	for i := range took {
-		workers.Go(func() {
-			for began := time.Now(); began.Before(end) && ctx.Err() == nil; began = time.Now() {
-				if _, err := c.client.Publish(ctx, client.PublishRequest{URL: url, Body: []byte("hello")}); err != nil {
-					cancel(err)
-					return
-				}
-				took[i] = append(took[i], time.Since(began))
-			}
-		})
-	}
-	workers.Wait()
+	var mu sync.Mutex
 	var all []time.Duration
-	for _, ds := range took {
-		all = append(all, ds...)
-	}
-	return latency{len(all), percentile(all, 0.5), percentile(all, 0.99), percentile(all, 1)}, context.Cause(ctx)
+	err := together(ctx, c.Concurrency, func(ctx context.Context) error {
+		var took []time.Duration
+		for began := time.Now(); began.Before(end); began = time.Now() {
+			if _, err := c.client.Publish(ctx, client.PublishRequest{URL: url, Body: []byte("hello")}); err != nil {
+				return err
+			}
+			took = append(took, time.Since(began))
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		all = append(all, took...)
+		return nil
+	})
+	return latency{len(all), percentile(all, 0.5), percentile(all, 0.99), percentile(all, 1)}, err
 }
 
 func (r *hostileReport) write(w io.Writer) {
@@ -127,6 +139,12 @@ func (r *hostileReport) write(w io.Writer) {
 	}{{"in peace", r.Peace}, {"under siege", r.Siege}} {
 		fmt.Fprintf(w, "%-12s %8.1f ms p50 %8.1f ms p99 %8.1f ms max of %d publishes, %d at once\n",
 			l.name, l.P50, l.P99, l.Most, l.Publishes, r.Concurrency)
+	}
+	if len(r.Growth) > 0 {
+		fmt.Fprintf(w, "memory, of %d hostile endpoints at once over as many silent ones; the limit is %.0f MiB:\n", r.Endpoints, r.maxGrowth)
+	}
+	for _, g := range r.Growth {
+		g.write(w)
 	}
 }
 

@@ -24,6 +24,8 @@ type benchLogsCmd struct {
 	Concurrency int      `short:"c" default:"16" placeholder:"N" help:"Clients that publish at once (default 16)."`
 	Batch       int      `default:"100" placeholder:"N" help:"Messages of each batch that fills the log (default 100)."`
 	benched     `embed:""`
+
+	progress io.Writer
 }
 
 func (*benchLogsCmd) Help() string {
@@ -66,20 +68,8 @@ func (c *benchLogsCmd) Run(ctx context.Context, o *outside) error {
 	if c.Messages < 100 || c.Failing < 0 || c.Failing > 100 || c.Time <= 0 || c.Rounds < 1 || c.ListRate < 0 || c.Concurrency < 1 || c.Batch < 1 {
 		return &usageError{errors.New("expected 100 messages, 1 round, client and message of a batch at least, a time above 0, and 0 to 100 percent"), `see "signpost bench logs --help"`}
 	}
-	stop, err := c.start(ctx, c.Concurrency+1)
-	if err != nil {
-		return err
-	}
-	defer stop()
-	report, err := c.measure(ctx, o)
-	if err != nil {
-		return err
-	}
-	if c.JSON {
-		return json.NewEncoder(o.stdout).Encode(report)
-	}
-	report.write(o.stdout)
-	return nil
+	c.progress = o.stderr // it takes its time
+	return benchmark(ctx, o, &c.benched, c.Concurrency+1, c.measure)
 }
 
 // logsLoad is the endpoint that the messages of this benchmark go to.
@@ -116,7 +106,7 @@ func (l *logsLoad) request(n int) client.PublishRequest {
 	return r
 }
 
-func (c *benchLogsCmd) measure(ctx context.Context, o *outside) (*logsReport, error) {
+func (c *benchLogsCmd) measure(ctx context.Context) (*logsReport, error) {
 	l := &logsLoad{benchLogsCmd: c}
 	url, stop, err := listen(l)
 	if err != nil {
@@ -131,7 +121,7 @@ func (c *benchLogsCmd) measure(ctx context.Context, o *outside) (*logsReport, er
 	}
 	if !full {
 		begin := time.Now()
-		if err := l.fill(ctx, o.stderr); err != nil {
+		if err := l.fill(ctx); err != nil {
 			return nil, err
 		}
 		report.Filled, report.Fill = c.Messages, perSecond(c.Messages, time.Since(begin))
@@ -161,7 +151,7 @@ func (l *logsLoad) full(ctx context.Context) (bool, error) {
 	return items > 0 || more, err
 }
 
-func (l *logsLoad) fill(ctx context.Context, progress io.Writer) error {
+func (l *logsLoad) fill(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	// Messages wait in no long line: what is accepted is delivered first.
@@ -193,7 +183,7 @@ func (l *logsLoad) fill(ctx context.Context, progress io.Writer) error {
 		n := int(l.answered.Load())
 		if time.Since(told) > 10*time.Second {
 			told = time.Now()
-			fmt.Fprintf(progress, "%d of %d messages\n", n, l.Messages)
+			fmt.Fprintf(l.progress, "%d of %d messages\n", n, l.Messages)
 		}
 		return n
 	}
@@ -359,6 +349,8 @@ func (l *logsLoad) beside(ctx context.Context, report *logsReport) (err error) {
 	}
 	return err
 }
+
+func (*logsReport) verdict() error { return nil }
 
 func (r *logsReport) write(w io.Writer) {
 	fmt.Fprintf(w, "messages     %8d finished", r.Messages)

@@ -2,11 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/signposthq/signpost/client"
@@ -42,24 +39,7 @@ func (c *benchMessagesCmd) Run(ctx context.Context, o *outside) error {
 	if c.Messages < 1 || c.Concurrency < 1 || c.BodyBytes < smallest {
 		return &usageError{fmt.Errorf("expected 1 message, 1 client and %d bytes at least", smallest), `see "signpost bench messages --help"`}
 	}
-	stop, err := c.start(ctx, c.Concurrency)
-	if err != nil {
-		return err
-	}
-	defer stop()
-	report, err := c.measure(ctx)
-	if err != nil {
-		return err
-	}
-	if c.JSON {
-		err = json.NewEncoder(o.stdout).Encode(report)
-	} else {
-		report.write(o.stdout)
-	}
-	if err == nil && report.Lost > 0 {
-		err = withHint(fmt.Errorf("%d messages were not delivered", report.Lost), "raise --patience if the server was still at it")
-	}
-	return err
+	return benchmark(ctx, o, &c.benched, c.Concurrency, c.measure)
 }
 
 func (c *benchMessagesCmd) measure(ctx context.Context) (*messagesReport, error) {
@@ -103,24 +83,20 @@ func (c *benchMessagesCmd) measure(ctx context.Context) (*messagesReport, error)
 // long the answer took. The first error ends it.
 func (c *benchMessagesCmd) publish(ctx context.Context, url string) (sent []time.Time, took []time.Duration, err error) {
 	sent, took = make([]time.Time, c.Messages), make([]time.Duration, c.Messages)
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var next atomic.Int64
-	var workers sync.WaitGroup
-	for range c.Concurrency {
-		workers.Go(func() {
-			for i := int(next.Add(1)) - 1; i < c.Messages && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
-				sent[i] = time.Now()
-				if _, err := c.client.Publish(ctx, client.PublishRequest{URL: url, Body: numbered(i, c.BodyBytes)}); err != nil {
-					cancel(err)
-					return
-				}
-				took[i] = time.Since(sent[i])
-			}
-		})
+	err = each(ctx, c.Concurrency, c.Messages, func(ctx context.Context, i int) error {
+		sent[i] = time.Now()
+		_, err := c.client.Publish(ctx, client.PublishRequest{URL: url, Body: numbered(i, c.BodyBytes)})
+		took[i] = time.Since(sent[i])
+		return err
+	})
+	return sent, took, err
+}
+
+func (r *messagesReport) verdict() error {
+	if r.Lost == 0 {
+		return nil
 	}
-	workers.Wait()
-	return sent, took, context.Cause(ctx)
+	return withHint(fmt.Errorf("%d messages were not delivered", r.Lost), "raise --patience if the server was still at it")
 }
 
 func (r *messagesReport) write(w io.Writer) {

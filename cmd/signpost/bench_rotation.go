@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -51,24 +50,14 @@ func (c *benchRotationCmd) Run(ctx context.Context, o *outside) error {
 	if c.Time <= 0 || c.Every <= 0 || c.Receivers < 1 || c.Rate < 1 || c.Concurrency < 1 {
 		return &usageError{errors.New("expected times above 0, and 1 receiver, message per second and client at least"), `see "signpost bench rotation --help"`}
 	}
-	stop, err := c.start(ctx, c.Concurrency)
-	if err != nil {
-		return err
+	return benchmark(ctx, o, &c.benched, c.Concurrency, c.measure)
+}
+
+func (r *rotationReport) verdict() error {
+	if r.Refused+r.Lost == 0 {
+		return nil
 	}
-	defer stop()
-	report, err := c.measure(ctx)
-	if err != nil {
-		return err
-	}
-	if c.JSON {
-		err = json.NewEncoder(o.stdout).Encode(report)
-	} else {
-		report.write(o.stdout)
-	}
-	if err == nil && report.Refused+report.Lost > 0 {
-		err = withHint(fmt.Errorf("%d deliveries refused, %d messages lost", report.Refused, report.Lost), "the first refusal: "+report.Reason)
-	}
-	return err
+	return withHint(fmt.Errorf("%d deliveries refused, %d messages lost", r.Refused, r.Lost), "the first refusal: "+r.Reason)
 }
 
 func (c *benchRotationCmd) measure(ctx context.Context) (*rotationReport, error) {
@@ -80,23 +69,17 @@ func (c *benchRotationCmd) measure(ctx context.Context) (*rotationReport, error)
 	begin := time.Now()
 	loadCtx, stopLoad := context.WithTimeout(ctx, time.Duration(c.Time))
 	defer stopLoad()
-	var workers sync.WaitGroup
-	failed := make(chan error, c.Concurrency)
-	for range c.Concurrency {
-		workers.Go(func() {
-			if err := l.publish(loadCtx, begin); err != nil {
-				failed <- err
-				stopLoad()
-			}
-		})
-	}
+	failed := make(chan error, 1)
+	go func() {
+		failed <- together(loadCtx, c.Concurrency, func(ctx context.Context) error { return l.publish(ctx, begin) })
+		stopLoad()
+	}()
 	err = l.rotateAgainAndAgain(loadCtx)
 	stopLoad()
-	workers.Wait()
-	took := time.Since(begin)
-	if len(failed) > 0 {
-		err = <-failed
+	if cause := <-failed; cause != nil {
+		err = cause
 	}
+	took := time.Since(begin)
 	if err != nil {
 		return nil, err
 	}

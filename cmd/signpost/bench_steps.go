@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -47,24 +46,7 @@ func (c *benchStepsCmd) Run(ctx context.Context, o *outside) error {
 	if c.Runs < 1 || c.Steps < 1 || c.Concurrency < 1 {
 		return &usageError{errors.New("expected 1 run, 1 step and 1 at once at least"), `see "signpost bench steps --help"`}
 	}
-	stop, err := c.start(ctx, 2*c.Concurrency)
-	if err != nil {
-		return err
-	}
-	defer stop()
-	report, err := c.measure(ctx)
-	if err != nil {
-		return err
-	}
-	if c.JSON {
-		err = json.NewEncoder(o.stdout).Encode(report)
-	} else {
-		report.write(o.stdout)
-	}
-	if err == nil && report.Failed > 0 {
-		err = withHint(fmt.Errorf("%d runs did not end as they should", report.Failed), "raise --patience if the server was still at it")
-	}
-	return err
+	return benchmark(ctx, o, &c.benched, 2*c.Concurrency, c.measure)
 }
 
 func (c *benchStepsCmd) measure(ctx context.Context) (*stepsReport, error) {
@@ -105,25 +87,21 @@ func (c *benchStepsCmd) measure(ctx context.Context) (*stepsReport, error) {
 // took. The first error ends it.
 func (c *benchStepsCmd) trigger(ctx context.Context, sums *sums) (ids []string, took []time.Duration, err error) {
 	ids, took = make([]string, c.Runs), make([]time.Duration, c.Runs)
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var next atomic.Int64
-	var workers sync.WaitGroup
-	for range c.Concurrency {
-		workers.Go(func() {
-			for i := int(next.Add(1)) - 1; i < c.Runs && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
-				ids[i] = "wfr_" + rand.Text()
-				begin := time.Now()
-				if err := sums.run(ctx, c.client, ids[i], time.Duration(c.Patience)); err != nil {
-					cancel(err)
-					return
-				}
-				took[i] = time.Since(begin)
-			}
-		})
+	err = each(ctx, c.Concurrency, c.Runs, func(ctx context.Context, i int) error {
+		ids[i] = "wfr_" + rand.Text()
+		begin := time.Now()
+		err := sums.run(ctx, c.client, ids[i], time.Duration(c.Patience))
+		took[i] = time.Since(begin)
+		return err
+	})
+	return ids, took, err
+}
+
+func (r *stepsReport) verdict() error {
+	if r.Failed == 0 {
+		return nil
 	}
-	workers.Wait()
-	return ids, took, context.Cause(ctx)
+	return withHint(fmt.Errorf("%d runs did not end as they should", r.Failed), "raise --patience if the server was still at it")
 }
 
 func (r *stepsReport) write(w io.Writer) {

@@ -46,6 +46,7 @@ type commands struct {
 	Flow      flowCmd      `cmd:"" group:"messages" help:"Bound how fast messages are delivered, and how many at once."`
 	DLQ       dlqCmd       `cmd:"" name:"dlq" group:"messages" help:"List, retry or delete what has failed for good."`
 	Logs      logsCmd      `cmd:"" group:"messages" help:"Show what happened to messages."`
+	Runs      runsCmd      `cmd:"" group:"messages" help:"See and steer workflow runs."`
 
 	Keys     keysCmd     `cmd:"" group:"access" help:"Show or rotate the signing keys, and see who holds them."`
 	Tokens   tokensCmd   `cmd:"" group:"access" help:"Create, list or revoke tokens."`

@@ -5,8 +5,10 @@ import (
 	"cmp"
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -21,7 +23,9 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/signposthq/signpost/client"
 	"github.com/signposthq/signpost/receiver"
+	"github.com/signposthq/signpost/workflow"
 )
 
 // TestMain makes the test binary the command signpost when it is called by that
@@ -287,8 +291,12 @@ func (w *world) startEndpoint(ts *testscript.TestScript, _ []string) {
 	e := &endpoint{letGo: letGo}
 	guarded := verified(ts)
 	e.Server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/guarded" {
+		switch r.URL.Path {
+		case "/guarded":
 			guarded.ServeHTTP(rw, r)
+			return
+		case "/workflow", "/workflow/next":
+			workflowOf(ts, r).ServeHTTP(rw, r)
 			return
 		}
 		content, err := io.ReadAll(r.Body)
@@ -320,6 +328,41 @@ func verified(ts *testscript.TestScript) http.Handler {
 	})
 	ts.Check(err)
 	return rc.Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+}
+
+// workflowOf is a workflow, and at /workflow/next a build of it in which a step
+// has another name.
+func workflowOf(ts *testscript.TestScript, r *http.Request) http.Handler {
+	rc, err := receiver.New(receiver.Options{CurrentSigningKey: ts.Getenv("QSTASH_CURRENT_SIGNING_KEY"), Development: true})
+	ts.Check(err)
+	second := "second"
+	if r.URL.Path == "/workflow/next" {
+		second = "two"
+	}
+	type payload struct {
+		Sleep int
+		Fail  bool
+	}
+	return workflow.MustServe(func(ctx *workflow.Context, in payload) (string, error) {
+		first, err := workflow.Run(ctx, "first", func(context.Context) (string, error) { return "one", nil })
+		if err != nil {
+			return "", err
+		}
+		left := workflow.RunAsync(ctx, second, func(context.Context) (string, error) { return "two", nil })
+		right := workflow.RunAsync(ctx, "third", func(context.Context) (string, error) {
+			if in.Fail {
+				return "", workflow.NonRetryable(errors.New("no luck"))
+			}
+			return "three", nil
+		})
+		if err := workflow.All(ctx, left, right); err != nil {
+			return "", err
+		}
+		return first + " two three", ctx.Sleep("nap", time.Duration(in.Sleep)*time.Second)
+	}, &workflow.Options{
+		Client:   client.New(client.Options{URL: ts.Getenv("QSTASH_URL"), Token: ts.Getenv("QSTASH_TOKEN")}),
+		Receiver: rc, Development: true, Logger: slog.New(slog.DiscardHandler),
+	})
 }
 
 func (w *world) release(*testscript.TestScript, []string) { w.endpoint.letGo() }

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/signposthq/signpost/internal/budget"
 	"github.com/signposthq/signpost/internal/engine"
 	"github.com/signposthq/signpost/internal/wire"
 )
@@ -24,6 +25,7 @@ type Handler struct {
 	engine   *engine.Engine
 	log      *slog.Logger
 	draining atomic.Bool
+	bodies   *budget.Budget // large ones
 
 	perToken, perTenant, perIP, guesses, strays *limiter // nil: no limit
 	proxies                                     []netip.Prefix
@@ -34,7 +36,7 @@ func New(e *engine.Engine, log *slog.Logger) *Handler {
 	if log == nil {
 		log = slog.Default()
 	}
-	h := &Handler{engine: e, log: log}
+	h := &Handler{engine: e, log: log, bodies: budget.New(largeBodies)}
 	h.Limit(Limits{})
 	return h
 }
@@ -53,6 +55,7 @@ type request struct {
 	caller  *engine.Caller
 	params  []string // of the pattern, in order, decoded; a tail is raw
 	query   url.Values
+	shares  []*budget.Share // of the memory for large bodies
 }
 
 // route is one line of the API. In a pattern, "{x}" is one path segment and a
@@ -212,6 +215,7 @@ func (p *pattern) match(path string) (params []string, ok bool) {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer h.recover(w)
 	req := &request{Request: r, handler: h, writer: w, addr: h.caller(r)}
+	defer req.release()
 	if err := h.limitIP(req); err != nil {
 		h.fail(req, err)
 		return

@@ -25,11 +25,17 @@ func (r *request) body(limit int64) ([]byte, error) {
 	if r.ContentLength > limit {
 		return nil, tooLarge
 	}
-	body, err := readAll(http.MaxBytesReader(r.writer, r.Body, limit), r.ContentLength)
+	most := limit
+	if r.ContentLength >= 0 {
+		most = r.ContentLength
+	}
+	body, err := readAll(r.measure(http.MaxBytesReader(r.writer, r.Body, limit), most), r.ContentLength)
 	if _, over := errors.AsType[*http.MaxBytesError](err); over {
 		return nil, tooLarge
 	}
 	switch {
+	case err == errCrowded:
+		return nil, err
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, invalid("body: expected at least 1 KiB per second, it came more slowly")
 	case err != nil:
@@ -41,11 +47,10 @@ func (r *request) body(limit int64) ([]byte, error) {
 // readAll reads a body of so many bytes, -1 if that was not said. Memory is
 // given for what has come, not for what was announced.
 func readAll(r io.Reader, length int64) ([]byte, error) {
-	const trusted = 256 << 10
 	if length < 0 {
 		return io.ReadAll(r)
 	}
-	body := make([]byte, min(length, trusted))
+	body := make([]byte, min(length, smallBody))
 	read := 0
 	for {
 		n, err := io.ReadFull(r, body[read:])

@@ -97,7 +97,7 @@ func (d *Deliverer) Deliver(ctx context.Context, a engine.Attempt) engine.Outcom
 	defer cancel()
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
-	err := d.try(trace(ctx, l), a, &o, l, func() { giveUp(errTooSlow) })
+	err := d.try(trace(ctx, l), &a, &o, l, func() { giveUp(errTooSlow) })
 	o.End = time.Now()
 	if refused := l.refusal(); err != nil && refused != nil {
 		err = refused
@@ -108,7 +108,7 @@ func (d *Deliverer) Deliver(ctx context.Context, a engine.Attempt) engine.Outcom
 	return o
 }
 
-func (d *Deliverer) try(ctx context.Context, a engine.Attempt, o *engine.Outcome, l *lease, giveUp func()) error {
+func (d *Deliverer) try(ctx context.Context, a *engine.Attempt, o *engine.Outcome, l *lease, giveUp func()) error {
 	req, err := http.NewRequestWithContext(ctx, a.Method, a.URL, bytes.NewReader(a.Body))
 	if err != nil {
 		return err
@@ -117,12 +117,19 @@ func (d *Deliverer) try(ctx context.Context, a engine.Attempt, o *engine.Outcome
 		req.Body = http.NoBody
 	}
 	req.Header = a.Header
-	err = d.sign(req.Header, &a, receiver.SignOptions{
+	err = d.sign(req.Header, a, receiver.SignOptions{
 		URL: sentURL(req.URL), Body: a.Body, Time: o.Start,
 		Kind: claimedKinds[a.Kind], RunID: a.RunID, Attempt: a.Retried, Header: a.Header,
 	})
 	if err != nil {
 		return fmt.Errorf("sign: %w", err)
+	}
+	if a.Sent != nil {
+		b := &largeBody{sent: a.Sent, body: a.Body}
+		defer b.drop()
+		req.GetBody = b.open
+		req.Body, _ = b.open()
+		a.Body = nil
 	}
 	client := d.client
 	if a.Operators {
@@ -137,7 +144,7 @@ func (d *Deliverer) try(ctx context.Context, a engine.Attempt, o *engine.Outcome
 		return err
 	}
 	o.Status, o.Header = resp.StatusCode, resp.Header
-	if o.Body, err = d.response(resp, &a, l, giveUp).read(ctx); err != nil {
+	if o.Body, err = d.response(resp, a, l, giveUp).read(ctx); err != nil {
 		return fmt.Errorf("read response: %w", err)
 	}
 	return nil
@@ -145,9 +152,9 @@ func (d *Deliverer) try(ctx context.Context, a engine.Attempt, o *engine.Outcome
 
 // explain says in a user's words why there is no usable response.
 func explain(ctx context.Context, err error, timeout time.Duration) string {
-	switch {
-	case context.Cause(ctx) == errTooSlow:
-		return errTooSlow.Error()
+	switch cause := context.Cause(ctx); {
+	case cause == errTooSlow || cause == engine.ErrTooSlow:
+		return cause.Error()
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return fmt.Sprintf("timeout: no complete response within %v", timeout)
 	case errors.Is(err, errRefused):

@@ -7,7 +7,8 @@ import (
 	"math/bits"
 	"sync"
 	"sync/atomic"
-	"time"
+
+	"github.com/signposthq/signpost/internal/budget"
 )
 
 // What responses may take of memory. An attempt has a little by itself, which
@@ -16,16 +17,11 @@ const (
 	ownBody    = 2 << 10 // of a response's body
 	ownHeaders = 4 << 10 // of its headers, counted as headConn does
 	sharedMost = 4 << 20
-)
-
-// While others wait, whoever has the turn must go on at this pace.
-const (
-	turnGrace = 30 * time.Second
-	turnPace  = 32 << 10 // bytes per second
+	sparedMost = 2 << 20 // of buffers that are given back
 )
 
 // errTooSlow is why a response is given up that others wait for.
-var errTooSlow = fmt.Errorf("response too slow: less than %d bytes per second, while others wait for the memory it takes", turnPace)
+var errTooSlow = fmt.Errorf("response too slow: less than %d bytes per second, while others wait for the memory it takes", budget.Pace)
 
 var errReleased = errors.New("the attempt is over")
 
@@ -34,9 +30,8 @@ var errReleased = errors.New("the attempt is over")
 // always one that can go on, whatever the others hold.
 type memory struct {
 	left    atomic.Int64
-	turn    chan struct{}
-	waiting atomic.Int64
-	spare   []byte // of whoever has the turn, used again by the next
+	turns   *budget.Budget // of nothing
+	spare   []byte         // of whoever has the turn, used again by the next
 	buffers buffers
 }
 
@@ -72,14 +67,14 @@ func (b *buffers) put(buf []byte) {
 	class := bits.Len64(uint64(len(buf) - 1))
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.held+int64(len(buf)) <= sharedMost {
+	if b.held+int64(len(buf)) <= sparedMost {
 		b.free[class] = append(b.free[class], buf)
 		b.held += int64(len(buf))
 	}
 }
 
 func newMemory() *memory {
-	m := &memory{turn: make(chan struct{}, 1)}
+	m := &memory{turns: budget.New(0)}
 	m.left.Store(sharedMost)
 	return m
 }
@@ -92,11 +87,8 @@ type lease struct {
 	taken    int64
 	refused  error // why a connection of the attempt was given up
 	released bool
-	watch    *time.Timer // nil: it has not the turn
-	buffer   []byte      // what grow gave last, of memory.buffers
-
-	since time.Time    // when the turn came
-	got   atomic.Int64 // bytes read since
+	turn     *budget.Share // nil: it has not the turn
+	buffer   []byte        // what grow gave last, of memory.buffers
 }
 
 func (m *memory) lease() *lease { return &lease{memory: m} }
@@ -150,37 +142,22 @@ func (l *lease) refusal() error {
 // attempt reads comes too slowly.
 func (l *lease) await(ctx context.Context, n int64, giveUp func()) ([]byte, error) {
 	m := l.memory
-	m.waiting.Add(1)
-	defer m.waiting.Add(-1)
-	select {
-	case m.turn <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	turn, err := m.turns.Wait(ctx, n)
+	if err != nil {
+		return nil, err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.released {
-		<-m.turn
+		turn.Release()
 		return nil, errReleased
 	}
 	if int64(cap(m.spare)) < n {
 		m.spare = make([]byte, n)
 	}
-	l.since = time.Now()
-	l.watch = time.AfterFunc(turnGrace, func() { l.check(giveUp) })
+	l.turn = turn
+	turn.Watch(giveUp)
 	return m.spare[:n], nil
-}
-
-func (l *lease) check(giveUp func()) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	switch {
-	case l.released:
-	case l.memory.waiting.Load() > 0 && float64(l.got.Load()) < turnPace*(time.Since(l.since)-turnGrace).Seconds():
-		giveUp()
-	default:
-		l.watch.Reset(time.Second)
-	}
 }
 
 // release gives everything back. What was read must not be used after it.
@@ -194,12 +171,8 @@ func (l *lease) release() {
 	l.memory.left.Add(l.taken)
 	l.memory.buffers.put(l.buffer)
 	l.buffer = nil
-	if l.watch == nil {
-		return
-	}
-	l.watch.Stop()
-	if l.memory.waiting.Load() == 0 {
+	if l.turn != nil && !l.memory.turns.Wanted() {
 		l.memory.spare = nil
 	}
-	<-l.memory.turn
+	l.turn.Release()
 }

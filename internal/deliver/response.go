@@ -50,7 +50,7 @@ func (r *response) read(ctx context.Context) ([]byte, error) {
 		}
 		n, err := r.Body.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
-		r.lease.got.Add(int64(n))
+		r.lease.turn.Moved(n)
 		if err != nil {
 			if errors.Is(err, io.EOF) {
 				err = nil

@@ -60,11 +60,15 @@ func (c *change) callBack(f *flight, dlq int64) error {
 		if cb == nil {
 			continue
 		}
-		body, kind := f.outcomeBody(f.message.Body), KindCallback
+		if cb == f.message.Settings.FailureCallback && f.verdict.to != Failed {
+			continue
+		}
+		source, err := c.sourceBody(f)
+		if err != nil {
+			return err
+		}
+		body, kind := f.outcomeBody(source), KindCallback
 		if cb == f.message.Settings.FailureCallback {
-			if f.verdict.to != Failed {
-				continue
-			}
 			body.DLQID, kind = DLQID(dlq), KindFailure
 		}
 		text, err := body.Encode()

@@ -40,6 +40,9 @@ type Attempt struct {
 	Kind       Kind     // what its signature says it is about
 	RunID      string   // the run it belongs to, "" if none or if a third party is not to know
 	Retried    int      // retries made before
+	// Sent is told of a large body how many more bytes of it were sent, and at last
+	// that it is not used any more; nil: nobody waits for the memory it takes.
+	Sent func(n int, all bool)
 	// KeepResponse is how many bytes of any response's body to keep, if there
 	// is memory for them; MaxResponse and MaxFailure how many of a 2xx response
 	// and of another somebody waits for, so that memory is waited for.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"maps"
 	"net/http"
-	"slices"
 	"strconv"
 	"time"
 
@@ -18,6 +17,7 @@ type flight struct {
 	skip    string // why no attempt was made: the message was cancelled meanwhile
 	outcome Outcome
 	verdict verdict
+	letGo   int64 // bytes of the message's body, if that is large and in the store only
 }
 
 // dispatchLoop starts an attempt for each message when it is due and a slot
@@ -45,29 +45,32 @@ const prepareAgain = 5 * time.Second
 // fly makes one attempt and hands its outcome to the settler.
 func (e *Engine) fly(q *queued) {
 	defer e.flights.Done()
-	f, attempt, err := e.prepare(q)
+	l := &load{engine: e}
+	defer l.release()
+	f, attempt, err := e.prepare(q, l)
 	if err == nil && f != nil && f.skip == "" && (f.message.Flow != 0 || f.message.Queue != 0) && unixMillis(time.Now()) >= q.counted {
 		f, err = e.sentNow(f, q.postponed)
 	}
 	if err == nil && f == nil {
 		e.queue.ended(q.Seq)
-		<-e.slots
+		l.leave()
 		return
 	}
 	if err != nil {
-		<-e.slots
-		if e.attemptCtx.Err() == nil {
+		l.leave()
+		if e.dispatchCtx.Err() == nil {
 			e.log.Error("prepare attempt; it will be made later", "error", err)
 			e.queue.postpone(q.of.tenant, q.Seq, unixMillis(time.Now())+prepareAgain.Milliseconds())
 		}
 		return
 	}
 	if f.skip == "" {
-		f.outcome = e.deliverTo(e.attemptCtx, attempt)
+		f.outcome = l.deliver(f, &attempt)
 		e.queue.landed(q)
 		e.endpoints.answered(e.tenants.get(f.message.Tenant), &attempt, &f.outcome)
 	}
-	<-e.slots
+	l.release()
+	l.leave()
 	if e.attemptCtx.Err() != nil && f.skip == "" && f.outcome.Error != "" {
 		f.outcome.release()
 		return // cut off by a shutdown: not an outcome of the endpoint
@@ -87,19 +90,19 @@ func (e *Engine) sentNow(f *flight, again bool) (*flight, error) {
 	return f, nil
 }
 
-// prepare reads what an attempt needs. No flight: there is nothing to deliver.
-func (e *Engine) prepare(q *queued) (*flight, Attempt, error) {
+// prepare reads what an attempt needs, once there is memory for it. No flight:
+// there is nothing to deliver.
+func (e *Engine) prepare(q *queued, l *load) (*flight, Attempt, error) {
 	m := q.message
 	var run *Run
 	var log []*LogEntry
 	if m == nil || m.Run != 0 {
-		err := e.store.View(e.attemptCtx, func(tx Tx) error {
-			if m == nil {
-				rows, err := tx.Messages([]int64{q.Seq})
-				if err != nil || len(rows) == 0 {
+		err := l.view(func(tx Tx) error {
+			if m = q.message; m == nil {
+				var err error
+				if m, err = l.message(tx, q.Seq); err != nil || m == nil {
 					return err
 				}
-				m = rows[0]
 			}
 			if m.Run == 0 {
 				return nil
@@ -108,11 +111,7 @@ func (e *Engine) prepare(q *queued) (*flight, Attempt, error) {
 			if run, err = tx.Run(m.Run); err != nil || run == nil || m.LogIndex < 0 {
 				return err
 			}
-			from := m.LogIndex
-			if m.Kind == KindInit || m.Kind == KindStep {
-				from = 0 // these carry the whole prefix
-			}
-			log, err = tx.Log(m.Run, from, m.LogIndex)
+			log, err = l.log(tx, run, m)
 			return err
 		})
 		if err != nil {
@@ -160,7 +159,7 @@ func (e *Engine) attempt(m *Message, run *Run, log []*LogEntry) Attempt {
 		if a.Header["Content-Type"] == nil {
 			a.Header["Content-Type"] = []string{"application/json"} // endpoints' body parsers go by it
 		}
-		a.Body = e.logBody(run, log)
+		a.Body = logBody(log)
 	case KindFromCallback:
 		a.Header = run.headerFor(m)
 		a.Body = log[0].Body
@@ -213,19 +212,6 @@ func cloneHeader(h http.Header) http.Header {
 	out := make(http.Header, len(h)+8)
 	maps.Copy(out, h)
 	return out
-}
-
-// logBody is the log prefix as the endpoint reads it, empty when it is large
-// and the endpoint can fetch it.
-func (e *Engine) logBody(run *Run, log []*LogEntry) []byte {
-	size := 2
-	for _, entry := range log {
-		size += 80 + (len(entry.Body)+2)/3*4
-	}
-	if size > e.limits.LazyThreshold && slices.Contains(run.Settings.Features, wire.FeatureLazy) {
-		return nil
-	}
-	return EncodeLog(make([]byte, 0, size), log)
 }
 
 // EncodeLog appends a run's log in the form endpoints read.

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/signposthq/signpost/internal/budget"
 )
 
 // Options configure an Engine. Store and Deliverer are required.
@@ -125,10 +127,15 @@ type Engine struct {
 	slots    chan struct{} // one per attempt under way
 	outcomes chan *flight
 
+	bodies  *budget.Budget
+	litter  litter
+	waiting chan struct{} // one per attempt that waits for memory without a slot
+
 	masterKeys func() ([][]byte, error)
 	rewrapped  chan struct{} // there are rows to seal anew
 
 	stop          context.CancelFunc // ends dispatch
+	dispatchCtx   context.Context
 	abort         context.CancelFunc // ends attempts
 	attemptCtx    context.Context
 	dispatchDone  chan struct{}
@@ -159,6 +166,7 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 	}
 	e.slots = make(chan struct{}, o.Concurrency)
 	e.outcomes = make(chan *flight, o.Concurrency)
+	e.bodies, e.waiting = budget.New(largeBodies), make(chan struct{}, waitingMost)
 	e.rewrapped = make(chan struct{}, 1)
 	e.schedules = make(chan struct{}, 1)
 	e.nextTick.Store(maxSeq)
@@ -211,22 +219,21 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 
 // Start begins to dispatch, with what a former process left behind.
 func (e *Engine) Start() {
-	dispatchCtx, stop := context.WithCancel(context.Background())
-	e.stop = stop
+	e.dispatchCtx, e.stop = context.WithCancel(context.Background())
 	e.attemptCtx, e.abort = context.WithCancel(context.Background())
 	e.dispatchDone, e.settleDone, e.purgeDone = make(chan struct{}), make(chan struct{}), make(chan struct{})
 	e.resealDone, e.lanesDone = make(chan struct{}), make(chan struct{})
 	e.endpointsDone, e.usesDone, e.indexDone = make(chan struct{}), make(chan struct{}), make(chan struct{})
 	e.schedulesDone = make(chan struct{})
-	go e.dispatchLoop(dispatchCtx)
-	go e.laneLoop(dispatchCtx)
-	go e.scheduleLoop(dispatchCtx)
+	go e.dispatchLoop(e.dispatchCtx)
+	go e.laneLoop(e.dispatchCtx)
+	go e.scheduleLoop(e.dispatchCtx)
 	go e.settleLoop()
-	go e.purgeLoop(dispatchCtx)
-	go e.resealLoop(dispatchCtx)
-	go e.endpointLoop(dispatchCtx)
-	go e.usesLoop(dispatchCtx)
-	go e.indexLoop(dispatchCtx)
+	go e.purgeLoop(e.dispatchCtx)
+	go e.resealLoop(e.dispatchCtx)
+	go e.endpointLoop(e.dispatchCtx)
+	go e.usesLoop(e.dispatchCtx)
+	go e.indexLoop(e.dispatchCtx)
 }
 
 // Close stops dispatching, lets the attempts under way end until ctx is done,

@@ -3,6 +3,7 @@ package engine_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -572,4 +573,44 @@ func faultScenario(w *world) {
 	if len(accepted) > 0 && count["https://example.com/called"] < len(accepted) || count["https://example.com/failed"] < failures {
 		w.t.Errorf("%d accepted, %d to fail, but attempts were %v", len(accepted), failures, count)
 	}
+}
+
+// A body that was let go once it was sent is there again for a retry, and for
+// what a callback says of it.
+func TestLargeBodiesAreReadAgain(t *testing.T) {
+	inBubble(t, func(w *world) {
+		body := bytes.Repeat([]byte("x"), 6<<20)
+		letGo := 0
+		w.respond(func(a engine.Attempt) engine.Outcome {
+			if a.URL == "https://example.com/callback" {
+				return engine.Outcome{Status: 200}
+			}
+			if a.Sent != nil {
+				a.Sent(len(a.Body), true)
+				letGo++
+			}
+			return engine.Outcome{Status: 500, Body: bytes.Repeat([]byte("y"), 2<<20)}
+		})
+		w.publish(engine.Publish{Body: body, Config: wire.Config{
+			Retries: new(1), RetryDelay: "1000", Callback: &wire.Callback{URL: "https://example.com/callback"},
+		}})
+		time.Sleep(time.Hour)
+		var bodies, callbacks int
+		for _, a := range w.made() {
+			var said wire.CallbackBody
+			switch {
+			case a.URL != "https://example.com/callback":
+				if bodies++; !bytes.Equal(a.Body, body) {
+					t.Errorf("attempt %d has a body of %d bytes", bodies, len(a.Body))
+				}
+			case json.Unmarshal(a.Body, &said) != nil || !bytes.Equal(said.SourceBody, body) || len(said.Body) != 2<<20:
+				t.Errorf("a callback of %d bytes tells of %d sent, %d answered", len(a.Body), len(said.SourceBody), len(said.Body))
+			default:
+				callbacks++
+			}
+		}
+		if bodies != 2 || callbacks != 2 || letGo != 2 {
+			t.Errorf("%d attempts, %d callbacks, %d let go", bodies, callbacks, letGo)
+		}
+	})
 }

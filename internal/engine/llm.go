@@ -55,9 +55,10 @@ func (e *Engine) deliverTo(ctx context.Context, a Attempt) Outcome {
 		now := time.Now()
 		return Outcome{Error: noLLM, Start: now, End: now}
 	}
+	operators, url := a.Operators, a.URL // what else a has is not kept: its body may be large
 	o := e.deliver.Deliver(ctx, a)
-	if a.Operators && o.Error != "" && ctx.Err() == nil {
-		e.log.Warn("the service for "+wire.LLMDestination+" gave no complete answer", "url", endpointURL(a.URL), "error", o.Error)
+	if operators && o.Error != "" && ctx.Err() == nil {
+		e.log.Warn("the service for "+wire.LLMDestination+" gave no complete answer", "url", endpointURL(url), "error", o.Error)
 		o.Error = unreachableLLM
 	}
 	return o

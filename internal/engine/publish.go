@@ -69,6 +69,7 @@ func (e *Engine) PublishBatch(ctx context.Context, who *Caller, items []Publish)
 // then nothing is accepted.
 func (e *Engine) publish(ctx context.Context, who *Caller, items []Publish, leave func(*Publish, error) *Error) ([]Published, error) {
 	for i := range items {
+		e.litter.expect(2 * int64(len(items[i].Body))) // it was copied as it came, too
 		err := items[i].checkSchedule()
 		if err == nil {
 			err = e.checkLimits(who, items[i].unscheduled())

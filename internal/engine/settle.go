@@ -86,32 +86,84 @@ func sdkAtLeastV1(version string) bool {
 	return err == nil && n >= 1
 }
 
+// What is settled together.
+const (
+	settleMost  = 256
+	settleBytes = 1 << 20 // of large outcomes
+)
+
 // settleLoop writes outcomes down, as many at a time as have come in while
-// the last were being written.
+// the last were being written. Of large ones, which become callbacks and are
+// larger then, it takes few; one that is more than that waits for memory aside.
 func (e *Engine) settleLoop() {
 	defer close(e.settleDone)
-	const most = 256
+	large, ended := make(chan *flight, cap(e.outcomes)), make(chan struct{})
+	go func() {
+		defer close(ended)
+		e.settleLarge(large)
+	}()
+	defer func() { close(large); <-ended }()
 	for first := range e.outcomes {
-		batch := append(make([]*flight, 0, 16), first)
+		batch := make([]*flight, 0, 16)
+		bytes := int64(0)
+		add := func(f *flight) {
+			if n := e.weight(f); n > settleBytes {
+				large <- f
+			} else {
+				batch, bytes = append(batch, f), bytes+n
+			}
+		}
+		add(first)
 	gather:
-		for len(batch) < most {
+		for len(batch) < settleMost && bytes < settleBytes {
 			select {
 			case f, ok := <-e.outcomes:
 				if !ok {
 					break gather
 				}
-				batch = append(batch, f)
+				add(f)
 			default:
 				break gather
 			}
 		}
-		if err := e.settle(batch); err != nil {
-			e.settleSingly(batch, err)
-		}
-		for _, f := range batch {
-			f.outcome.release()
+		if len(batch) > 0 {
+			e.settleAll(batch, bytes)
 		}
 	}
+}
+
+// settleLarge settles one outcome at a time. It has to wait for memory as the
+// bodies do that are under way, which are large for the same reason.
+func (e *Engine) settleLarge(flights <-chan *flight) {
+	for f := range flights {
+		n := e.weight(f) / 3 * 4
+		share, _ := e.bodies.Wait(context.Background(), n) // it never gives up
+		e.settleAll([]*flight{f}, n)
+		share.Release()
+	}
+}
+
+func (e *Engine) settleAll(batch []*flight, bytes int64) {
+	e.litter.expect(bytes)
+	if err := e.settle(batch); err != nil {
+		e.settleSingly(batch, err)
+	}
+	for _, f := range batch {
+		f.outcome.release()
+	}
+}
+
+// weight is how many bytes a large outcome brings to its settlement; 0 for what
+// is kept of any.
+func (e *Engine) weight(f *flight) int64 {
+	n := int64(0)
+	if f.message.Settings.Callback != nil || f.message.Settings.FailureCallback != nil {
+		n = f.letGo
+	}
+	if len(f.outcome.Body) > e.limits.StoredResponse {
+		n += int64(len(f.outcome.Body))
+	}
+	return n
 }
 
 func (e *Engine) settle(batch []*flight) error {

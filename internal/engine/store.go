@@ -54,6 +54,9 @@ type Tx interface {
 
 	InsertMessages([]*Message) error
 	Messages(seqs []int64) ([]*Message, error)
+	// MessageBytes is how much memory a message takes, nearly: what is written of
+	// its body. It reads none of that.
+	MessageBytes(seq int64) (int64, error)
 	LockMessage(seq int64) (*Message, error)
 	// SettleMessages writes state, due time and retries of messages that are
 	// still as they were when that was decided, and reports which were not.
@@ -173,6 +176,9 @@ type Tx interface {
 	InsertLog(*LogEntry) error
 	// Log is the part of a run's log from one index to another, both inclusive.
 	Log(run int64, from, to int) ([]*LogEntry, error)
+	// LogBytes is how many entries Log gives, and how many bytes their bodies
+	// have. It reads none of those.
+	LogBytes(run int64, from, to int) (entries int, bytes int64, err error)
 	LogStep(run int64, stepID, targetStep int, callType wire.CallType) (*LogEntry, error)
 	// PendingOfRun are the messages of a run's log that are still to be delivered.
 	PendingOfRun(run int64) ([]*Message, error)

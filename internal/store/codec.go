@@ -87,6 +87,22 @@ func (m *memo[T]) parse(text string) (v T, err error) {
 	return v, nil
 }
 
+// unshared takes a value as a driver gives it, which both make anew for each row.
+// database/sql would copy it once more, and it may be large.
+type unshared struct{ to *[]byte }
+
+func (u unshared) Scan(value any) error {
+	switch value := value.(type) {
+	case nil:
+		*u.to = nil
+	case []byte:
+		*u.to = value
+	default:
+		return fmt.Errorf("expected bytes, got %T", value)
+	}
+	return nil
+}
+
 // blob makes no bytes null: the drivers don't agree on what an empty value
 // reads back as, so that nil and empty would be told apart here and not there.
 func blob(b []byte) []byte {

@@ -14,7 +14,7 @@ func (t *tx) scanMessage(r *sql.Rows) (*engine.Message, error) {
 	var p private
 	var sealed []byte
 	err := r.Scan(&m.Seq, &m.Rnd, &m.Tenant, &m.State, &m.Kind, &m.Due, &m.NotBefore, &m.Retried, &m.MaxRetries,
-		&m.Run, &m.LogIndex, &m.Method, &p.texts[0], &m.CallerIP, &p.texts[1], &p.texts[2], &p.blob, &sealed,
+		&m.Run, &m.LogIndex, &m.Method, &p.texts[0], &m.CallerIP, &p.texts[1], &p.texts[2], unshared{&p.blob}, unshared{&sealed},
 		&m.Queue, &m.Flow, &m.Lane)
 	if err != nil {
 		return nil, err
@@ -71,6 +71,15 @@ func (t *tx) MessageStates(seqs []int64) ([]engine.MessageState, error) {
 	return collect(t, func(r *sql.Rows) (s engine.MessageState, err error) {
 		return s, r.Scan(&s.Seq, &s.Rnd, &s.State)
 	}, `select seq, rnd, state from messages where `+t.inList, t.list(seqs))
+}
+
+func (t *tx) MessageBytes(seq int64) (n int64, err error) {
+	err = t.each(func(r *sql.Rows) error { return r.Scan(&n) },
+		`select coalesce(length(body), 0) + coalesce(length(sealed), 0) from messages where seq = $1`, seq)
+	if err == nil {
+		err = t.expect(n)
+	}
+	return n, err
 }
 
 func (t *tx) LockMessage(seq int64) (*engine.Message, error) {

@@ -392,3 +392,40 @@ func TestLastSeq(t *testing.T) {
 		equal(t, "greatest", last(), maxInt)
 	})
 }
+
+// The size of what is to be read is known before it is read.
+func TestBytes(t *testing.T) {
+	forEachStore(t, func(t *testing.T, s engine.Store) {
+		for i, size := range []int{0, 1, 5000, 1 << 20} {
+			m := message(int64(i + 1))
+			m.Body = make([]byte, size)
+			insertMessages(t, s, m)
+			n := inUpdate(t, s, func(tx engine.Tx) (int64, error) { return tx.MessageBytes(m.Seq) })
+			if over := n - int64(size); over < 0 || over > 1000 {
+				t.Errorf("a message of %d bytes takes %d", size, n)
+			}
+		}
+		equal(t, "no message", inUpdate(t, s, func(tx engine.Tx) (int64, error) { return tx.MessageBytes(99) }), int64(0))
+
+		err := s.Update(context.Background(), func(tx engine.Tx) error {
+			for i, size := range []int{0, 10, 200, 3000} {
+				if err := tx.InsertLog(&engine.LogEntry{Run: 7, Index: i, Message: engine.Key{Seq: int64(i)}, Body: make([]byte, size)}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, test := range []struct{ run, from, to, entries, bytes int }{
+			{7, 0, 3, 4, 3210}, {7, 1, 2, 2, 210}, {7, 0, 0, 1, 0}, {7, 4, 9, 0, 0}, {8, 0, 3, 0, 0},
+		} {
+			got := inUpdate(t, s, func(tx engine.Tx) ([]int, error) {
+				entries, bytes, err := tx.LogBytes(int64(test.run), test.from, test.to)
+				return []int{entries, int(bytes)}, err
+			})
+			equal(t, fmt.Sprintf("%+v", test), got, []int{test.entries, test.bytes})
+		}
+	})
+}

@@ -127,6 +127,8 @@ var plans = []struct {
 
 	{"Messages, one", func(tx engine.Tx) error { _, err := tx.Messages([]int64{1}); return err },
 		"SEARCH messages USING INTEGER PRIMARY KEY (rowid=?)"},
+	{"MessageBytes", func(tx engine.Tx) error { _, err := tx.MessageBytes(1); return err },
+		"SEARCH messages USING INTEGER PRIMARY KEY (rowid=?)"},
 	{"Messages, many", func(tx engine.Tx) error { _, err := tx.Messages([]int64{1, 2}); return err },
 		"SEARCH messages USING INTEGER PRIMARY KEY (rowid=?); LIST SUBQUERY; SCAN json_each VIRTUAL TABLE INDEX"},
 	{"LockMessage", func(tx engine.Tx) error { _, err := tx.LockMessage(1); return err },
@@ -253,6 +255,8 @@ var plans = []struct {
 		"SEARCH runs USING INDEX runs_state (tenant=? AND state=? AND rowid>? AND rowid<?)"},
 
 	{"Log", func(tx engine.Tx) error { _, err := tx.Log(1, 0, 5); return err },
+		"SEARCH run_log USING PRIMARY KEY (run=? AND idx>? AND idx<?)"},
+	{"LogBytes", func(tx engine.Tx) error { _, _, err := tx.LogBytes(1, 0, 5); return err },
 		"SEARCH run_log USING PRIMARY KEY (run=? AND idx>? AND idx<?)"},
 	{"LogStep", func(tx engine.Tx) error { _, err := tx.LogStep(1, 1, 0, wire.CallStep); return err },
 		"SEARCH run_log USING PRIMARY KEY (run=?)"},

@@ -16,7 +16,7 @@ func (t *tx) scanRun(r *sql.Rows) (*engine.Run, error) {
 	var p private
 	var sealed []byte
 	err := r.Scan(&run.Seq, &run.Tenant, &run.ID, &closed, &p.texts[0], &run.State, &run.EndedAt, &run.Init.Rnd, &run.LogLen,
-		&run.MaxStep, &run.CallerIP, &run.DLQ, &run.Failure, &run.FailureCall, &p.texts[1], &p.texts[2], &p.blob, &sealed)
+		&run.MaxStep, &run.CallerIP, &run.DLQ, &run.Failure, &run.FailureCall, &p.texts[1], &p.texts[2], unshared{&p.blob}, unshared{&sealed})
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +153,7 @@ func (t *tx) scanLog(r *sql.Rows) (*engine.LogEntry, error) {
 	var callType string
 	var p private
 	var sealed []byte
-	err := r.Scan(&e.Run, &e.Index, &e.Message.Seq, &e.Message.Rnd, &callType, &e.StepID, &e.TargetStep, &p.blob, &sealed)
+	err := r.Scan(&e.Run, &e.Index, &e.Message.Seq, &e.Message.Rnd, &callType, &e.StepID, &e.TargetStep, unshared{&p.blob}, unshared{&sealed})
 	if err != nil {
 		return nil, err
 	}
@@ -176,6 +176,17 @@ func (t *tx) InsertLog(e *engine.LogEntry) error {
 func (t *tx) Log(run int64, from, to int) ([]*engine.LogEntry, error) {
 	return collect(t, t.scanLog, `select `+logColumns+` from run_log where run = $1 and idx >= $2 and idx <= $3 order by idx`,
 		run, from, to)
+}
+
+// LogBytes leaves out what sealing adds to a body.
+func (t *tx) LogBytes(run int64, from, to int) (entries int, bytes int64, err error) {
+	err = t.each(func(r *sql.Rows) error { return r.Scan(&entries, &bytes) }, `
+		select count(*), coalesce(sum(coalesce(length(body), 0) + coalesce(length(sealed) - $1, 0)), 0)
+		from run_log where run = $2 and idx >= $3 and idx <= $4`, int64(sealedBlob), run, from, to)
+	if err == nil {
+		err = t.expect(bytes)
+	}
+	return entries, bytes, err
 }
 
 func (t *tx) LogStep(run int64, stepID, targetStep int, callType wire.CallType) (*engine.LogEntry, error) {

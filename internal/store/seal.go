@@ -37,6 +37,7 @@ const (
 	sealedForm   = 1
 	sealedHeader = 5
 	sealedSpace  = sealedHeader + 12 + 16
+	sealedBlob   = sealedSpace + len(private{}.texts) // what a blob has around it where there are no texts
 )
 
 // dataKey seals rows.
@@ -74,15 +75,14 @@ func (k *dataKey) seal(at place, p *private) []byte {
 	for _, text := range p.texts {
 		size += len(text) + binary.MaxVarintLen32
 	}
-	plain := make([]byte, 0, size)
+	sealed := append(make([]byte, 0, size), k.header()...)
 	for _, text := range p.texts {
-		plain = binary.AppendUvarint(plain, uint64(len(text)))
-		plain = append(plain, text...)
+		sealed = binary.AppendUvarint(sealed, uint64(len(text)))
+		sealed = append(sealed, text...)
 	}
-	plain = append(plain, p.blob...)
-	sealed := make([]byte, sealedHeader, sealedSpace+len(plain))
-	copy(sealed, k.header())
-	return k.aead.Seal(sealed, nil, plain, at.bytes())
+	sealed = append(sealed, p.blob...)
+	// In place: the blob may be large.
+	return k.aead.Seal(sealed[:sealedHeader], nil, sealed[sealedHeader:], at.bytes())
 }
 
 // header begins what the key has sealed.

@@ -116,7 +116,7 @@ func openSQLite(ctx context.Context, dir, synchronous string, masterKeys [][]byt
 	settings := url.Values{
 		"_pragma": {
 			"busy_timeout(10000)", "page_size(8192)", "synchronous(" + synchronous + ")",
-			"cache_size(-32768)", "temp_store(memory)", "wal_autocheckpoint(1000)",
+			"temp_store(memory)", "wal_autocheckpoint(1000)",
 		},
 		// Not one of the above, which the driver sorts: the page size must come first.
 		"_journal_mode": {"wal"},
@@ -147,7 +147,7 @@ func openSQLite(ctx context.Context, dir, synchronous string, masterKeys [][]byt
 }
 
 func (s *sqlite) connect(ctx context.Context) error {
-	w, err := s.conn(ctx)
+	w, err := s.conn(ctx, writerCache)
 	if err != nil {
 		return err
 	}
@@ -155,14 +155,12 @@ func (s *sqlite) connect(ctx context.Context) error {
 		return err
 	}
 	for range readers {
-		r, err := s.conn(ctx)
+		r, err := s.conn(ctx, readerCache)
 		if err != nil {
 			return err
 		}
-		for _, pragma := range []string{"query_only = on", "cache_size = -8192"} {
-			if _, err := r.conn.ExecContext(ctx, "pragma "+pragma); err != nil {
-				return err
-			}
+		if _, err := r.conn.ExecContext(ctx, "pragma query_only = on"); err != nil {
+			return err
 		}
 		s.readers <- r
 	}
@@ -170,14 +168,14 @@ func (s *sqlite) connect(ctx context.Context) error {
 	return nil
 }
 
-func (s *sqlite) conn(ctx context.Context) (*sqliteConn, error) {
+func (s *sqlite) conn(ctx context.Context, cache int) (*sqliteConn, error) {
 	conn, err := s.db.Conn(ctx)
 	if err != nil {
 		return nil, err
 	}
-	c := &sqliteConn{conn: conn, stmts: map[string]*sql.Stmt{}}
+	c := &sqliteConn{conn: conn, stmts: map[string]*sql.Stmt{}, cache: cache}
 	s.conns = append(s.conns, c)
-	return c, nil
+	return c, c.resize(cache)
 }
 
 // disconnect leaves the writer for last: the last to go brings everything from
@@ -214,6 +212,7 @@ func (s *sqlite) View(ctx context.Context, fn func(engine.Tx) error) error {
 	select {
 	case c := <-s.readers:
 		defer func() { s.readers <- c }()
+		defer c.relax()
 		if err := c.control("begin"); err != nil {
 			return fmt.Errorf("begin: %w", err)
 		}
@@ -321,6 +320,7 @@ func (u *update) answer(err error) {
 // -1 if the attempt ended with err.
 func (s *sqlite) try(c *sqliteConn, batch []*update) (spoiler int, err error) {
 	defer s.ring.hold()()
+	defer c.relax()
 	if err := c.control("begin immediate"); err != nil {
 		return -1, fmt.Errorf("begin: %w", err)
 	}

@@ -14,6 +14,51 @@ type sqliteConn struct {
 	stmts  map[string]*sql.Stmt
 	wrote  bool  // a statement that is not a select was run
 	failed error // of the last statement that did, even if fn ignored it
+	cache  int   // KiB
+	small  bool  // the cache is, for the time being
+}
+
+// Large values take the place of the writer's cache: what it is smaller than the
+// copies of one, those come on top.
+const (
+	largeValue  = 256 << 10
+	writerCache = 64 << 10 // KiB
+	readerCache = 8 << 10
+	smallCache  = 1 << 10
+)
+
+// expect makes the cache small where a large value is read or written. SQLite
+// makes copies of it, and would keep its pages instead of others that are needed.
+func (c *sqliteConn) expect(bytes int64) error {
+	if bytes <= largeValue || c.small {
+		return nil
+	}
+	c.small = true
+	return c.resize(smallCache)
+}
+
+// expectArgs is expect for what is written.
+func (c *sqliteConn) expectArgs(args []any) error {
+	for _, arg := range args {
+		if b, ok := arg.([]byte); ok {
+			if err := c.expect(int64(len(b))); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// relax makes the cache as large as it was.
+func (c *sqliteConn) relax() {
+	if c.small {
+		c.small = c.resize(c.cache) != nil
+	}
+}
+
+func (c *sqliteConn) resize(kib int) error {
+	_, err := c.conn.ExecContext(context.Background(), "pragma cache_size = -"+strconv.Itoa(kib))
+	return err
 }
 
 func (c *sqliteConn) prepare(query string) (*sql.Stmt, error) {
@@ -64,6 +109,9 @@ func (c *sqliteConn) exec(query string, args ...any) (affected int64, err error)
 	c.wrote = true
 	defer c.note(&err)
 	if err := checkText(args); err != nil {
+		return 0, err
+	}
+	if err := c.expectArgs(args); err != nil {
 		return 0, err
 	}
 	s, err := c.prepare(query)

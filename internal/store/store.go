@@ -33,6 +33,7 @@ type dialect struct {
 type querier interface {
 	exec(query string, args ...any) (affected int64, err error)
 	query(query string, args ...any) (*sql.Rows, error)
+	expect(bytes int64) error // so many are to be read at once
 }
 
 // tx implements engine.Tx.

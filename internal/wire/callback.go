@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"net/http"
 	"strconv"
@@ -98,13 +99,43 @@ func (b CallbackBody) Encode() ([]byte, error) {
 	if b.SourceHeader == nil {
 		b.SourceHeader = http.Header{}
 	}
-	var out bytes.Buffer
-	enc := json.NewEncoder(&out)
+	body, source := b.Body, b.SourceBody
+	b.Body, b.SourceBody = placeholder(body), placeholder(source)
+	var text bytes.Buffer
+	enc := json.NewEncoder(&text)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(plain(b)); err != nil {
 		return nil, err
 	}
-	return unescape(bytes.TrimSuffix(out.Bytes(), []byte("\n"))), nil
+	rest := unescape(bytes.TrimSuffix(text.Bytes(), []byte("\n")))
+	out := make([]byte, 0, len(rest)+base64.StdEncoding.EncodedLen(len(body))+base64.StdEncoding.EncodedLen(len(source)))
+	out, rest = fill(out, rest, `"body":"`, body)
+	out, rest = fill(out, rest, `"sourceBody":"`, source)
+	return append(out, rest...), nil
+}
+
+// placeholder stands for a body, which may be large, in what encoding/json
+// encodes: that makes copies.
+func placeholder(body []byte) []byte {
+	if len(body) == 0 {
+		return nil
+	}
+	return []byte{0}
+}
+
+// encodedPlaceholder is what a placeholder becomes.
+const encodedPlaceholder = `AA==`
+
+// fill moves text to out as far as a field, and puts the field's body there in
+// place of the placeholder. Nothing else looks like the field: the values before
+// it are headers, which are lists, and quotes in strings are escaped.
+func fill(out, text []byte, field string, body []byte) (filled, rest []byte) {
+	if len(body) == 0 {
+		return out, text
+	}
+	at := bytes.Index(text, []byte(field)) + len(field)
+	out = base64.StdEncoding.AppendEncode(append(out, text[:at]...), body)
+	return out, text[at+len(encodedPlaceholder):]
 }
 
 // byteStrings makes each byte of a header's values one character, where that

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -52,6 +53,78 @@ func TestCallbackBody(t *testing.T) {
 			}
 			if diff := cmp.Diff(body, decoded, cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("decoded: -want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+// encodeAtOnce is what Encode is to be like, without regard to memory.
+func encodeAtOnce(t *testing.T, b CallbackBody) []byte {
+	t.Helper()
+	type plain CallbackBody
+	if b.Header = byteStrings(b.Header); b.Header == nil {
+		b.Header = http.Header{}
+	}
+	if b.SourceHeader == nil {
+		b.SourceHeader = http.Header{}
+	}
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(plain(b)); err != nil {
+		t.Fatal(err)
+	}
+	return unescape(bytes.TrimSuffix(out.Bytes(), []byte("\n")))
+}
+
+// Nothing that stands in a callback is taken for the place of a body.
+func TestCallbackBodiesAreInTheirPlace(t *testing.T) {
+	misleading := []string{`"body":"`, `"body":"AA=="`, `,"sourceBody":"AA=="`, `\"body\":\"AA==`, "\x00", ""}
+	for _, text := range misleading {
+		for _, body := range [][]byte{nil, {}, {0}, []byte(text), bytes.Repeat([]byte{0xff}, 1000)} {
+			for _, source := range [][]byte{nil, {0}, []byte(text + "x")} {
+				b := CallbackBody{
+					Header: http.Header{"Body": {text}, "body": {text, text}, text: {text}, "sourceBody": nil}, Body: body,
+					URL: text, Method: text, TopicName: text, DLQID: text,
+					SourceHeader: http.Header{"body": {text}, "sourceBody": {text}, text: nil}, SourceBody: source, CallerIP: text,
+				}
+				got, err := b.Encode()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if want := encodeAtOnce(t, b); !bytes.Equal(want, got) {
+					t.Errorf("want %s\ngot  %s", want, got)
+				}
+			}
+		}
+	}
+}
+
+// A large body is in memory once, encoded, and not again while that is done.
+func TestCallbackBodyIsEncodedInPlace(t *testing.T) {
+	b := CallbackBody{Body: make([]byte, 3<<20), SourceBody: make([]byte, 3<<20), Header: headers("A: \u20ac")}
+	result := testing.Benchmark(func(bench *testing.B) {
+		for range bench.N {
+			if _, err := b.Encode(); err != nil {
+				bench.Fatal(err)
+			}
+		}
+	})
+	if took := result.AllocedBytesPerOp(); took > 8<<20+64<<10 {
+		t.Errorf("%d bytes were allocated for 8 MiB of text", took)
+	}
+}
+
+func BenchmarkCallbackBody(b *testing.B) {
+	for _, size := range []int{100, 16 << 10, 10 << 20} {
+		body := callbackBodies["testdata/callback.json"]
+		body.Body = make([]byte, size)
+		b.Run(strconv.Itoa(size), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := body.Encode(); err != nil {
+					b.Fatal(err)
+				}
 			}
 		})
 	}
@@ -129,6 +202,13 @@ func FuzzCallbackBody(f *testing.F) {
 		var first, second CallbackBody
 		if json.Unmarshal(data, &first) != nil {
 			return
+		}
+		direct, err := first.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := encodeAtOnce(t, first); !bytes.Equal(want, direct) {
+			t.Fatalf("want %s\ngot  %s", want, direct)
 		}
 		encoded, err := json.Marshal(first)
 		if err != nil {

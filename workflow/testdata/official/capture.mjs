@@ -69,6 +69,42 @@ const workflows = {
   failsForGood: async (ctx) => {
     await ctx.run("breaks", () => { throw new WorkflowNonRetryableError("never"); });
   },
+  waits: async (ctx) => {
+    const { eventData, timeout } = await ctx.waitForEvent("w", "evt 1ü", { timeout: 600 });
+    return { eventData, timeout };
+  },
+  parallelWaits: async (ctx) => {
+    const [a] = await Promise.all([ctx.waitForEvent("a", "evt_a"), ctx.run("b", () => 1)]);
+    return a.eventData;
+  },
+  webhook: async (ctx) => {
+    const { timeout, request } = await ctx.waitForWebhook("h", { eventId: "evt_h", webhookUrl: "" }, "1h");
+    return { timeout, url: request?.url, method: request?.method, body: request && await request.text(), x: request?.headers.get("x-a") };
+  },
+  notifies: async (ctx) => {
+    const { notifyResponse } = await ctx.notify("n", "evt_n", { amount: 1.5 });
+    return notifyResponse.length;
+  },
+  notifiesText: async (ctx) => {
+    await ctx.notify("n", "evt_n", "paid <&>");
+  },
+  notifiesRun: async (ctx) => {
+    await ctx.notify("n", "evt_n", "paid", "wfr_9");
+  },
+  invokes: async (ctx) => {
+    const { body, isFailed, isCanceled } = await ctx.invoke("i", {
+      workflow: { workflowId: "child" }, body: { count: 42 }, headers: { "x-child": "1" }, workflowRunId: "own", retries: 1, retryDelay: "10",
+      flowControl: { key: "k", parallelism: 2, rate: 5, period: 60 }, label: "l3",
+    });
+    return { body, isFailed, isCanceled };
+  },
+  invokesPlainly: async (ctx) => {
+    const { body, isFailed } = await ctx.invoke("i", { workflow: { workflowId: "child" } });
+    return { body, isFailed };
+  },
+  parallelInvokes: async (ctx) => {
+    await Promise.all([ctx.invoke("i", { workflow: { workflowId: "child" }, body: "text" }), ctx.run("b", () => 1)]);
+  },
   failsForNow: async (ctx) => {
     await ctx.run("breaks", () => { throw new WorkflowRetryAfterError("later", 30); });
   },
@@ -103,6 +139,13 @@ const S = {
   onlyA: { stepId: 1, stepName: "other", stepType: "Run", out: "1", concurrent: 1 },
   asSleep: { stepId: 1, stepName: "create user", stepType: "SleepFor", sleepFor: 3, concurrent: 1 },
 };
+const waited = (more) => ({ stepId: 1, stepName: "w", stepType: "Wait", waitEventId: "evt 1ü", concurrent: 1, ...more });
+const hooked = (more) => ({ stepId: 1, stepName: "h", stepType: "WaitForWebhook", waitEventId: "evt_h", concurrent: 1, ...more });
+const invoked = (out) => ({ stepId: 1, stepName: "i", stepType: "Invoke", out: JSON.stringify(out), concurrent: 1 });
+const planned = (targetStep, stepName, stepType, more) => ({ stepId: 0, stepName, stepType, concurrent: 2, targetStep, ...more });
+const hook = { method: "POST", header: { "X-A": ["1"] }, body: b64("é"), proto: "https", host: "h.example", url: "/hook?q=1" };
+const told = [{ waiter: { url: workflowURL, headers: { "Upstash-Workflow-Runid": ["wfr_2"] }, deadline: 1767225600, timeoutUrl: workflowURL },
+  messageId: "msg_N", deduplicated: false, error: "", workflowRunId: "wfr_2", workflowCreatedAt: 1700000000000 }];
 const callback = JSON.stringify({ status: 401, header: { K: ["v"], "Content-Type": ["text/plain"] },
   body: Buffer.from([0x68, 0xc3, 0xa9, 0x00, 0xff, 0x22]).toString("base64"),
   retried: 1, maxRetries: 1, sourceMessageId: "msg_T", url: "https://api.third/x", method: "PATCH" });
@@ -160,6 +203,33 @@ const exchanges = [
   ["other step type", "sequential", at(S.asSleep)],
   ["lazy", "sequential", { headers: step(1), body: "" }, { "GET /v2/workflows/runs/wfr_1": JSON.parse(log(S.user, S.wait)) }],
   ["lazy, run ended", "sequential", { headers: step(1), body: "" }, { "GET /v2/workflows/runs/wfr_1": 404 }],
+  ["wait", "waits", at()],
+  ["wait, invoked", "waits", withHeaders(at(), { "upstash-workflow-invoke-count": "2" })],
+  ["waited", "waits", at(waited({ out: b64('{"a":[1]}') }))],
+  ["waited, text", "waits", at(waited({ out: b64("ü <&>") }))],
+  ["waited, nothing", "waits", at(waited({ out: "" }))],
+  ["waited in vain", "waits", at(waited({ waitTimeout: true }))],
+  ["wait refused", "waits", at(), { "POST /v2/wait/evt%201%C3%BC": 400 }],
+  ["plan of a wait", "parallelWaits", at()],
+  ["partial, wait", "parallelWaits", at(planned(1, "a", "Wait", { waitEventId: "evt_a", timeout: "7d" }))],
+  ["last, waited", "parallelWaits", at(planned(1, "a", "Wait"), planned(2, "b", "Run"), { stepId: 2, stepName: "b", stepType: "Run", out: "1", concurrent: 2 },
+    { stepId: 1, stepName: "a", stepType: "Wait", waitEventId: "evt_a", out: b64('"x"'), concurrent: 2 })],
+  ["wait for a webhook", "webhook", at()],
+  ["webhook called", "webhook", at(hooked({ out: b64(JSON.stringify(hook)) }))],
+  ["webhook not called", "webhook", at(hooked({ waitTimeout: true }))],
+  ["notify", "notifies", at(), { "POST /v2/notify/evt_n": told }],
+  ["notify with text", "notifiesText", at(), { "POST /v2/notify/evt_n": [] }],
+  ["notify a run", "notifiesRun", at(), { "POST /v2/notify/wfr_9/evt_n": told }],
+  ["notified", "notifies", at({ stepId: 1, stepName: "n", stepType: "Notify", out: JSON.stringify({ eventId: "evt_n", eventData: { amount: 1.5 }, notifyResponse: told }), concurrent: 1 })],
+  ["invoke", "invokes", at()],
+  ["invoke, invoked", "invokes", withHeaders(at(), { "upstash-workflow-invoke-count": "2" })],
+  ["invoke with defaults", "invokesPlainly", at()],
+  ["invoke, without a time", "invokesPlainly", { headers: { ...step(0), "upstash-workflow-createdat": "" }, body: log() }],
+  ["invoked", "invokes", at(invoked({ body: '{"z":1}', isCanceled: false, isFailed: false }))],
+  ["invoked, failed", "invokes", at(invoked({ isCanceled: false, isFailed: true }))],
+  ["invoked, text", "invokesPlainly", at(invoked({ body: "no json", isCanceled: false, isFailed: false }))],
+  ["plan of an invocation", "parallelInvokes", at()],
+  ["partial, invoke", "parallelInvokes", at(planned(1, "i", "Invoke"))],
   ["failure without a function", "sequential", { headers: { "upstash-workflow-is-failure": "true", "upstash-workflow-failure-callback": "true",
     "upstash-workflow-runid": "wfr_1", "upstash-message-id": "msg_F" },
     body: JSON.stringify({ status: 500, header: {}, body: b64('{"error":"Error","message":"no luck"}'), url: workflowURL, method: "POST",

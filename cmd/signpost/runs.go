@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/signposthq/signpost/client"
+)
+
+type runsCmd struct {
+	List   runsListCmd   `cmd:"" help:"List runs, the newest first."`
+	Show   runsShowCmd   `cmd:"" help:"Show a run, step by step."`
+	Tail   runsTailCmd   `cmd:"" help:"Watch runs, or one run to its end."`
+	Cancel runsCancelCmd `cmd:"" help:"Cancel runs that have not ended."`
+	Check  runsCheckCmd  `cmd:"" help:"See which runs under way would break with a new build of their endpoint."`
+}
+
+// runFilterFlags pick runs by what they are.
+type runFilterFlags struct {
+	URL     string   `name:"url" placeholder:"URL" help:"Only of the workflow at this URL."`
+	Host    []string `placeholder:"HOST" help:"Only of workflows at this host; may be repeated."`
+	Path    []string `sep:"none" placeholder:"PATH" help:"Only of workflows at this path; may be repeated."`
+	Label   []string `placeholder:"LABEL" help:"Only with this label; may be repeated."`
+	FlowKey []string `sep:"none" placeholder:"KEY" complete:"flow" help:"Only with this key of flow control; may be repeated."`
+	From    past     `placeholder:"TIME" help:"Only started from this time on: RFC 3339, Unix seconds, or how long ago, such as 2h."`
+	To      past     `placeholder:"TIME" help:"Only started up to this time."`
+}
+
+func (f *runFilterFlags) request() client.RunsRequest {
+	return client.RunsRequest{
+		URL: f.URL, Hosts: f.Host, Paths: f.Path, Labels: f.Label, FlowControlKeys: f.FlowKey, From: f.From.Time, To: f.To.Time,
+	}
+}
+
+// runStates are what runs can be in, by what people call that.
+var runStates = map[string]client.RunState{
+	"started": client.RunStarted, "success": client.RunSuccess, "failed": client.RunFailed, "canceled": client.RunCanceled,
+}
+
+func stateText(s client.RunState) string {
+	return strings.ToLower(strings.TrimPrefix(string(s), "RUN_"))
+}
+
+type runsListCmd struct {
+	Lines          int    `short:"n" default:"50" placeholder:"N" help:"How many runs (default 50)."`
+	State          string `enum:",started,success,failed,canceled" default:"" placeholder:"STATE" help:"Only those in this state: started, success, failed or canceled."`
+	runFilterFlags `embed:""`
+	JSON           bool `name:"json" help:"Print each run, with its steps, as a line of JSON."`
+	remote         `embed:""`
+}
+
+func (c *runsListCmd) Run(ctx context.Context, o *outside) error {
+	if c.Lines < 0 {
+		return &usageError{fmt.Errorf("--lines: expected 0 or more, got %d", c.Lines), `see "signpost runs list --help"`}
+	}
+	request := c.request()
+	request.State = runStates[c.State]
+	return c.use(func(cl *client.Client) error {
+		runs, err := firstRuns(ctx, cl, request, c.Lines)
+		if err != nil {
+			return err
+		}
+		return writeList(o.stdout, c.JSON, runs, []string{"RUN", "STATE", "STARTED", "TOOK", "STEPS", "AT", "URL"}, func(run *client.Run) []string {
+			done, at := standing(run)
+			return []string{run.WorkflowRunID, stateText(run.State), nearText(run.CreatedAt, ""), tookText(run), fmt.Sprint(done), at, shownURL(run.WorkflowURL)}
+		})
+	})
+}
+
+func firstRuns(ctx context.Context, cl *client.Client, request client.RunsRequest, n int) (runs []client.Run, err error) {
+	if n == 0 {
+		return nil, nil
+	}
+	for run, err := range cl.AllRuns(ctx, request) {
+		if err != nil {
+			return nil, err
+		}
+		if runs = append(runs, run); len(runs) == n {
+			break
+		}
+	}
+	return runs, nil
+}
+
+// standing is how many steps a run has done, and which it is at.
+func standing(run *client.Run) (done int, at string) {
+	var names []string
+	for _, group := range run.Steps {
+		for i := range group.Steps {
+			s := &group.Steps[i]
+			switch {
+			case s.StepType == "Initial":
+			case s.State == client.StepSuccess:
+				done++
+			case s.StepName != "":
+				names = append(names, s.StepName)
+			}
+		}
+	}
+	return done, strings.Join(names, ", ")
+}
+
+// tookText is how long a run has taken, so far if it has not ended.
+func tookText(run *client.Run) string {
+	end := time.Now()
+	if run.CompletedAt != 0 {
+		end = time.UnixMilli(run.CompletedAt)
+	}
+	return shortTime(end.Sub(time.UnixMilli(run.CreatedAt)))
+}
+
+// shortTime is a length of time in a few characters.
+func shortTime(d time.Duration) string {
+	switch d = max(0, d); {
+	case d < time.Second:
+		return fmt.Sprintf("%dms", d.Milliseconds())
+	case d < time.Minute:
+		return fmt.Sprintf("%.1fs", d.Seconds())
+	}
+	return lengthText(d)
+}
+
+type runsCancelCmd struct {
+	ID     []string `arg:"" optional:"" complete:"run" help:"Ids of runs: wfr_…"`
+	JSON   bool     `name:"json" help:"Print JSON."`
+	remote `embed:""`
+}
+
+func (*runsCancelCmd) Help() string {
+	return `A step under way goes on, and no other follows it. The failure function is not called.`
+}
+
+func (c *runsCancelCmd) Run(ctx context.Context, o *outside) error {
+	if len(c.ID) == 0 {
+		return &usageError{fmt.Errorf("expected ids"), `"signpost runs list --state started" has them`}
+	}
+	return c.use(func(cl *client.Client) error {
+		n := 0
+		for some := range slices.Chunk(c.ID, 100) {
+			cancelled, err := cl.CancelRuns(ctx, some)
+			if n += cancelled; err != nil {
+				return fmt.Errorf("cancelled %d, then: %w", n, err)
+			}
+		}
+		if err := writeCount(o.stdout, c.JSON, "cancelled", n); err != nil {
+			return err
+		}
+		return short("cancelled", n, c.ID, "the others are unknown, or have ended")
+	})
+}

@@ -1,0 +1,100 @@
+package workflow
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/signposthq/signpost/internal/wire"
+)
+
+// check says whether the function follows the log of a run to its end, and what
+// it would do then. It executes no step.
+func (e *Endpoint) check(ctx context.Context, d *delivery) (answer, error) {
+	steps, payload, err := d.checkedLog()
+	if err != nil {
+		return answer{}, &statusError{http.StatusBadRequest, fmt.Errorf("decode the run's log: %w", err)}
+	}
+	fn, err := e.admit(ctx, d, payload)
+	if err != nil {
+		return answer{}, err
+	}
+	x := e.execution(ctx, d, dropDuplicates(steps))
+	x.check = true
+	v := x.play(fn)
+	if refused := (*refusal)(nil); errors.As(v.err, &refused) {
+		return answer{}, v.err
+	}
+	return answer{status: http.StatusOK, body: x.report(v)}, nil
+}
+
+func (d *delivery) checkedLog() (steps []wire.Step, payload []byte, err error) {
+	var request wire.CheckRequest
+	if err := json.Unmarshal(d.body, &request); err != nil {
+		return nil, nil, err
+	}
+	entries, err := wire.ParseLog(request.Log)
+	if err != nil {
+		return nil, nil, wire.Within("log", err)
+	}
+	if len(entries) == 0 {
+		return nil, nil, errors.New("it has no entries")
+	}
+	steps, err = parseSteps(entries)
+	return steps, entries[0].Body, err
+}
+
+// report is what came of a check. A function that fails has not followed the log:
+// the results in it are those that let it go on before.
+func (x *execution) report(v verdict) wire.CheckReport {
+	r := wire.CheckReport{Check: wire.CheckOK, Steps: x.passed}
+	for _, t := range x.next {
+		r.Next = append(r.Next, wire.CheckStep{StepName: t.name, StepType: t.kind})
+	}
+	err := v.err
+	if last := x.lastPlace(); err == nil && len(x.next) == 0 && x.steps < last {
+		err = protocolErrorf("The function ends after %d steps, but the log has %d", x.steps, last)
+	}
+	if err != nil {
+		r.Check, r.Error = wire.CheckBroken, err.Error()
+	}
+	return r
+}
+
+func (x *execution) lastPlace() (last int) {
+	for _, s := range x.log {
+		last = max(last, s.Place())
+	}
+	return last
+}
+
+// arrive ends a check: these steps come next.
+func (x *execution) arrive(next []*task) {
+	x.next = next
+	x.stop(nil)
+}
+
+// checkGroup is the end of a log within a parallel group: what there is of each
+// step must be about it. The steps without a result come next.
+func (x *execution) checkGroup(group []*task, first int, entries []wire.Step) {
+	done := make([]bool, len(group))
+	for _, s := range entries {
+		i := s.Place() - first
+		if i >= len(group) || s.Concurrent != len(group) {
+			x.stop(countError("partial", len(group), s.Concurrent))
+		}
+		if err := group[i].match(s); err != nil {
+			x.stop(err)
+		}
+		done[i] = done[i] || !s.IsPlan()
+	}
+	var next []*task
+	for i, t := range group {
+		if !done[i] {
+			next = append(next, t)
+		}
+	}
+	x.arrive(next)
+}
