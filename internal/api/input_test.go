@@ -216,7 +216,7 @@ var badSettings = []struct {
 	{"Upstash-Workflow-Init: true\nUpstash-Workflow-Runid: a/b", 400, []string{"Upstash-Workflow-Runid", `"a/b"`}},
 	{"Upstash-Workflow-Init: true\nUpstash-Workflow-Url: app", 400, []string{"Upstash-Workflow-Url", "absolute http or https URL"}},
 	{"Upstash-Workflow-Init: true\nUpstash-Workflow-Calltype: shout", 400, []string{"Upstash-Workflow-Calltype", "toCallback"}},
-	{"Upstash-Workflow-Init: true\nUpstash-Workflow-Invoke: true", 400, []string{"Upstash-Workflow-Invoke", "not supported"}},
+	{"Upstash-Workflow-Init: true\nUpstash-Workflow-Invoke: true", 400, []string{"body", "expected a JSON object"}},
 }
 
 // A publish, a batch and a trigger refuse the same settings; a batch as a

@@ -177,6 +177,9 @@ func (r *request) runJSON(h *engine.RunHistory) client.Run {
 	if run.DLQ != 0 {
 		out.DLQID = engine.DLQID(run.DLQ)
 	}
+	if by := run.Settings.Invoker; by != nil {
+		out.Invoker = &client.Invoker{WorkflowRunID: by.ID, WorkflowURL: by.URL, CreatedAt: by.CreatedAt}
+	}
 	for _, g := range h.Groups {
 		group := client.StepGroup{Type: groupTypes[g.Kind]}
 		for i := range g.Steps {
@@ -214,6 +217,11 @@ func (r *request) stepJSON(run *engine.Run, h *engine.StepHistory) client.RunSte
 		if h.Entry == nil {
 			out.CreatedAt = engine.Millis(w.Seq)
 		}
+	}
+	if child := h.Child; child != nil {
+		cv := r.veil(&child.Run.Settings)
+		out.InvokedWorkflowRunID, out.InvokedWorkflowURL, out.InvokedWorkflowCreatedAt = child.Run.ID, child.Run.URL, engine.Millis(child.Run.Seq)
+		out.InvokedWorkflowRunBody, out.InvokedWorkflowRunHeaders = cv.text(child.Payload), cv.header(child.Run.Header)
 	}
 	out.SleepFor, out.SleepUntil = s.SleepSeconds(), s.SleepUntilUnix()
 	v := r.veil(&run.Settings)

@@ -274,6 +274,7 @@ type change struct {
 	tx  Tx
 	now int64 // Unix ms; one timestamp for the whole transaction
 
+	runs        map[int64]*Run // that were locked, as they are now
 	inserts     []*Message
 	settlements []*Settlement
 	lanes       []*lane // that were looked at, in that order
@@ -294,7 +295,7 @@ func (e *Engine) update(ctx context.Context, fn func(*change) error) error {
 	var frozen []int64 // by all runs of fn
 	defer func() { e.queue.thaw(frozen) }()
 	err := e.store.Update(ctx, func(tx Tx) error {
-		c = &change{e: e, tx: tx, now: unixMillis(time.Now()), frozen: &frozen}
+		c = &change{e: e, tx: tx, now: unixMillis(time.Now()), frozen: &frozen, runs: map[int64]*Run{}}
 		if err := fn(c); err != nil {
 			return err
 		}

@@ -52,9 +52,16 @@ type StepHistory struct {
 	Step    wire.Step
 	Message *Message
 	Wait    *Wait         // of a step whose result the server writes
+	Child   *InvokedRun   // of a step that waits for a run
 	Call    *Message      // of a call: the request to the third party
 	Errors  []*Settlement // failed attempts
 	NextDue int64         // Unix ms; 0: no attempt is planned
+}
+
+// InvokedRun is a run that a step waits for.
+type InvokedRun struct {
+	Run     *Run
+	Payload []byte
 }
 
 // FailureHistory is what became of a run's failure callback.
@@ -157,13 +164,16 @@ func (e *Engine) history(tx Tx, h *RunHistory) error {
 	if err != nil {
 		return err
 	}
-	b := &historian{tx: tx, run: h.Run, log: log, messages: map[int64]*Message{}, waits: map[int]*Wait{}}
+	b := &historian{tx: tx, run: h.Run, log: log, messages: map[int64]*Message{}, waits: map[int]*Wait{}, children: map[int]*InvokedRun{}}
 	waits, err := tx.WaitsOfRun(h.Run.Seq)
 	if err != nil {
 		return err
 	}
 	for _, w := range waits {
 		b.waits[w.StepID] = w
+		if b.children[w.StepID], err = invokedRun(tx, w.Child); err != nil {
+			return err
+		}
 	}
 	for _, m := range rows {
 		b.messages[m.Seq] = m
@@ -186,7 +196,8 @@ type historian struct {
 	run      *Run
 	log      []*LogEntry
 	messages map[int64]*Message
-	waits    map[int]*Wait // by step id
+	waits    map[int]*Wait       // by step id
+	children map[int]*InvokedRun // by step id; nil: the step waits for no run, or that is gone
 
 	out     []StepGroup
 	results map[int]StepHistory // by step id
@@ -254,11 +265,32 @@ func (b *historian) waiting() {
 	}
 }
 
-// wait says what a step waits for, if it does.
+// invokedRun reads a run that a step waits for; nil: there is none.
+func invokedRun(tx Tx, child int64) (*InvokedRun, error) {
+	if child == 0 {
+		return nil, nil
+	}
+	run, err := tx.Run(child)
+	if err != nil || run == nil {
+		return nil, err
+	}
+	log, err := tx.Log(child, 0, 0)
+	if err != nil || len(log) == 0 {
+		return nil, err
+	}
+	return &InvokedRun{run, log[0].Body}, nil
+}
+
+// wait says what a step waits for, if it does. A run that was invoked goes on
+// although the one that invoked it has ended, and its end is the step's.
 func (b *historian) wait(h *StepHistory, stepID int) {
-	h.Wait = b.waits[stepID]
-	if h.Wait != nil && h.Wait.Dropped() && h.State != StepSuccess {
-		h.State = StepCanceled
+	h.Wait, h.Child = b.waits[stepID], b.children[stepID]
+	if h.Wait == nil || !h.Wait.Dropped() || h.State == StepSuccess {
+		return
+	}
+	h.State = StepCanceled
+	if h.Child != nil && h.Child.Run.State != RunStarted {
+		h.State = StepSuccess
 	}
 }
 

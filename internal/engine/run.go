@@ -16,30 +16,43 @@ import (
 // start of it makes nothing and answers with the first.
 func (c *change) startRun(who *Caller, p *Publish) (Published, error) {
 	w := &p.Config.Workflow
+	if w.Invoke {
+		return c.invoke(who, p)
+	}
+	_, out, err := c.start(who, p, nil)
+	return out, err
+}
+
+// start is startRun for a run that, unless by is nil, another one waits for. The
+// run is the one that is active then.
+func (c *change) start(who *Caller, p *Publish, by *invocation) (*Run, Published, error) {
+	w := &p.Config.Workflow
 	id := w.RunID
 	if id == "" {
 		id = "wfr_" + randomID(21)
 	}
-	active, err := c.tx.LockActiveRun(who.ID, id)
+	active, err := c.lockRunOfID(who.ID, id)
 	if err != nil {
-		return Published{}, err
+		return nil, Published{}, err
 	}
 	if active != nil {
 		if !who.reaches(active.URL) {
-			return Published{}, errorf(Conflict, "workflow run %s is active at a URL that the token is not for", id)
+			return nil, Published{}, errorf(Conflict, "workflow run %s is active at a URL that the token is not for", id)
 		}
 		if w.TriggerBySDK {
-			return c.restartRun(who, active, p)
+			out, err := c.restartRun(who, active, p)
+			return active, out, err
 		}
-		return Published{
+		return active, Published{
 			MessageID: active.Init.String(), URL: active.URL, Deduplicated: true,
 			RunID: id, RunCreatedAt: Millis(active.Seq),
 		}, nil
 	}
 	if err := c.spend(who.ID, 1); err != nil {
-		return Published{}, err
+		return nil, Published{}, err
 	}
 	settings := runSettings(p)
+	by.mark(&settings)
 	url := w.URL
 	if url == "" {
 		url = p.Destination
@@ -57,14 +70,14 @@ func (c *change) startRun(who *Caller, p *Publish) (Published, error) {
 		run.Settings.FailureCallback = defaultFailureCallback(run)
 	}
 	if err := c.tx.InsertRun(run); err != nil {
-		return Published{}, fmt.Errorf("insert run: %w", err)
+		return nil, Published{}, fmt.Errorf("insert run: %w", err)
 	}
 	entry := &LogEntry{Run: run.Seq, Message: m.Key, CallType: wire.CallStep, Body: p.Body}
 	if err := c.tx.InsertLog(entry); err != nil {
-		return Published{}, fmt.Errorf("insert log: %w", err)
+		return nil, Published{}, fmt.Errorf("insert log: %w", err)
 	}
 	c.insert(m)
-	return Published{MessageID: m.String(), URL: m.URL, RunID: id, RunCreatedAt: Millis(run.Seq)}, nil
+	return run, Published{MessageID: m.String(), URL: m.URL, RunID: id, RunCreatedAt: Millis(run.Seq)}, nil
 }
 
 func runSettings(p *Publish) Settings {
@@ -155,10 +168,40 @@ func (e *Engine) FinishRun(ctx context.Context, who *Caller, id string, result [
 
 // lockActiveRun is the active run of an id, nil if the caller sees none.
 func (c *change) lockActiveRun(who *Caller, id string) (*Run, error) {
-	run, err := c.tx.LockActiveRun(who.ID, id)
+	run, err := c.lockRunOfID(who.ID, id)
 	if err != nil || run == nil || !who.reaches(run.URL) {
 		return nil, err
 	}
+	return run, nil
+}
+
+// lockRunOfID is the active run of an id, nil if there is none.
+func (c *change) lockRunOfID(tenant int64, id string) (*Run, error) {
+	run, err := c.tx.LockActiveRun(tenant, id)
+	if err != nil || run == nil {
+		return nil, err
+	}
+	if known := c.runs[run.Seq]; known != nil {
+		return known, nil
+	}
+	c.runs[run.Seq] = run
+	return run, nil
+}
+
+// lockRun is a run under its lock. All who change it in a transaction have the
+// same one.
+func (c *change) lockRun(seq int64) (*Run, error) {
+	if run := c.runs[seq]; run != nil {
+		return run, nil
+	}
+	run, err := c.tx.LockRun(seq)
+	if err != nil {
+		return nil, fmt.Errorf("lock run: %w", err)
+	}
+	if run == nil {
+		run = &Run{Seq: seq, State: RunCanceled} // ended so long ago that it was purged
+	}
+	c.runs[seq] = run
 	return run, nil
 }
 
@@ -197,6 +240,9 @@ func (c *change) endRun(run *Run, state RunState) error {
 	run.State, run.EndedAt = state, c.now
 	if err := c.tx.UpdateRun(run); err != nil {
 		return fmt.Errorf("end run: %w", err)
+	}
+	if err := c.tellInvokers(run); err != nil {
+		return err
 	}
 	if err := c.tx.EndWaitsOfRun(run.Seq); err != nil {
 		return fmt.Errorf("drop waits of run: %w", err)
@@ -277,8 +323,8 @@ type RunFilter struct {
 
 // RunRef names one run exactly: an id may be used again after its run ended.
 type RunRef struct {
-	ID        string
-	CreatedAt int64
+	ID        string `json:"id"`
+	CreatedAt int64  `json:"createdAt"` // Unix ms
 }
 
 func (f *RunFilter) matches(r *Run) bool {
@@ -341,11 +387,11 @@ func (c *change) cancelRunsStep(who *Caller, f *RunFilter, from int64, most int)
 		if next = candidate.Seq + 1; !f.matches(candidate) {
 			continue
 		}
-		run, err := c.tx.LockRun(candidate.Seq)
+		run, err := c.lockRun(candidate.Seq)
 		if err != nil {
 			return 0, 0, err
 		}
-		if run == nil || run.State != RunStarted {
+		if run.State != RunStarted {
 			continue
 		}
 		if err := c.endRun(run, RunCanceled); err != nil {

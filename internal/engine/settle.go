@@ -192,12 +192,11 @@ func (e *Engine) settleSingly(batch []*flight, cause error) {
 // settle writes a batch of outcomes and all that follows from them. Runs are
 // locked before lanes, and those before messages, as everywhere.
 func (c *change) settle(batch []*flight) error {
-	runs := map[int64]*Run{}
 	messages := make([]*Message, len(batch))
 	for i, f := range batch {
 		messages[i] = f.message
 		c.done = append(c.done, f.message.Seq)
-		if err := c.judge(f, runs); err != nil {
+		if err := c.judge(f); err != nil {
 			return err
 		}
 	}
@@ -226,7 +225,7 @@ func (c *change) settle(batch []*flight) error {
 			}
 		}
 		c.record(c.e.settlement(f))
-		if err := c.follow(f, runs); err != nil {
+		if err := c.follow(f); err != nil {
 			return fmt.Errorf("settle %s: %w", f.message, err)
 		}
 		if err := c.leaveAfter(f); err != nil {
@@ -238,7 +237,7 @@ func (c *change) settle(batch []*flight) error {
 
 // judge decides a flight's verdict. For a run's message that is not delivered
 // the run has a say: one that has ended wants no retries.
-func (c *change) judge(f *flight, runs map[int64]*Run) error {
+func (c *change) judge(f *flight) error {
 	m := f.message
 	if f.skip != "" {
 		f.verdict = verdict{to: Canceled, reason: f.skip}
@@ -251,7 +250,7 @@ func (c *change) judge(f *flight, runs map[int64]*Run) error {
 	if f.verdict.to == Delivered && m.Kind != KindInit {
 		return nil // nothing depends on the run's state
 	}
-	run, err := c.lockRun(m.Run, runs)
+	run, err := c.lockRun(m.Run)
 	if err != nil {
 		return err
 	}
@@ -267,21 +266,6 @@ func (c *change) judge(f *flight, runs map[int64]*Run) error {
 		}
 	}
 	return nil
-}
-
-func (c *change) lockRun(seq int64, runs map[int64]*Run) (*Run, error) {
-	if run := runs[seq]; run != nil {
-		return run, nil
-	}
-	run, err := c.tx.LockRun(seq)
-	if err != nil {
-		return nil, fmt.Errorf("lock run: %w", err)
-	}
-	if run == nil {
-		run = &Run{Seq: seq, State: RunCanceled} // ended so long ago that it was purged
-	}
-	runs[seq] = run
-	return run, nil
 }
 
 // settleChanged is for a message that is no longer as it was when its attempt
@@ -341,7 +325,7 @@ func (e *Engine) settlement(f *flight) *Settlement {
 }
 
 // follow does what a verdict entails beyond the message itself.
-func (c *change) follow(f *flight, runs map[int64]*Run) error {
+func (c *change) follow(f *flight) error {
 	m, v := f.message, f.verdict
 	if v.to == Pending && v.lane == 0 {
 		again := *m
@@ -357,7 +341,7 @@ func (c *change) follow(f *flight, runs map[int64]*Run) error {
 		if v.to != Failed {
 			return nil
 		}
-		run, err := c.lockRun(m.Run, runs)
+		run, err := c.lockRun(m.Run)
 		if err != nil || run.State != RunStarted {
 			return err
 		}
@@ -366,7 +350,7 @@ func (c *change) follow(f *flight, runs map[int64]*Run) error {
 		if v.to == Pending {
 			return nil
 		}
-		run, err := c.lockRun(m.Run, runs)
+		run, err := c.lockRun(m.Run)
 		if err != nil {
 			return err
 		}
@@ -375,7 +359,7 @@ func (c *change) follow(f *flight, runs map[int64]*Run) error {
 		if v.to == Pending {
 			return nil
 		}
-		return c.settleFailureCall(f, runs)
+		return c.settleFailureCall(f)
 	}
 	var dlq int64
 	if v.to == Failed {
@@ -387,8 +371,8 @@ func (c *change) follow(f *flight, runs map[int64]*Run) error {
 	return c.callBack(f, dlq)
 }
 
-func (c *change) settleFailureCall(f *flight, runs map[int64]*Run) error {
-	run, err := c.lockRun(f.message.Run, runs)
+func (c *change) settleFailureCall(f *flight) error {
+	run, err := c.lockRun(f.message.Run)
 	if err != nil || run.FailureCall != f.message.Seq {
 		return err
 	}

@@ -186,8 +186,8 @@ type Tx interface {
 	InsertWait(*Wait) error // one for each step of a run
 	Wait(seq int64) (*Wait, error)
 	WaitOfStep(run int64, stepID int) (*Wait, error)
-	WaitOfChild(child int64) (*Wait, error)
-	WaitsOfRun(run int64) ([]*Wait, error) // by step
+	WaitsOfChild(child int64) ([]*Wait, error) // oldest first
+	WaitsOfRun(run int64) ([]*Wait, error)     // by step
 	// RunWaiting is the first step of a run that still waits for an event.
 	RunWaiting(run int64, kind WaitKind, event string) (*Wait, error)
 	// AllWaiting are those of all runs of a tenant, behind a key, oldest first.
@@ -386,6 +386,7 @@ type Settings struct {
 	FailureCallback *wire.Callback `json:"failureCallback,omitempty"`
 	Retries         *int           `json:"retries,omitempty"`    // runs: for every later message
 	Features        []string       `json:"features,omitempty"`   // runs
+	Invoker         *Invoker       `json:"invoker,omitempty"`    // runs: which run waits for it; nil: none
 	ViaTrigger      bool           `json:"viaTrigger,omitempty"` // runs: started through /v2/trigger
 	UnknownSDK      bool           `json:"unknownSdk,omitempty"` // runs: the endpoint shall trigger itself again
 	StepName        string         `json:"stepName,omitempty"`   // calls: of the step they belong to
@@ -400,6 +401,13 @@ type Settings struct {
 	Endpoint    string            `json:"endpoint,omitempty"` // its name in the group
 	ScheduleID  string            `json:"scheduleId,omitempty"`
 	Holds       *Slot             `json:"holds,omitempty"` // callbacks: until they have ended
+}
+
+// Invoker is a run that another was started by, to wait for its end.
+type Invoker struct {
+	RunRef
+	URL   string `json:"url"`
+	Depth int    `json:"depth"` // how many runs invoked each other before this one
 }
 
 // Slot is a message's place in a queue.

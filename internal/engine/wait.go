@@ -216,14 +216,14 @@ func (c *change) result(run *Run, w *Wait, step wire.Step, header http.Header, u
 // stillWaits is a wait under its run's lock, and that run; nil if it waits no
 // longer. It was read before, from w.
 func (c *change) stillWaits(w *Wait) (*Wait, *Run, error) {
-	run, err := c.tx.LockRun(w.Run)
+	run, err := c.lockRun(w.Run)
 	if err != nil {
-		return nil, nil, fmt.Errorf("lock run: %w", err)
+		return nil, nil, err
 	}
 	if w, err = c.tx.Wait(w.Seq); err != nil || w == nil || w.Done != 0 {
 		return nil, nil, err
 	}
-	if run != nil && run.State == RunStarted {
+	if run.State == RunStarted {
 		return w, run, nil
 	}
 	return nil, nil, c.tx.EndWait(w.Seq, waitDropped)

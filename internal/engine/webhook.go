@@ -49,11 +49,11 @@ func (e *Engine) Webhook(ctx context.Context, user, runID, event string) (*Webho
 // run does not wait for it, it is told when it does.
 func (e *Engine) Call(ctx context.Context, hook *Webhook, call []byte) error {
 	return e.update(ctx, func(c *change) error {
-		run, err := c.tx.LockRun(hook.run)
+		run, err := c.lockRun(hook.run)
 		if err != nil {
 			return err
 		}
-		if run == nil || run.State != RunStarted {
+		if run.State != RunStarted {
 			return errNoWebhook
 		}
 		_, err = c.tellRun(run, WaitWebhook, hook.event, call)

@@ -266,7 +266,7 @@ var plans = []struct {
 	{"Wait", func(tx engine.Tx) error { _, err := tx.Wait(1); return err }, "SEARCH waits USING INTEGER PRIMARY KEY (rowid=?)"},
 	{"WaitOfStep", func(tx engine.Tx) error { _, err := tx.WaitOfStep(1, 1); return err },
 		"SEARCH waits USING INDEX waits_step (run=? AND step_id=?)"},
-	{"WaitOfChild", func(tx engine.Tx) error { _, err := tx.WaitOfChild(1); return err },
+	{"WaitsOfChild", func(tx engine.Tx) error { _, err := tx.WaitsOfChild(1); return err },
 		"SEARCH waits USING INDEX waits_child (child=?)"},
 	{"WaitsOfRun", func(tx engine.Tx) error { _, err := tx.WaitsOfRun(1); return err },
 		"SEARCH waits USING INDEX waits_step (run=?)"},

@@ -60,8 +60,8 @@ func (t *tx) WaitOfStep(run int64, stepID int) (*engine.Wait, error) {
 	return one(t, t.scanWait, `select `+waitColumns+` from waits where run = $1 and step_id = $2`, run, stepID)
 }
 
-func (t *tx) WaitOfChild(child int64) (*engine.Wait, error) {
-	return one(t, t.scanWait, `select `+waitColumns+` from waits where child = $1 and child > 0`, child)
+func (t *tx) WaitsOfChild(child int64) ([]*engine.Wait, error) {
+	return collect(t, t.scanWait, `select `+waitColumns+` from waits where child = $1 and child > 0 order by seq`, child)
 }
 
 func (t *tx) WaitsOfRun(run int64) ([]*engine.Wait, error) {

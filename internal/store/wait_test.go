@@ -67,10 +67,10 @@ func TestWaitRoundTrip(t *testing.T) {
 			equal(t, "by step", read(t, s, func(tx engine.Tx) (*engine.Wait, error) { return tx.WaitOfStep(want.Run, want.StepID) }), want)
 			equal(t, "of the run", read(t, s, func(tx engine.Tx) ([]*engine.Wait, error) { return tx.WaitsOfRun(want.Run) }), []*engine.Wait{want})
 		}
-		child := func(seq int64) *engine.Wait {
-			return read(t, s, func(tx engine.Tx) (*engine.Wait, error) { return tx.WaitOfChild(seq) })
+		child := func(seq int64) []*engine.Wait {
+			return read(t, s, func(tx engine.Tx) ([]*engine.Wait, error) { return tx.WaitsOfChild(seq) })
 		}
-		equal(t, "by child", child(full.Child), full)
+		equal(t, "by child", child(full.Child), []*engine.Wait{full})
 		equal(t, "by no child", child(0), nil)
 		equal(t, "absent", waitBySeq(t, s, 99), nil)
 		equal(t, "absent, by step", read(t, s, func(tx engine.Tx) (*engine.Wait, error) { return tx.WaitOfStep(2, 4) }), nil)

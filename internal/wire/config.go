@@ -66,10 +66,6 @@ type Callback struct {
 	Header http.Header `json:"header,omitempty"`
 }
 
-// unsupportedMessage is for what does not exist yet. Ignoring it would do
-// something else than what was asked.
-const unsupportedMessage = "not supported by this version of Signpost"
-
 // colonMessage is the hosted service's wording, which names no header.
 const colonMessage = "DeduplicationId cannot contain ':'"
 

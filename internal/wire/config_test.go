@@ -119,7 +119,6 @@ func TestParseConfig(t *testing.T) {
 }
 
 func TestParseConfigErrors(t *testing.T) {
-	const unsupported = "not supported by this version of Signpost"
 	tests := []struct{ in, want string }{
 		{"Upstash-Method: HEAD", `Upstash-Method: expected GET, POST, PUT, PATCH or DELETE, got "HEAD"`},
 		{"Upstash-Sign-With: ed25519, rsa", `Upstash-Sign-With: expected ed25519 or standard-webhooks, got "rsa"`},
@@ -154,7 +153,7 @@ func TestParseConfigErrors(t *testing.T) {
 		{"Upstash-Callback: http://a\nUpstash-Callback-Flow-Control-Key: k", "Upstash-Callback-Flow-Control-Value: required with Upstash-Flow-Control-Key"},
 		{"Upstash-Callback: http://a\nUpstash-Callback-Queue-Name: q", "Upstash-Callback-Queue-Name: a callback is sent once, and through no queue"},
 		{"Upstash-Callback: http://a\nUpstash-Callback-Cron: * * * * *", "Upstash-Callback-Cron: a callback is sent once, and through no queue"},
-		{"Upstash-Callback: http://a\nUpstash-Callback-Workflow-Invoke: true", "Upstash-Callback-Workflow-Invoke: " + unsupported},
+		{"Upstash-Callback: http://a\nUpstash-Callback-Workflow-Invoke: true", "Upstash-Callback-Workflow-Invoke: expected with Upstash-Workflow-Init: true, as it starts a run"},
 		{"Upstash-Callback: http://a\nUpstash-Callback-Workflow-Init: false", "Upstash-Callback-Workflow-Runid: expected the id of the run to append to"},
 		{"Upstash-Callback: http://a\nUpstash-Callback-Odd: a\x00b", "Upstash-Callback-Odd: expected text without control characters, got byte 0x00 at position 2"},
 		{"Upstash-Queue-Name: a b", `Upstash-Queue-Name: expected 1 to 256 of A-Z a-z 0-9 _ . -, got "a b"`},
@@ -175,7 +174,7 @@ func TestParseConfigErrors(t *testing.T) {
 		{"Upstash-Redact-Fields: body[X]", "Upstash-Redact-Fields: expected a comma-separated list"},
 		{"Upstash-Hop: -1", `Upstash-Hop: expected that of a delivery, a whole number, got "-1"`},
 		{"Upstash-Hop: 1\nUpstash-Hop: 2", "Upstash-Hop: expected one value, got 2 different ones"},
-		{"Upstash-Workflow-Invoke: true", "Upstash-Workflow-Invoke: " + unsupported},
+		{"Upstash-Workflow-Invoke: true", "Upstash-Workflow-Invoke: expected with Upstash-Workflow-Init: true, as it starts a run"},
 		{"Upstash-Workflow-Init: maybe", "Upstash-Workflow-Init: expected true or false"},
 		{"Upstash-Workflow-Init: false", "Upstash-Workflow-Runid: expected the id of the run to append to, as Upstash-Workflow-Init is false"},
 		{"Upstash-Workflow-Runid: ", "Upstash-Workflow-Runid: expected an id of 1 to 512 bytes, got 0"},

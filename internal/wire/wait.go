@@ -2,6 +2,7 @@ package wire
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -43,7 +44,7 @@ func ParseWait(body []byte) (Wait, error) {
 	}
 	w := Wait{
 		URL: o.url("url"), TimeoutText: o.text("timeout"),
-		TimeoutURL: o.url("timeoutUrl"), TimeoutHeader: o.header("timeoutHeaders"), Step: o.waitStep("step"),
+		TimeoutURL: o.url("timeoutUrl"), TimeoutHeader: o.header("timeoutHeaders"), Step: o.serverStep("step", StepWait, StepWaitForWebhook),
 	}
 	if w.TimeoutText == "" {
 		w.TimeoutText = DefaultWait
@@ -69,8 +70,9 @@ func (o *looseObject) url(name string) string {
 	return s
 }
 
-// waitStep reads what a step that waits is to be called in the log.
-func (o *looseObject) waitStep(name string) Step {
+// serverStep reads what a step whose result the server writes is to be called in
+// the log.
+func (o *looseObject) serverStep(name string, types ...StepType) Step {
 	r := o.fields[name]
 	if r.null() {
 		o.fail(name, "an object")
@@ -81,8 +83,8 @@ func (o *looseObject) waitStep(name string) Step {
 	case err != nil:
 	case s.StepID < 1:
 		err = errorf("stepId", "expected a whole number from 1, got %d", s.StepID)
-	case s.StepType != StepWait && s.StepType != StepWaitForWebhook:
-		err = errorf("stepType", "expected %s or %s, got %s", StepWait, StepWaitForWebhook, quote(string(s.StepType)))
+	case !slices.Contains(types, s.StepType):
+		err = errorf("stepType", "expected %s, got %s", alternatives(types), quote(string(s.StepType)))
 	case strings.TrimSpace(s.StepName) == "":
 		err = errorf("stepName", "expected a name")
 	}
@@ -90,4 +92,12 @@ func (o *looseObject) waitStep(name string) Step {
 		o.err = Within(name, err)
 	}
 	return Step{StepID: s.StepID, StepName: s.StepName, StepType: s.StepType, Concurrent: s.Concurrent}
+}
+
+func alternatives(types []StepType) string {
+	words := make([]string, len(types))
+	for i, t := range types {
+		words[i] = string(t)
+	}
+	return strings.Join(words, " or ")
 }

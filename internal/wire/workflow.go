@@ -53,9 +53,6 @@ func (p *configParser) workflow(name string, values []string) error {
 		w.CallType, err = parseCallType(v)
 	case HeaderWorkflowInvoke:
 		w.Invoke, err = parseBool(v)
-		if w.Invoke {
-			err = errorf("", unsupportedMessage)
-		}
 	case HeaderWorkflowUnknownSDK:
 		w.UnknownSDK, err = parseBool(v)
 	case HeaderWorkflowTriggerSDK:
@@ -68,6 +65,9 @@ func (p *configParser) workflow(name string, values []string) error {
 // id must not go out as an ordinary message.
 func (p *configParser) finishWorkflow() error {
 	w := &p.Workflow
+	if w.Invoke && !w.Init {
+		return errorf(HeaderWorkflowInvoke, "expected with %s: true, as it starts a run", HeaderWorkflowInit)
+	}
 	if !w.Init && w.RunID == "" {
 		if len(p.h[HeaderWorkflowInit]) > 0 {
 			return errorf(HeaderWorkflowRunID, "expected the id of the run to append to, as %s is false", HeaderWorkflowInit)
