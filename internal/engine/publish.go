@@ -78,10 +78,7 @@ func (e *Engine) publish(ctx context.Context, who *Caller, items []Publish, leav
 			err = who.checkReach(items[i].Destination, &items[i].Config)
 		}
 		if err != nil {
-			if len(items) > 1 {
-				err.Message = errorf(err.Code, "[%d]: %s", i, err.Message).Message
-			}
-			return nil, err
+			return nil, ofItem(err, i, len(items))
 		}
 	}
 	var out []Published
@@ -91,7 +88,7 @@ func (e *Engine) publish(ctx context.Context, who *Caller, items []Publish, leav
 			p, err := c.accept(who, &items[i])
 			if err != nil {
 				if p.Err = leave(&items[i], err); p.Err == nil {
-					return err
+					return ofItem(err, i, len(items))
 				}
 			}
 			out = append(out, p)
@@ -102,6 +99,15 @@ func (e *Engine) publish(ctx context.Context, who *Caller, items []Publish, leav
 		e.rescheduled()
 	}
 	return out, err
+}
+
+// ofItem names the item of several that a refusal is about. A limit is that of
+// the request.
+func ofItem(err error, i, of int) error {
+	if reason, refused := errors.AsType[*Error](err); refused && of > 1 && reason.Code != Limited {
+		return errorf(reason.Code, "[%d]: %s", i, reason.Message)
+	}
+	return err
 }
 
 // unscheduled is what a schedule publishes, if that is what it asks for.
