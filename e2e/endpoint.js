@@ -14,6 +14,14 @@ app.workflow("/steps", async (context) => {
   const both = await Promise.all([context.run("left", () => "l"), context.run("right", () => "r")]);
   return [...done, ...both];
 });
+app.workflow("/waits", async (context) => {
+  const hook = await context.createWebhook("hook");
+  const event = await context.waitForEvent("all", "all");
+  const kept = await context.waitForEvent("kept", "kept");
+  const call = await context.waitForWebhook("call", hook, "1h");
+  const late = await context.waitForEvent("late", "never", { timeout: "2s" });
+  return [event.eventData, kept.eventData, await call.request.text(), late.timeout];
+});
 console.log(`serving at ${app.url}`);
 
 process.stdin.resume();

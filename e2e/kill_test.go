@@ -1,7 +1,11 @@
 package e2e_test
 
 import (
+	"encoding/json"
+	"fmt"
+	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -54,6 +58,99 @@ func TestT28ServerKilled(t *testing.T) {
 			t.Errorf("run %s has %d steps, want %d: %+v", run.WorkflowRunID, n, perRun, run.Steps)
 		}
 	}
+}
+
+// TestT28ServerKilledWhileRunsWait kills the server between all that runs wait
+// for and are told: none of it is lost, and nothing is told twice.
+func TestT28ServerKilledWhileRunsWait(t *testing.T) {
+	needNode(t)
+	t.Parallel()
+	dir := t.TempDir()
+	s := startServerAt(t, "0", dir)
+	endpoint := startEndpoint(t, s)
+	c := s.client()
+	defer c.CloseIdleConnections()
+	at, err := url.Parse(s.env["QSTASH_URL"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := func() {
+		s.kill()
+		s = startServerAt(t, at.Port(), dir)
+	}
+
+	const runs = 8
+	requests := make([]client.TriggerRequest, runs)
+	for i := range requests {
+		requests[i] = client.TriggerRequest{URL: endpoint + "/waits", Retries: new(20), RetryDelay: "50"}
+	}
+	started, err := c.TriggerBatch(t.Context(), requests)
+	if err != nil {
+		t.Fatal(err)
+	}
+	waiting := func(event string, n int) {
+		t.Helper()
+		for deadline := time.Now().Add(30 * time.Second); ; {
+			waiters, err := c.Waiters(t.Context(), event)
+			if err != nil || time.Now().After(deadline) {
+				t.Fatalf("%d wait for %s, want %d, error %v", len(waiters), event, n, err)
+			}
+			if len(waiters) >= n {
+				return
+			}
+		}
+	}
+	waiting("all", runs)
+	for i, r := range started {
+		if told, err := c.NotifyRun(t.Context(), r.WorkflowRunID, "kept", fmt.Append(nil, "k", i)); err != nil || told.MessageID != "" {
+			t.Fatalf("told %+v, error %v", told, err)
+		}
+		call(t, c, r.WorkflowRunID, fmt.Sprint("c", i))
+	}
+	again()
+	waiting("all", runs)
+	if told, err := c.Notify(t.Context(), "all", []byte("a")); len(told) != runs || err != nil {
+		t.Fatalf("told %d, error %v", len(told), err)
+	}
+	again()
+	waiting("never", 1)
+	again()
+	for i, r := range started {
+		run := waitRun(t, c, r.WorkflowRunID)
+		if want := fmt.Sprintf(`["a","k%d","c%d",true]`, i, i); run.State != client.RunSuccess || run.Response != want {
+			t.Errorf("run %s ended as %s with %s, want %s", run.WorkflowRunID, run.State, run.Response, want)
+		}
+		if n := count(run); n != 6 {
+			t.Errorf("run %s has %d steps: %+v", run.WorkflowRunID, n, run.Steps)
+		}
+	}
+}
+
+// call calls the webhook that a run has made.
+func call(t *testing.T, c *client.Client, id, body string) {
+	t.Helper()
+	run, err := c.Run(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range run.Steps {
+		for _, s := range g.Steps {
+			var hook struct{ WebhookURL string }
+			if s.StepType != "CreateWebhook" || json.Unmarshal([]byte(s.Out), &hook) != nil {
+				continue
+			}
+			resp, err := http.Post(hook.WebhookURL, "text/plain", strings.NewReader(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if resp.StatusCode != http.StatusOK {
+				t.Fatalf("call of %s: %s", hook.WebhookURL, resp.Status)
+			}
+			return
+		}
+	}
+	t.Fatalf("run %s has made no webhook: %+v", id, run.Steps)
 }
 
 // steps is how many steps the runs have together.
