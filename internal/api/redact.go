@@ -1,9 +1,6 @@
 package api
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"net/http"
 	"strings"
 
@@ -12,15 +9,14 @@ import (
 )
 
 // veil is between a message or a run and who reads about it: what its publisher
-// asked to redact is shown as a hash. The hash is keyed, so that it can't be
-// found by trying values; equal values of a tenant have equal hashes.
+// asked to redact is shown as a hash.
 type veil struct {
 	*wire.Redact
-	key []byte
+	secrets *engine.TenantSecrets
 }
 
 func (r *request) veil(s *engine.Settings) veil {
-	return veil{&s.Redact, r.caller.Secrets.RedactKey}
+	return veil{&s.Redact, &r.caller.Secrets}
 }
 
 // answerVeil is for what a message was answered. Only the answer to a run's call
@@ -32,19 +28,13 @@ func (r *request) answerVeil(m *engine.Message) veil {
 	return r.veil(&m.Settings)
 }
 
-func (v veil) hash(value []byte) string {
-	mac := hmac.New(sha256.New, v.key)
-	mac.Write(value)
-	return "REDACTED:" + hex.EncodeToString(mac.Sum(nil))
-}
-
 // body is what stands for a body, "" if it is shown, as one of no bytes always
 // is.
 func (v veil) body(b []byte) string {
 	if !v.Body || len(b) == 0 {
 		return ""
 	}
-	return v.hash(b)
+	return v.secrets.Redacted(b)
 }
 
 // text is a body, or a part of one, that is shown as a string.
@@ -83,7 +73,7 @@ func (v veil) under(prefix string, h http.Header) http.Header {
 			continue
 		}
 		for _, value := range values {
-			out[name] = append(out[name], v.hash([]byte(value)))
+			out[name] = append(out[name], v.secrets.Redacted([]byte(value)))
 		}
 	}
 	return out

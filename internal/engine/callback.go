@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 
 	"github.com/signposthq/signpost/internal/wire"
@@ -116,7 +118,7 @@ func (c *change) callBackRun(run *Run, f *flight) error {
 	c.inherit(m, run, &cfg)
 	of := &f.message.Settings
 	m.Settings.StepID, m.Settings.StepName, m.Settings.Concurrent = of.StepID, of.StepName, of.Concurrent
-	return c.appendLog(run, &LogEntry{Run: run.Seq, CallType: wire.CallFrom, Body: text}, m)
+	return c.appendLog(run, &LogEntry{Run: run.Seq, CallType: wire.CallFrom, StepID: of.StepID, Body: text}, m)
 }
 
 // failureCall makes a run's failure callback. Its source body is the initial
@@ -145,4 +147,84 @@ func (c *change) failureCall(run *Run, cb *wire.Callback, f *flight, dlq int64, 
 	m.Header.Set(wire.HeaderWorkflowFailureCB, "true")
 	c.insert(m)
 	return m, nil
+}
+
+// RerunFailureCallback calls the failure callback of a DLQ entry's run again,
+// which has failed.
+func (e *Engine) RerunFailureCallback(ctx context.Context, who *Caller, id string) (*Run, error) {
+	return e.changeFailureCall(ctx, who, id, "dlq.callback", func(c *change, run *Run) error {
+		if run.Failure != FailureFail {
+			return errorf(Invalid, "failure callback of workflow run %s: only one that has failed (CALLBACK_FAIL) can be called again", run.ID)
+		}
+		rows, err := c.tx.Messages([]int64{run.FailureCall})
+		if err != nil {
+			return err
+		}
+		if len(rows) == 0 {
+			return errorf(NotFound, "failure callback of workflow run %s is not kept any more", run.ID)
+		}
+		if err := c.spend(who.ID, 1); err != nil {
+			return err
+		}
+		m := *rows[0]
+		m.Key, m.State, m.Retried, m.Flow, m.Lane = c.key(), Pending, 0, 0, 0
+		m.NotBefore = Millis(m.Seq)
+		m.Due = m.NotBefore
+		c.insert(&m)
+		run.Failure, run.FailureCall = FailureInProgress, m.Seq
+		return nil
+	})
+}
+
+// CancelFailureCallback stops the failure callback of a DLQ entry's run from being
+// called any more. An attempt under way is not cut off; if it succeeds, the
+// callback has.
+func (e *Engine) CancelFailureCallback(ctx context.Context, who *Caller, id string) (*Run, error) {
+	return e.changeFailureCall(ctx, who, id, "dlq.callback.cancel", func(c *change, run *Run) error {
+		canceled := false
+		if run.Failure == FailureInProgress {
+			m, err := c.lockMessage(run.FailureCall)
+			if err != nil {
+				return err
+			}
+			if m != nil {
+				if canceled, err = c.cancel(m); err != nil {
+					return err
+				}
+			}
+		}
+		if !canceled {
+			return errorf(Invalid, "failure callback of workflow run %s: only one in progress (CALLBACK_INPROGRESS) can be cancelled", run.ID)
+		}
+		run.Failure = FailureCanceled
+		return nil
+	})
+}
+
+// changeFailureCall changes the failure callback of a DLQ entry's run, which is
+// locked.
+func (e *Engine) changeFailureCall(ctx context.Context, who *Caller, id, action string, do func(*change, *Run) error) (run *Run, err error) {
+	err = e.update(ctx, func(c *change) error {
+		d, err := findDead(c.tx, who, id)
+		if err != nil {
+			return err
+		}
+		if d == nil {
+			return dlqNotFound(id)
+		}
+		if d.Run == nil {
+			return errorf(Invalid, "DLQ entry %s is a message's and no workflow run's", id)
+		}
+		if run, err = c.tx.LockRun(d.Run.Seq); err != nil {
+			return fmt.Errorf("lock run: %w", err)
+		}
+		if err := do(c, run); err != nil {
+			return err
+		}
+		if err := c.tx.UpdateRun(run); err != nil {
+			return err
+		}
+		return c.audit(who, action, id, nil, nil)
+	})
+	return run, err
 }

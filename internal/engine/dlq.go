@@ -12,7 +12,8 @@ import (
 type DeadMessage struct {
 	Entry   *DLQEntry
 	Message *Message
-	Run     *Run // nil: a plain message
+	Run     *Run        // nil: a plain message
+	Failure *Settlement // of the run's failure callback, the last; nil: there is none
 }
 
 // DLQFilter selects DLQ entries; a zero field selects all. From and To are
@@ -97,7 +98,7 @@ func (e *Engine) DLQ(ctx context.Context, who *Caller, f DLQFilter, newest bool,
 			if d.Entry.Tenant != who.ID || !f.matches(d) {
 				return false, nil
 			}
-			return true, fillBody(tx, d.Message)
+			return true, d.fill(tx)
 		}
 		l.bytes = func(d *DeadMessage) int { return len(d.Message.Body) + len(d.Entry.Body) }
 		page, next, err = l.byKey(func(d *DeadMessage) int64 { return d.Entry.Seq })
@@ -209,7 +210,19 @@ func findDead(tx Tx, who *Caller, id string) (*DeadMessage, error) {
 	if !who.sees(d.Message) || d.Run != nil && !who.reaches(d.Run.URL) {
 		return nil, nil
 	}
-	return d, fillBody(tx, d.Message)
+	return d, d.fill(tx)
+}
+
+// fill reads what is shown of an entry beyond its own row.
+func (d *DeadMessage) fill(tx Tx) error {
+	if err := fillBody(tx, d.Message); err != nil || d.Run == nil || d.Run.FailureCall == 0 {
+		return err
+	}
+	attempts, err := tx.SettlementsOf(d.Run.FailureCall)
+	if len(attempts) > 0 {
+		d.Failure = attempts[len(attempts)-1]
+	}
+	return err
 }
 
 func dlqNotFound(id string) error { return errorf(NotFound, "DLQ entry %s not found", id) }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -32,6 +33,7 @@ type Event struct {
 	NextDue     int64 // CREATED of a delayed message, RETRY: when the next attempt starts
 	Message     *Message
 	Settlement  *Settlement // nil for CREATED, and for the ACTIVE of an attempt under way
+	Run         *Run        // nil: not asked for, see EventFilter
 	hasResponse bool
 
 	row int64 // its key
@@ -87,6 +89,7 @@ type EventFilter struct {
 	Message  MessageFilter
 	States   []EventState
 	From, To int64
+	Run      *RunFilter // only events of the runs it selects; nil: of all messages
 }
 
 func (f *EventFilter) matches(ev *Event) bool {
@@ -103,6 +106,9 @@ func (f *EventFilter) query(who *Caller) *query {
 		states[i] = string(s)
 	}
 	q.want(markState, states...)
+	if f.Run != nil {
+		q.want(markOfRun, "true")
+	}
 	return q
 }
 
@@ -116,8 +122,13 @@ const activeSeq = maxSeq - 1
 // cursor of the page after; "" at the end.
 func (e *Engine) Events(ctx context.Context, who *Caller, f EventFilter, oldest bool, cursor string, count int) (page []Event, next string, err error) {
 	f.Message.within = who.Token.URLPrefix
+	if f.Run != nil {
+		run := *f.Run
+		run.within = who.Token.URLPrefix
+		f.Run = &run
+	}
 	f.From = max(f.From, unixMillis(time.Now())-e.limits.EventRetention.Milliseconds())
-	l := eventList{engine: e, who: who, filter: &f, page: Page{To: maxSeq, Newest: !oldest}, hurry: e.patience(), filled: map[*Message]bool{}}
+	l := eventList{engine: e, who: who, filter: &f, page: Page{To: maxSeq, Newest: !oldest}, hurry: e.patience(), filled: map[*Message]bool{}, runs: map[int64]*Run{}}
 	if cursor != "" {
 		if _, err := fmt.Sscanf(cursor, "%d-%d", &l.first, &l.skip); err != nil || l.first < 0 || l.skip < 0 {
 			return nil, "", errorf(Invalid, "cursor: %q is not one this server gave", cursor)
@@ -138,6 +149,11 @@ func (e *Engine) Events(ctx context.Context, who *Caller, f EventFilter, oldest 
 		page, next, err = l.read(known, count)
 		return err
 	})
+	if f.Run != nil {
+		for i := range page {
+			page[i].Run = l.runs[page[i].Message.Run]
+		}
+	}
 	return page, next, err
 }
 
@@ -153,6 +169,7 @@ type eventList struct {
 	hurry  hurry
 	flying map[int64]int64 // messages with an attempt under way, and when it began
 	filled map[*Message]bool
+	runs   map[int64]*Run // that were read
 }
 
 func (l *eventList) read(known *indexState, count int) (page []Event, next string, err error) {
@@ -168,7 +185,13 @@ func (l *eventList) read(known *indexState, count int) (page []Event, next strin
 		}
 		return l.cursor(r.read())
 	}
-	s := l.engine.search(l.tx, l.who, SpaceLog, l.filter.query(l.who), l.page, known)
+	q := l.filter.query(l.who)
+	if named := l.filter.Run; named != nil && named.named() {
+		if err := l.wantRuns(q, known); err != nil || len(l.runs) == 0 {
+			return nil, "", err
+		}
+	}
+	s := l.engine.search(l.tx, l.who, SpaceLog, q, l.page, known)
 	began := l.page.Newest && l.first != 0 && l.first != activeSeq // the active ones were on the page before
 	r.rows = func() (rows []Event, position int64, end bool, err error) {
 		if l.page.Newest && !began {
@@ -185,6 +208,63 @@ func (l *eventList) read(known *indexState, count int) (page []Event, next strin
 		return rows, position, end, err
 	}
 	return l.cursor(r.read())
+}
+
+// namedMost is how many runs one id or time may stand for in a list of events.
+const namedMost = 1000
+
+// wantRuns narrows the list to the runs that its filter names.
+func (l *eventList) wantRuns(q *query, known *indexState) error {
+	page := l.filter.Run.page(Page{To: maxSeq, Newest: true})
+	runs := newQuery(l.who)
+	runs.wantRun(l.filter.Run)
+	s := l.engine.search(l.tx, l.who, SpaceRuns, runs, page, known)
+	var keys []string
+	for end := false; !end && len(keys) < namedMost; {
+		var seqs []int64
+		var err error
+		if seqs, _, end, err = s.next(fetchRows); err != nil {
+			return err
+		}
+		rows, err := l.tx.Runs(seqs)
+		if err != nil {
+			return err
+		}
+		for _, run := range rows {
+			if l.runs[run.Seq] = run; l.selectsRun(run) {
+				keys = append(keys, strconv.FormatInt(run.Seq, 10))
+			}
+		}
+	}
+	if len(keys) == 0 {
+		clear(l.runs)
+	}
+	q.want(markRun, keys...)
+	return nil
+}
+
+func (l *eventList) selectsRun(run *Run) bool {
+	return run != nil && run.Tenant == l.who.ID && l.filter.Run.matches(run)
+}
+
+// selects says whether the filter selects an event.
+func (l *eventList) selects(ev *Event) (bool, error) {
+	m := ev.Message
+	if m.Tenant != l.who.ID || !l.filter.matches(ev) || l.filter.Run != nil && m.Run == 0 {
+		return false, nil
+	}
+	if l.filter.Run == nil {
+		return true, nil
+	}
+	run, known := l.runs[m.Run]
+	if !known {
+		var err error
+		if run, err = l.tx.Run(m.Run); err != nil {
+			return false, err
+		}
+		l.runs[m.Run] = run
+	}
+	return l.selectsRun(run), nil
 }
 
 // cursor is the page with the cursor of the next.
@@ -286,8 +366,11 @@ func (l *eventList) events(seqs []int64) (out []Event, err error) {
 
 // take says whether an event is listed, and completes it if it is.
 func (l *eventList) take(ev Event) (bool, error) {
-	if ev.row == l.first && ev.nth < l.skip || ev.Message.Tenant != l.who.ID || !l.filter.matches(&ev) {
+	if ev.row == l.first && ev.nth < l.skip {
 		return false, nil
+	}
+	if ok, err := l.selects(&ev); !ok {
+		return false, err
 	}
 	if l.filled[ev.Message] {
 		return true, nil
@@ -325,7 +408,12 @@ func (l *eventList) active() (out []Event, err error) {
 		}
 		for _, m := range rows {
 			ev := Event{State: EventActive, At: l.flying[m.Seq], Message: m, row: activeSeq}
-			if m.State.Ended() || m.Tenant != l.who.ID || !l.filter.matches(&ev) {
+			if m.State.Ended() {
+				continue
+			}
+			if ok, err := l.selects(&ev); err != nil {
+				return nil, err
+			} else if !ok {
 				continue
 			}
 			ended, err := l.ended(m)

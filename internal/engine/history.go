@@ -70,6 +70,7 @@ type FailureHistory struct {
 	Failed  *Settlement   // the attempt that failed the run
 	Last    *Settlement   // the callback's last attempt; nil: none yet
 	Errors  []*Settlement // its failed attempts
+	NextDue int64         // Unix ms; 0: no attempt is planned
 }
 
 // Runs lists the histories of at most count runs a filter selects, newest
@@ -80,10 +81,7 @@ func (e *Engine) Runs(ctx context.Context, who *Caller, f RunFilter, cursor stri
 	if err != nil {
 		return nil, "", err
 	}
-	p.From = max(p.From, FirstSeq(max(f.From, f.CreatedAt)))
-	if to := min(cmp.Or(f.To, maxSeq), cmp.Or(f.CreatedAt, maxSeq)); to != maxSeq {
-		p.To = min(p.To, FirstSeq(min(to, Millis(maxSeq))+1))
-	}
+	p = f.page(p)
 	patience, known := e.patience(), e.index.state.Load()
 	err = e.store.View(ctx, func(tx Tx) error {
 		if f.MessageID != "" {
@@ -122,6 +120,18 @@ func (e *Engine) Runs(ctx context.Context, who *Caller, f RunFilter, cursor stri
 	})
 	return page, next, err
 }
+
+// page is the part of a page where runs are that a filter selects.
+func (f *RunFilter) page(p Page) Page {
+	p.From = max(p.From, FirstSeq(max(f.From, f.CreatedAt)))
+	if to := min(cmp.Or(f.To, maxSeq), cmp.Or(f.CreatedAt, maxSeq)); to != maxSeq {
+		p.To = min(p.To, FirstSeq(min(to, Millis(maxSeq))+1))
+	}
+	return p
+}
+
+// named says whether a filter is about a few runs.
+func (f *RunFilter) named() bool { return len(f.IDs) > 0 || len(f.IDsAt) > 0 || f.CreatedAt != 0 }
 
 // runsIn are the keys of runs that are in some states now.
 func runsIn(tx Tx, tenant int64, states []RunState, from, to int64) (all []int64, err error) {
@@ -421,7 +431,8 @@ func (b *historian) reportOf(stepID int) *Message {
 		return nil
 	}
 	for _, entry := range b.log {
-		if m := b.messages[entry.Message.Seq]; entry.CallType == wire.CallFrom && m != nil && m.Settings.StepID == stepID {
+		m := b.messages[entry.Message.Seq]
+		if entry.CallType == wire.CallFrom && m != nil && (entry.StepID == stepID || m.Settings.StepID == stepID) {
 			return m
 		}
 	}
@@ -492,9 +503,15 @@ func (b *historian) failure() (*FailureHistory, error) {
 		return nil, err
 	}
 	for _, s := range attempts {
+		if s.StartedAt == 0 {
+			continue // it was cancelled between two
+		}
 		if f.Last = s; s.Result != Delivered {
 			f.Errors = append(f.Errors, s)
 		}
+	}
+	if m := f.Message; m.State == Pending || m.State == Waiting {
+		f.NextDue = m.Due
 	}
 	f.Failed, err = b.failedAttempt()
 	return f, err
@@ -504,8 +521,8 @@ func (b *historian) failure() (*FailureHistory, error) {
 func (b *historian) failedAttempt() (*Settlement, error) {
 	for _, entry := range slices.Backward(b.log) {
 		m := b.messages[entry.Message.Seq]
-		if m == nil || m.State != Failed || m.Kind == KindToCallback {
-			continue
+		if m == nil || m.Run != b.run.Seq || m.State != Failed || m.Kind == KindToCallback {
+			continue // a run that was resumed has entries of the one before
 		}
 		attempts, err := b.tx.SettlementsOf(m.Seq)
 		if err != nil || len(attempts) == 0 {

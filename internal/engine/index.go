@@ -134,9 +134,9 @@ const (
 	markState    = 'e' // of an event
 	markStatus   = 'r' // of a response in the DLQ
 	markMessage  = 'm' // in the DLQ: its key
-	markRun      = 'w' // id
+	markRun      = 'w' // id; of a message, the run's key
 	markRunURL   = 'v' // in the DLQ
-	markOfRun    = 'k' // in the DLQ: whether it is a run's
+	markOfRun    = 'k' // of a message that is; in the DLQ: whether it is a run's
 )
 
 // marker makes a tenant's marks. They are keyed, so that who reads the database
@@ -215,6 +215,10 @@ func (k *marker) ofMessage(m *Message) []int64 {
 	marks = k.add(marks, markQueue, s.Queue)
 	marks = k.add(marks, markSchedule, s.ScheduleID)
 	marks = k.add(marks, markFlow, s.flowKey())
+	if m.Run != 0 {
+		marks = k.add(marks, markOfRun, "true")
+		marks = k.add(marks, markRun, strconv.FormatInt(m.Run, 10))
+	}
 	for _, label := range s.Labels {
 		marks = k.add(marks, markLabel, label)
 	}
@@ -243,6 +247,7 @@ func (k *marker) ofRun(r *Run) []int64 {
 	marks := slices.Clone(k.ofURL(r.URL))
 	marks = k.add(marks, markRun, r.ID)
 	marks = k.add(marks, markCaller, r.CallerIP)
+	marks = k.add(marks, markFlow, r.Settings.flowKey())
 	for _, label := range r.Settings.Labels {
 		marks = k.add(marks, markLabel, label)
 	}
@@ -700,6 +705,7 @@ func (q *query) wantRun(f *RunFilter) {
 	q.want(markHost, f.Hosts...)
 	q.want(markPath, f.Paths...)
 	q.want(markLabel, f.Labels...)
+	q.want(markFlow, f.FlowKeys...)
 	q.want(markCaller, f.CallerIPs...)
 	q.want(markRun, f.IDs...)
 	ids := make([]string, len(f.IDsAt))

@@ -29,7 +29,7 @@ func (c *change) start(who *Caller, p *Publish, by *invocation) (*Run, Published
 	w := &p.Config.Workflow
 	id := w.RunID
 	if id == "" {
-		id = "wfr_" + randomID(21)
+		id = newRunID()
 	}
 	active, err := c.lockRunOfID(who.ID, id)
 	if err != nil {
@@ -79,6 +79,8 @@ func (c *change) start(who *Caller, p *Publish, by *invocation) (*Run, Published
 	c.insert(m)
 	return run, Published{MessageID: m.String(), URL: m.URL, RunID: id, RunCreatedAt: Millis(run.Seq)}, nil
 }
+
+func newRunID() string { return "wfr_" + randomID(21) }
 
 func runSettings(p *Publish) Settings {
 	cfg := &p.Config
@@ -304,19 +306,20 @@ func (c *change) failRun(run *Run, f *flight) error {
 
 // RunFilter selects runs; a zero field selects all.
 type RunFilter struct {
-	IDs       []string   `json:"workflowRunIds,omitempty"`
-	IDsAt     []RunRef   `json:"-"`
-	URLs      []string   `json:"workflowUrl,omitempty"`
-	URLPrefix string     `json:"workflowUrlPrefix,omitempty"`
-	Hosts     []string   `json:"host,omitempty"` // with or without the port
-	Paths     []string   `json:"path,omitempty"`
-	Labels    []string   `json:"label,omitempty"`
-	States    []RunState `json:"-"`
-	CallerIPs []string   `json:"callerIp,omitempty"`
-	MessageID string     `json:"messageId,omitempty"`
-	CreatedAt int64      `json:"workflowCreatedAt,omitempty"` // Unix ms; 0: any
-	From      int64      `json:"fromDate,omitempty"`          // creation, Unix ms, inclusive; 0: open
-	To        int64      `json:"toDate,omitempty"`
+	IDs         []string   `json:"workflowRunIds,omitempty"`
+	IDsAt       []RunRef   `json:"-"`
+	URLs        []string   `json:"workflowUrl,omitempty"`
+	URLPrefixes []string   `json:"workflowUrlPrefix,omitempty"`
+	Hosts       []string   `json:"host,omitempty"` // with or without the port
+	Paths       []string   `json:"path,omitempty"`
+	Labels      []string   `json:"label,omitempty"`
+	FlowKeys    []string   `json:"flowControlKey,omitempty"`
+	States      []RunState `json:"-"`
+	CallerIPs   []string   `json:"callerIp,omitempty"`
+	MessageID   string     `json:"messageId,omitempty"`
+	CreatedAt   int64      `json:"workflowCreatedAt,omitempty"` // Unix ms; 0: any
+	From        int64      `json:"fromDate,omitempty"`          // creation, Unix ms, inclusive; 0: open
+	To          int64      `json:"toDate,omitempty"`
 
 	within URLPrefix // the caller's
 }
@@ -330,14 +333,18 @@ type RunRef struct {
 func (f *RunFilter) matches(r *Run) bool {
 	at := Millis(r.Seq)
 	return f.within.Covers(r.URL) && anyOf(f.IDs, r.ID) && anyOf(f.IDsAt, RunRef{r.ID, at}) && anyOf(f.URLs, r.URL) &&
-		strings.HasPrefix(r.URL, f.URLPrefix) && matchesURL(r.URL, f.Hosts, f.Paths) && anyShared(f.Labels, r.Settings.Labels) &&
-		anyOf(f.States, r.State) && anyOf(f.CallerIPs, r.CallerIP) &&
+		anyPrefix(f.URLPrefixes, r.URL) && matchesURL(r.URL, f.Hosts, f.Paths) && anyShared(f.Labels, r.Settings.Labels) &&
+		anyOf(f.FlowKeys, r.Settings.flowKey()) && anyOf(f.States, r.State) && anyOf(f.CallerIPs, r.CallerIP) &&
 		(f.CreatedAt == 0 || f.CreatedAt == at) && (f.From == 0 || at >= f.From) && (f.To == 0 || at <= f.To)
 }
 
 // anyOf says whether v is in wanted; an empty list wants everything.
 func anyOf[T comparable](wanted []T, v T) bool {
 	return len(wanted) == 0 || slices.Contains(wanted, v)
+}
+
+func anyPrefix(wanted []string, v string) bool {
+	return len(wanted) == 0 || slices.ContainsFunc(wanted, func(p string) bool { return strings.HasPrefix(v, p) })
 }
 
 func anyShared(wanted, have []string) bool {

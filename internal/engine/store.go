@@ -179,6 +179,8 @@ type Tx interface {
 	// LogBytes is how many entries Log gives, and how many bytes their bodies
 	// have. It reads none of those.
 	LogBytes(run int64, from, to int) (entries int, bytes int64, err error)
+	// LogSteps is the same part without the bodies.
+	LogSteps(run int64, from, to int) ([]*LogEntry, error)
 	LogStep(run int64, stepID, targetStep int, callType wire.CallType) (*LogEntry, error)
 	// PendingOfRun are the messages of a run's log that are still to be delivered.
 	PendingOfRun(run int64) ([]*Message, error)
@@ -554,6 +556,7 @@ const (
 	FailureInProgress FailureState = 1
 	FailureSuccess    FailureState = 2
 	FailureFail       FailureState = 3
+	FailureCanceled   FailureState = 4
 )
 
 // Run is one execution of a workflow. Its creation time is Millis(Seq).
@@ -582,7 +585,7 @@ type LogEntry struct {
 	Index      int // 0: the initial payload
 	Message    Key
 	CallType   wire.CallType
-	StepID     int // of a result; of a call; 0: plan or payload
+	StepID     int // of a result; of a call and, in newer logs, its outcome; 0: plan or payload
 	TargetStep int // of a plan
 	Body       []byte
 }

@@ -168,11 +168,11 @@ func scanPage[T any](t *tx, p engine.Page, columns, table string, scan func(*sql
 }
 
 func (t *tx) ScanMessages(p engine.Page) ([]*engine.Message, bool, error) {
-	return scanPage(t, p, `seq, tenant, url, caller_ip, settings, sealed`, `messages`, func(r *sql.Rows) (*engine.Message, int, error) {
+	return scanPage(t, p, `seq, tenant, run, url, caller_ip, settings, sealed`, `messages`, func(r *sql.Rows) (*engine.Message, int, error) {
 		var m engine.Message
 		var p private
 		var sealed []byte
-		if err := r.Scan(&m.Seq, &m.Tenant, &p.texts[0], &m.CallerIP, &p.texts[2], &sealed); err != nil {
+		if err := r.Scan(&m.Seq, &m.Tenant, &m.Run, &p.texts[0], &m.CallerIP, &p.texts[2], &sealed); err != nil {
 			return nil, 0, err
 		}
 		size := len(sealed)

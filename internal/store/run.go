@@ -189,6 +189,18 @@ func (t *tx) LogBytes(run int64, from, to int) (entries int, bytes int64, err er
 	return entries, bytes, err
 }
 
+func (t *tx) LogSteps(run int64, from, to int) ([]*engine.LogEntry, error) {
+	return collect(t, func(r *sql.Rows) (*engine.LogEntry, error) {
+		var e engine.LogEntry
+		var callType string
+		err := r.Scan(&e.Run, &e.Index, &e.Message.Seq, &e.Message.Rnd, &callType, &e.StepID, &e.TargetStep)
+		e.CallType = wire.CallType(callType)
+		return &e, err
+	}, `
+		select run, idx, seq, rnd, call_type, step_id, target_step from run_log
+		where run = $1 and idx >= $2 and idx <= $3 order by idx`, run, from, to)
+}
+
 func (t *tx) LogStep(run int64, stepID, targetStep int, callType wire.CallType) (*engine.LogEntry, error) {
 	return one(t, t.scanLog, `
 		select `+logColumns+` from run_log
@@ -199,5 +211,5 @@ func (t *tx) LogStep(run int64, stepID, targetStep int, callType wire.CallType) 
 func (t *tx) PendingOfRun(run int64) ([]*engine.Message, error) {
 	return collect(t, t.scanMessage, `
 		select `+messageColumns+` from messages
-		where seq in (select seq from run_log where run = $1) and state in (2, 7) order by seq`, run)
+		where seq in (select seq from run_log where run = $1) and run = $1 and state in (2, 7) order by seq`, run)
 }

@@ -84,6 +84,23 @@ func (s *Step) UnmarshalJSON(data []byte) error {
 	return o.err
 }
 
+// WithOut is a result as a log has it, with another out in place of its own. A
+// wait that ended without its event has had it then. What else the result says
+// stays as it is, known or not.
+func WithOut(result []byte, out string) ([]byte, error) {
+	o := readObject(result)
+	if o.err != nil {
+		return nil, o.err
+	}
+	fields := make(map[string]any, len(o.fields)+1)
+	for name, value := range o.fields {
+		fields[name] = json.RawMessage(value)
+	}
+	fields["out"] = out
+	delete(fields, "waitTimeout")
+	return json.Marshal(fields)
+}
+
 // IsPlan reports whether s announces a parallel step rather than giving a result.
 func (s Step) IsPlan() bool { return s.TargetStep != 0 }
 
