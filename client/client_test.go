@@ -155,7 +155,10 @@ func TestRequests(t *testing.T) {
 			"&toDate=1700000000123&workflowCreatedAt=1700000000000&workflowRunId=wfr_1&workflowUrl=https%3A%2F%2Fapp.example%2Fwf", ""},
 		{"run", `{"runs":[{"workflowRunId":"wfr_1"}]}`, func(c *Client) error { _, err := c.Run(ctx, "wfr_1"); return err }, "GET /v2/workflows/logs?workflowRunId=wfr_1", ""},
 		{"cancel run", "", func(c *Client) error { return c.CancelRun(ctx, "wfr_1") }, "DELETE /v2/workflows/runs/wfr_1?cancel=true", ""},
-		{"cancel runs", `{"cancelled":2}`, func(c *Client) error { _, err := c.CancelRuns(ctx, []string{"a", "b"}); return err }, "DELETE /v2/workflows/runs?workflowRunIds=a&workflowRunIds=b", ""},
+		{"cancel runs", `{"cancelled":2}`, func(c *Client) error {
+			_, err := c.CancelRuns(ctx, CancelRunsRequest{IDs: []string{"a", "b"}})
+			return err
+		}, "DELETE /v2/workflows/runs?workflowRunIds=a&workflowRunIds=b", ""},
 		{"finish run", "", func(c *Client) error { return c.FinishRun(ctx, "wfr_1", []byte(`{"z":1}`)) }, "DELETE /v2/workflows/runs/wfr_1?cancel=false", `{"z":1}`},
 		{"finish run without result", "", func(c *Client) error { return c.FinishRun(ctx, "wfr_1", nil) }, "DELETE /v2/workflows/runs/wfr_1?cancel=false", ""},
 		{"run log", `[]`, func(c *Client) error { _, err := c.RunLog(ctx, "wfr_1"); return err }, "GET /v2/workflows/runs/wfr_1", ""},
@@ -213,7 +216,10 @@ func TestRefused(t *testing.T) {
 			_, err := c.CancelMessages(ctx, CancelRequest{Filter: Filter{Labels: []string{""}}})
 			return err
 		}, "cancel messages: parameter label: empty value"},
-		{"cancel runs by empty id", func(c *Client) error { _, err := c.CancelRuns(ctx, []string{"a", ""}); return err }, "cancel runs: parameter workflowRunIds: empty value"},
+		{"cancel runs by empty id", func(c *Client) error {
+			_, err := c.CancelRuns(ctx, CancelRunsRequest{IDs: []string{"a", ""}})
+			return err
+		}, "cancel runs: parameter workflowRunIds: empty value"},
 		{"delete nothing named", func(c *Client) error { _, err := c.DeleteDLQ(ctx, DLQSelection{}); return err }, "delete from dlq: want exactly one of ids, a filter and all"},
 		{"delete by filter and all", func(c *Client) error {
 			_, err := c.DeleteDLQ(ctx, DLQSelection{Filter: DLQFilter{MessageID: "m"}, All: true})
@@ -265,7 +271,7 @@ func TestNothingNamedIsNothingDone(t *testing.T) {
 	if n, err := c.CancelMessages(ctx, CancelRequest{IDs: []string{}}); n != 0 || err != nil {
 		t.Errorf("cancelled %d messages, error %v", n, err)
 	}
-	if n, err := c.CancelRuns(ctx, nil); n != 0 || err != nil {
+	if n, err := c.CancelRuns(ctx, CancelRunsRequest{IDs: []string{}}); n != 0 || err != nil {
 		t.Errorf("cancelled %d runs, error %v", n, err)
 	}
 	if a, err := c.DeleteDLQ(ctx, DLQSelection{IDs: []string{}}); a.Deleted != 0 || err != nil {

@@ -72,6 +72,19 @@ type Event struct {
 
 	Label  string   `json:"label,omitempty"` // Labels[0]
 	Labels []string `json:"labels,omitempty"`
+
+	// Of an event of a workflow run, as [Client.RunEvents] lists it: the run, and
+	// the entry of its log that the message is. Body is that entry: the payload, a
+	// step as JSON, or what a call sent or got.
+	WorkflowRunID     string `json:"workflowRunId,omitempty"`
+	WorkflowURL       string `json:"workflowUrl,omitempty"`
+	WorkflowCreatedAt int64  `json:"workflowCreatedAt,omitempty"` // Unix milliseconds
+	CallType          string `json:"callType,omitempty"`          // step, toCallback, fromCallback, failureCall
+	StepID            int    `json:"stepId,omitempty"`            // from 1; plans and the initial step have none
+	StepName          string `json:"stepName,omitempty"`
+	StepType          string `json:"stepType,omitempty"`   // Initial, Run, SleepFor, SleepUntil, Call, …
+	Concurrent        int    `json:"concurrent,omitempty"` // steps of the parallel group; 1: the step is by itself
+	TargetStep        int    `json:"targetStep,omitempty"` // of a plan: the step it is for
 }
 
 // Bytes returns the message's body.

@@ -263,7 +263,7 @@ func ExampleClient_CancelRuns() {
 	defer srv.Close()
 	c := client.New(client.Options{URL: srv.URL, Token: "token"})
 
-	n, err := c.CancelRuns(context.Background(), []string{"onboard-42", "long-gone"})
+	n, err := c.CancelRuns(context.Background(), client.CancelRunsRequest{IDs: []string{"onboard-42", "long-gone"}})
 	fmt.Println(n, err)
 	// Output: 1 <nil>
 }

@@ -200,7 +200,7 @@ func TestCounts(t *testing.T) {
 	if n, err := c.CancelMessages(ctx, CancelRequest{All: true}); n != 3 || err != nil {
 		t.Errorf("cancelled %d messages, error %v", n, err)
 	}
-	if n, err := c.CancelRuns(ctx, []string{"wfr_1"}); n != 3 || err != nil {
+	if n, err := c.CancelRuns(ctx, CancelRunsRequest{IDs: []string{"wfr_1"}}); n != 3 || err != nil {
 		t.Errorf("cancelled %d runs, error %v", n, err)
 	}
 	if a, err := c.DeleteDLQ(ctx, DLQSelection{All: true}); a.Deleted != 2 || a.Cursor != "c" || err != nil {
@@ -229,7 +229,7 @@ func TestNotFound(t *testing.T) {
 		"run":          func() error { _, err := c.Run(ctx, "x"); return err },
 		"run log":      func() error { _, err := c.RunLog(ctx, "x"); return err },
 		"cancel run":   func() error { return c.CancelRun(ctx, "x") },
-		"cancel runs":  func() error { _, err := c.CancelRuns(ctx, []string{"x"}); return err },
+		"cancel runs":  func() error { _, err := c.CancelRuns(ctx, CancelRunsRequest{IDs: []string{"x"}}); return err },
 		"finish run":   func() error { return c.FinishRun(ctx, "x", nil) },
 		"revoke token": func() error { return c.RevokeToken(ctx, "x") },
 	} {

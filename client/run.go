@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"net/http"
@@ -213,6 +214,25 @@ func someHeader(h http.Header) http.Header {
 	return h
 }
 
+// RunFilter picks runs by what they are. Within a field any of the values may
+// match; every field that is set must. The zero value picks all.
+type RunFilter struct {
+	URLs            []string // of the workflows, in full
+	Hosts           []string // of the workflows' URLs, with or without the port
+	Paths           []string // of the workflows' URLs
+	Labels          []string
+	FlowControlKeys []string
+	CallerIPs       []string  // of who started them
+	From            time.Time // of the start, inclusive, to the millisecond; zero: no bound
+	To              time.Time // of the start, inclusive, to the millisecond; zero: no bound
+}
+
+func (f RunFilter) query() *query {
+	q := Filter{Hosts: f.Hosts, Paths: f.Paths, Labels: f.Labels, FlowControlKeys: f.FlowControlKeys, CallerIPs: f.CallerIPs, From: f.From, To: f.To}.query()
+	q.add("workflowUrl", f.URLs...)
+	return q
+}
+
 // RunsRequest says which runs to list. The zero value lists all, newest first.
 type RunsRequest struct {
 	URL             string    // of the workflow, in full
@@ -220,34 +240,64 @@ type RunsRequest struct {
 	Paths           []string  // of the workflow's URL; any of them
 	RunID           string    // one run, or the runs that had this id in turn
 	CreatedAt       int64     // Unix milliseconds; tells runs with one id apart
+	Runs            []RunRef  // named exactly; any of them
+	MessageID       string    // the run that a message is of
 	State           RunState  // default: any
 	Labels          []string  // any of them
 	FlowControlKeys []string  // any of them
+	CallerIPs       []string  // of who started them; any of them
 	From            time.Time // of the start, inclusive; zero: no bound
 	To              time.Time // of the start, inclusive; zero: no bound
-	Cursor          string    // of the page before; default: from the start
-	Count           int       // of a page, 10 at most; default: 10
+	// TrimBody is how many bytes are wanted of a payload, a result or a response;
+	// 0: all of them, less than 0: none.
+	TrimBody int
+	Cursor   string // of the page before; default: from the start
+	Count    int    // of a page, 10 at most; default: 10
+}
+
+func (r *RunsRequest) query() *query {
+	q := RunFilter{
+		Hosts: r.Hosts, Paths: r.Paths, Labels: r.Labels, FlowControlKeys: r.FlowControlKeys, CallerIPs: r.CallerIPs, From: r.From, To: r.To,
+	}.query()
+	q.addOne("workflowUrl", r.URL)
+	q.addOne("workflowRunId", r.RunID)
+	q.addOne("messageId", r.MessageID)
+	q.addOne("state", string(r.State))
+	if r.CreatedAt != 0 {
+		q.add("workflowCreatedAt", strconv.FormatInt(r.CreatedAt, 10))
+	}
+	q.addRuns(r.Runs)
+	q.addTrim(r.TrimBody)
+	q.addPage(r.Cursor, r.Count, "")
+	return q
+}
+
+func (q *query) addOne(key, value string) {
+	if value != "" {
+		q.add(key, value)
+	}
+}
+
+func (q *query) addRuns(runs []RunRef) {
+	for _, run := range runs {
+		q.add("workflowRuns", run.WorkflowRunID+"@"+strconv.FormatInt(run.WorkflowCreatedAt, 10))
+	}
+}
+
+func (q *query) addTrim(n int) {
+	switch {
+	case n > 0:
+		q.add("trimBody", strconv.Itoa(n))
+	case n < 0:
+		q.add("trimBody", "true")
+	}
 }
 
 // Runs lists one page of workflow runs with their steps (GET
 // /v2/workflows/logs).
 func (c *Client) Runs(ctx context.Context, r RunsRequest) (RunsPage, error) {
-	q := Filter{Hosts: r.Hosts, Paths: r.Paths, Labels: r.Labels, FlowControlKeys: r.FlowControlKeys, From: r.From, To: r.To}.query()
-	for key, value := range map[string]string{
-		"workflowUrl":   r.URL,
-		"workflowRunId": r.RunID,
-		"state":         string(r.State),
-	} {
-		if value != "" {
-			q.add(key, value)
-		}
-	}
-	if r.CreatedAt != 0 {
-		q.add("workflowCreatedAt", strconv.FormatInt(r.CreatedAt, 10))
-	}
-	q.addPage(r.Cursor, r.Count, "")
 	var out RunsPage
-	if err := c.list(ctx, "/v2/workflows/logs", q, &out); err != nil {
+	if err := c.list(ctx, "/v2/workflows/logs", r.query(), &out); err != nil {
 		return RunsPage{}, fmt.Errorf("list runs: %w", err)
 	}
 	return out, nil
@@ -292,14 +342,100 @@ func (c *Client) CancelRun(ctx context.Context, id string) error {
 	return nil
 }
 
-// CancelRuns cancels many runs and returns how many it newly cancelled; those
-// that are unknown or ended do not count (DELETE /v2/workflows/runs).
-func (c *Client) CancelRuns(ctx context.Context, ids []string) (int, error) {
-	cancelled, err := c.cancelIDs(ctx, "/v2/workflows/runs", "workflowRunIds", ids)
+// CancelRunsRequest says which runs to cancel: exactly one of IDs, All, and Filter
+// with URLPrefixes is to be set.
+type CancelRunsRequest struct {
+	IDs         []string // those that are unknown or ended do not count
+	Filter      RunFilter
+	URLPrefixes []string // what the workflows' URLs begin with; any of them. Not with Filter.URLs
+	All         bool
+	Count       int // with a filter or All, at most so many, the oldest; default: no bound
+}
+
+// CancelRuns cancels many runs, also those that were not delivered yet, and returns
+// how many it newly cancelled (DELETE /v2/workflows/runs). IDs that are given but
+// empty cancel none.
+func (c *Client) CancelRuns(ctx context.Context, r CancelRunsRequest) (int, error) {
+	cancelled, err := c.cancelRuns(ctx, &r)
 	if err != nil {
 		return cancelled, fmt.Errorf("cancel runs: %w", err)
 	}
 	return cancelled, nil
+}
+
+func (c *Client) cancelRuns(ctx context.Context, r *CancelRunsRequest) (int, error) {
+	const path = "/v2/workflows/runs"
+	q := r.Filter.query()
+	switch {
+	case len(r.Filter.URLs) == 0:
+		q.add("workflowUrl", r.URLPrefixes...)
+	case len(r.URLPrefixes) > 0:
+		return 0, errors.New("want URLs in full or their prefixes, not both")
+	}
+	if err := q.checkSelection(r.IDs, r.All); err != nil {
+		return 0, err
+	}
+	if r.IDs != nil {
+		return c.cancelIDs(ctx, path, "workflowRunIds", r.IDs)
+	}
+	if len(r.Filter.URLs) > 0 {
+		q.add("workflowUrlExactMatch", "true")
+	}
+	q.addPage("", r.Count, "")
+	var out CancelResponse
+	err := c.do(ctx, call{method: http.MethodDelete, path: path, query: q.Values, out: &out})
+	return out.Cancelled, err
+}
+
+// RunEventsRequest says which events of runs to list. The zero value lists all,
+// newest first.
+type RunEventsRequest struct {
+	RunID      string   // one run, or the runs that had this id in turn
+	CreatedAt  int64    // of the run, Unix milliseconds; tells runs with one id apart
+	Runs       []RunRef // named exactly; any of them
+	MessageIDs []string
+	States     []EventState // any of them; [EventInProgress] stands for three
+	RunStates  []RunState   // that the runs are in now; any of them
+	Filter     RunFilter    // its times are those of the events
+	TrimBody   int          // as of [RunsRequest]
+	Order      Order        // default: NewestFirst
+	Cursor     string       // of the page before; default: from the start
+	Count      int          // of a page, 1000 at most; default: the server's
+}
+
+// RunEvents lists one page of the events of runs' messages: what was appended to
+// their logs, and how its delivery went (GET /v2/workflows/events).
+func (c *Client) RunEvents(ctx context.Context, r RunEventsRequest) (EventsPage, error) {
+	q := r.Filter.query()
+	q.addOne("workflowRunId", r.RunID)
+	if r.CreatedAt != 0 {
+		q.add("workflowCreatedAt", strconv.FormatInt(r.CreatedAt, 10))
+	}
+	q.addRuns(r.Runs)
+	q.add("messageId", r.MessageIDs...)
+	for _, s := range r.States {
+		q.add("state", string(s))
+	}
+	for _, s := range r.RunStates {
+		q.add("state", string(s))
+	}
+	q.addTrim(r.TrimBody)
+	q.addPage(r.Cursor, r.Count, r.Order)
+	var out EventsPage
+	if err := c.list(ctx, "/v2/workflows/events", q, &out); err != nil {
+		return EventsPage{}, fmt.Errorf("list events of runs: %w", err)
+	}
+	return out, nil
+}
+
+// AllRunEvents walks the events of runs from r on, page by page. It ends after
+// yielding an error.
+func (c *Client) AllRunEvents(ctx context.Context, r RunEventsRequest) iter.Seq2[Event, error] {
+	return pages(r.Cursor, func(cursor string) ([]Event, string, error) {
+		r.Cursor = cursor
+		p, err := c.RunEvents(ctx, r)
+		return p.Events, p.Cursor, err
+	})
 }
 
 // FinishRun ends a run with its result, JSON text, or nil for none (DELETE

@@ -140,7 +140,7 @@ func (c *runsCancelCmd) Run(ctx context.Context, o *outside) error {
 	return c.use(func(cl *client.Client) error {
 		n := 0
 		for some := range slices.Chunk(c.ID, 100) {
-			cancelled, err := cl.CancelRuns(ctx, some)
+			cancelled, err := cl.CancelRuns(ctx, client.CancelRunsRequest{IDs: some})
 			if n += cancelled; err != nil {
 				return fmt.Errorf("cancelled %d, then: %w", n, err)
 			}

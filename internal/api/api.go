@@ -123,6 +123,17 @@ var routes = []route{
 	{"GET", "/v2/dlq/{id}", engine.ScopeRead, getDLQEntry},
 	{"DELETE", "/v2/dlq/{id}", engine.ScopePublish, deleteDLQEntry},
 
+	{"GET", "/v2/workflows/dlq", engine.ScopeRead, listDLQ},
+	{"DELETE", "/v2/workflows/dlq", engine.ScopePublish, deleteDLQ},
+	{"POST", "/v2/workflows/dlq/resume", engine.ScopePublish, resumeRuns},
+	{"POST", "/v2/workflows/dlq/resume/{id}", engine.ScopePublish, resumeRun},
+	{"POST", "/v2/workflows/dlq/restart", engine.ScopePublish, restartRuns},
+	{"POST", "/v2/workflows/dlq/restart/{id}", engine.ScopePublish, restartRun},
+	{"POST", "/v2/workflows/dlq/callback/{id}", engine.ScopePublish, rerunFailureCallback},
+	{"DELETE", "/v2/workflows/dlq/callback/{id}", engine.ScopePublish, cancelFailureCallback},
+	{"GET", "/v2/workflows/dlq/{id}", engine.ScopeRead, getDLQEntry},
+	{"DELETE", "/v2/workflows/dlq/{id}", engine.ScopePublish, deleteDLQEntry},
+
 	{"GET", "/v2/keys", engine.ScopeKeys, getKeys},
 	{"POST", "/v2/keys/rotate", engine.ScopeKeys, rotateKeys},
 	{"POST", "/v2/rotate", engine.ScopeKeys, rotateKeys},

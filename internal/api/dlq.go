@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/signposthq/signpost/client"
 	"github.com/signposthq/signpost/internal/engine"
@@ -46,7 +47,10 @@ func (r *request) selectDLQ(strict bool) (sel engine.DLQFilter, f *filters, coun
 	default:
 		return sel, nil, 0, invalid("source: expected workflow or qstash, got %q", source)
 	}
-	if err = f.selectRuns(&sel); err != nil {
+	if r.aboutRuns() {
+		sel.Workflow = new(true)
+	}
+	if err = f.selectRunEntries(&sel); err != nil {
 		return sel, nil, 0, err
 	}
 	if _, err = f.newest(false); err != nil { // also where it does not matter
@@ -56,14 +60,18 @@ func (r *request) selectDLQ(strict bool) (sel engine.DLQFilter, f *filters, coun
 	return sel, f, count, err
 }
 
+// aboutRuns says whether the path is that of the part of the DLQ where runs are.
+func (r *request) aboutRuns() bool { return strings.HasPrefix(r.route.pattern, "/v2/workflows/") }
+
 var failureStateOf = map[string]engine.FailureState{
 	string(client.CallbackInProgress): engine.FailureInProgress,
 	string(client.CallbackSuccess):    engine.FailureSuccess,
 	string(client.CallbackFail):       engine.FailureFail,
+	string(client.CallbackCanceled):   engine.FailureCanceled,
 }
 
-// selectRuns adds what only entries of workflow runs have.
-func (f *filters) selectRuns(sel *engine.DLQFilter) error {
+// selectRunEntries adds what only entries of workflow runs have.
+func (f *filters) selectRunEntries(sel *engine.DLQFilter) error {
 	createdAt, err := f.integer("workflowCreatedAt", 0, 0)
 	if err != nil {
 		return err
@@ -75,7 +83,7 @@ func (f *filters) selectRuns(sel *engine.DLQFilter) error {
 	for _, name := range f.list("failureFunctionState") {
 		state, ok := failureStateOf[name]
 		if !ok {
-			return invalid("failureFunctionState: expected CALLBACK_INPROGRESS, CALLBACK_SUCCESS or CALLBACK_FAIL, got %q", name)
+			return invalid("failureFunctionState: expected CALLBACK_INPROGRESS, CALLBACK_SUCCESS, CALLBACK_FAIL or CALLBACK_CANCELED, got %q", name)
 		}
 		sel.Failures = append(sel.Failures, state)
 	}
@@ -117,20 +125,39 @@ func (r *request) dlqJSON(d *engine.DeadMessage) client.DLQMessage {
 		if state := failureStates[d.Run.Failure]; state != "" {
 			out.FailureFunctionState = state
 			out.FailureCallbackInfo = &client.FailureCallbackInfo{State: state}
+			if s := d.Failure; s != nil {
+				out.FailureCallbackInfo.ResponseStatus, out.FailureCallbackInfo.ResponseHeaders = s.Status, s.Header
+				out.FailureCallbackInfo.ResponseBody = text(s.Body)
+			}
 		}
 	}
 	return out
 }
 
 func getDLQEntry(r *request) (any, error) {
-	d, err := r.handler.engine.DLQEntry(r.Context(), r.caller, r.params[0])
+	d, err := r.dlqEntry()
 	if err != nil {
 		return nil, err
 	}
 	return r.dlqJSON(d), nil
 }
 
+// dlqEntry is the entry that the path names. Under the path of those of runs it
+// has to be one.
+func (r *request) dlqEntry() (*engine.DeadMessage, error) {
+	d, err := r.handler.engine.DLQEntry(r.Context(), r.caller, r.params[0])
+	if err == nil && d.Run == nil && r.aboutRuns() {
+		err = &engine.Error{Code: engine.NotFound, Message: "DLQ entry " + r.params[0] + " is a message's and no workflow run's"}
+	}
+	return d, err
+}
+
 func deleteDLQEntry(r *request) (any, error) {
+	if r.aboutRuns() {
+		if _, err := r.dlqEntry(); err != nil {
+			return nil, err
+		}
+	}
 	if err := r.handler.engine.DeleteDLQEntry(r.Context(), r.caller, r.params[0]); err != nil {
 		return nil, err
 	}

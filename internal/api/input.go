@@ -206,6 +206,34 @@ func (f *filters) list(names ...string) []string {
 // taken as a whole.
 func (f *filters) urls(name string) []string { return wire.FilterValues(f.Values[name]) }
 
+// prefixes are beginnings of URLs. A comma is between two of them only where one
+// begins behind it: what selects too much must not come of one that holds commas.
+func (f *filters) prefixes(name string) (all []string) {
+	for _, v := range f.Values[name] {
+		for more := true; more; {
+			var one string
+			one, v, more = cutPrefix(v)
+			if one = strings.TrimSpace(one); one != "" && !slices.Contains(all, one) {
+				all = append(all, one)
+			}
+		}
+	}
+	return all
+}
+
+func cutPrefix(list string) (first, rest string, more bool) {
+	for i := range len(list) {
+		if list[i] != ',' {
+			continue
+		}
+		rest = strings.ToLower(strings.TrimSpace(list[i+1:]))
+		if strings.HasPrefix(rest, "http://") || strings.HasPrefix(rest, "https://") {
+			return list[:i], list[i+1:], true
+		}
+	}
+	return list, "", false
+}
+
 // boolean is a parameter's value, def when it is not given.
 func boolean(query url.Values, name string, def bool) (bool, error) {
 	text := query.Get(name)

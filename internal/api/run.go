@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"net/http"
 	"strconv"
@@ -54,7 +55,7 @@ func cancelRuns(r *request) (any, error) {
 	}
 	sel := engine.RunFilter{
 		IDs: f.list("workflowRunIds", "workflowRunId"), Hosts: f.urls("host"), Paths: f.urls("path"),
-		Labels: f.list("label"), CallerIPs: f.list("callerIp"),
+		Labels: f.list("label"), FlowKeys: f.urls("flowControlKey"), CallerIPs: f.list("callerIp"),
 	}
 	exact, err := boolean(f.Values, "workflowUrlExactMatch", false)
 	if err != nil {
@@ -63,7 +64,7 @@ func cancelRuns(r *request) (any, error) {
 	if exact {
 		sel.URLs = f.urls("workflowUrl")
 	} else {
-		sel.URLPrefix = f.Get("workflowUrl")
+		sel.URLPrefixes = f.prefixes("workflowUrl")
 	}
 	if sel.From, sel.To, err = f.dates(); err != nil {
 		return nil, err
@@ -72,9 +73,6 @@ func cancelRuns(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f.Get("flowControlKey") != "" {
-		return client.CancelResponse{}, nil // no run has one yet
-	}
 	n, err := r.handler.engine.CancelRuns(r.Context(), r.caller, sel, int(limit))
 	if err != nil {
 		return nil, err
@@ -82,12 +80,97 @@ func cancelRuns(r *request) (any, error) {
 	return client.CancelResponse{Cancelled: n}, nil
 }
 
-// listRunEvents is the path the official SDK lists runs by.
+// listRunEvents lists runs, which is how the official SDK asks for them, or else
+// the events of their messages.
 func listRunEvents(r *request) (any, error) {
-	if r.query.Get("groupBy") != "workflowRunId" {
-		return nil, invalid("groupBy: expected workflowRunId; this version of Signpost does not list a run's events singly")
+	switch by := r.query.Get("groupBy"); by {
+	case "":
+		return eventsOfRuns(r)
+	case "workflowRunId":
+		return listRuns(r)
+	default:
+		return nil, invalid("groupBy: expected workflowRunId, or nothing for the events themselves, got %q", by)
 	}
-	return listRuns(r)
+}
+
+func eventsOfRuns(r *request) (any, error) {
+	f, err := r.filters(false)
+	if err != nil {
+		return nil, err
+	}
+	var events []string
+	var runs engine.RunFilter
+	for _, name := range f.list("state") {
+		if state, ok := runStates[name]; ok {
+			runs.States = append(runs.States, state)
+		} else {
+			events = append(events, name)
+		}
+	}
+	sel := engine.EventFilter{Message: engine.MessageFilter{IDs: f.list("messageId")}, Run: &runs}
+	if sel.States, err = engine.ParseEventStates(events); err != nil {
+		return nil, err
+	}
+	if err := f.selectRuns(&runs); err != nil {
+		return nil, err
+	}
+	sel.From, sel.To, runs.From, runs.To = runs.From, runs.To, 0, 0
+	trim, err := f.trim()
+	if err != nil {
+		return nil, err
+	}
+	newest, err := f.newest(true)
+	if err != nil {
+		return nil, err
+	}
+	count, err := f.count(1000)
+	if err != nil {
+		return nil, err
+	}
+	page, next, err := r.handler.engine.Events(r.Context(), r.caller, sel, !newest, f.Get("cursor"), count)
+	if err != nil {
+		return nil, err
+	}
+	out := &client.EventsPage{Cursor: next, Events: make([]client.Event, len(page))}
+	for i := range page {
+		out.Events[i] = r.runEventJSON(&page[i], trim)
+	}
+	return out, nil
+}
+
+// selectRuns adds what selects runs in a list.
+func (f *filters) selectRuns(sel *engine.RunFilter) (err error) {
+	sel.IDs, sel.URLs, sel.Hosts, sel.Paths = f.list("workflowRunId"), f.urls("workflowUrl"), f.urls("host"), f.urls("path")
+	sel.Labels, sel.FlowKeys, sel.CallerIPs = f.list("label"), f.urls("flowControlKey"), f.list("callerIp", "callerIP")
+	for _, ref := range f.list("workflowRuns") {
+		at := strings.LastIndexByte(ref, '@') // which ids may hold, too
+		ms, err := strconv.ParseInt(ref[at+1:], 10, 64)
+		if at < 0 || err != nil {
+			return invalid("workflowRuns: expected id@createdAt, got %q", ref)
+		}
+		sel.IDsAt = append(sel.IDsAt, engine.RunRef{ID: ref[:at], CreatedAt: ms})
+	}
+	if sel.From, sel.To, err = f.dates(); err != nil {
+		return err
+	}
+	sel.CreatedAt, err = f.integer("workflowCreatedAt", 0, 0)
+	return err
+}
+
+// trim is how many bytes are shown of a body, -1: all of them.
+func (f *filters) trim() (int, error) {
+	switch text := f.Get("trimBody"); text {
+	case "", "0", "false":
+		return -1, nil
+	case "true":
+		return 0, nil
+	default:
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 0 {
+			return 0, invalid("trimBody: expected true, or how many bytes to show of a body, got %q", text)
+		}
+		return n, nil
+	}
 }
 
 var runStates = map[string]engine.RunState{
@@ -101,17 +184,9 @@ func listRuns(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	sel := engine.RunFilter{
-		IDs: f.list("workflowRunId"), URLs: f.urls("workflowUrl"), Hosts: f.urls("host"), Paths: f.urls("path"),
-		Labels: f.list("label"), CallerIPs: f.list("callerIp"), MessageID: f.Get("messageId"),
-	}
-	for _, ref := range f.list("workflowRuns") {
-		id, at, _ := strings.Cut(ref, "@")
-		ms, err := strconv.ParseInt(at, 10, 64)
-		if err != nil {
-			return nil, invalid("workflowRuns: expected id@createdAt, got %q", ref)
-		}
-		sel.IDsAt = append(sel.IDsAt, engine.RunRef{ID: id, CreatedAt: ms})
+	sel := engine.RunFilter{MessageID: f.Get("messageId")}
+	if err := f.selectRuns(&sel); err != nil {
+		return nil, err
 	}
 	for _, name := range f.list("state") {
 		state, ok := runStates[name]
@@ -120,10 +195,8 @@ func listRuns(r *request) (any, error) {
 		}
 		sel.States = append(sel.States, state)
 	}
-	if sel.From, sel.To, err = f.dates(); err != nil {
-		return nil, err
-	}
-	if sel.CreatedAt, err = f.integer("workflowCreatedAt", 0, 0); err != nil {
+	trim, err := f.trim()
+	if err != nil {
 		return nil, err
 	}
 	count, err := f.count(100)
@@ -133,9 +206,6 @@ func listRuns(r *request) (any, error) {
 	if f.Get("count") == "" {
 		count = 10
 	}
-	if f.Get("flowControlKey") != "" {
-		return client.RunsPage{}, nil // no run has one yet
-	}
 	runs, next, err := r.handler.engine.Runs(r.Context(), r.caller, sel, f.Get("cursor"), count)
 	if err != nil {
 		return nil, err
@@ -143,6 +213,11 @@ func listRuns(r *request) (any, error) {
 	page := client.RunsPage{Cursor: next}
 	for _, h := range runs {
 		page.Runs = append(page.Runs, r.runJSON(h))
+	}
+	if trim >= 0 {
+		for i := range page.Runs {
+			trimRun(&page.Runs[i], trim)
+		}
 	}
 	return page, nil
 }
@@ -155,6 +230,7 @@ var (
 	failureStates = map[engine.FailureState]client.CallbackState{
 		engine.FailureInProgress: client.CallbackInProgress,
 		engine.FailureSuccess:    client.CallbackSuccess, engine.FailureFail: client.CallbackFail,
+		engine.FailureCanceled: client.CallbackCanceled,
 	}
 	groupTypes = map[engine.GroupKind]client.GroupType{
 		engine.GroupSequential: client.GroupSequential, engine.GroupParallel: client.GroupParallel,
@@ -174,6 +250,7 @@ func (r *request) runJSON(h *engine.RunHistory) client.Run {
 		CreatedAt: engine.Millis(run.Seq), CompletedAt: run.EndedAt, CallerIP: run.CallerIP,
 		Response: v.text(run.Response), Labels: run.Settings.Labels, Label: first(run.Settings.Labels),
 	}
+	out.FlowControlKey, _, _, _ = flowJSON(run.Settings.FlowControl)
 	if run.DLQ != 0 {
 		out.DLQID = engine.DLQID(run.DLQ)
 	}
@@ -272,14 +349,82 @@ func (r *request) failureJSON(run *engine.Run, f *engine.FailureHistory) *client
 	m := f.Message
 	out := &client.FailureFunction{
 		MessageID: m.String(), URL: m.URL, State: failureStates[run.Failure], DLQID: engine.DLQID(run.DLQ),
-		MaxRetries: m.MaxRetries, Errors: errorsJSON(f.Errors, r.answerVeil(m)),
+		MaxRetries: m.MaxRetries, NextDeliveryTime: f.NextDue, Errors: errorsJSON(f.Errors, r.answerVeil(m)),
 	}
 	if s := f.Failed; s != nil {
 		out.FailHeaders, out.FailStatus, out.FailResponse = s.Header, s.Status, text(s.Body)
 	}
 	if s := f.Last; s != nil {
 		out.ResponseStatus, out.ResponseBody, out.ResponseHeaders = s.Status, text(s.Body), s.Header
-		out.NextDeliveryTime = s.NextDue
 	}
 	return out
+}
+
+// trimRun cuts what of a run's payload, results and responses is longer than n
+// bytes.
+func trimRun(run *client.Run, n int) {
+	cut(n, &run.Response)
+	for _, group := range run.Steps {
+		for i := range group.Steps {
+			s := &group.Steps[i]
+			cut(n, &s.Out, &s.CallBody, &s.CallResponseBody, &s.InvokedWorkflowRunBody)
+			trimErrors(s.Errors, n)
+		}
+	}
+	if f := run.FailureFunction; f != nil {
+		cut(n, &f.FailResponse, &f.ResponseBody)
+		trimErrors(f.Errors, n)
+	}
+}
+
+func trimErrors(attempts []client.StepError, n int) {
+	for i := range attempts {
+		cut(n, &attempts[i].Body)
+	}
+}
+
+// cut shortens texts to n bytes, not within a character.
+func cut(n int, texts ...*string) {
+	for _, text := range texts {
+		if len(*text) > n {
+			*text = strings.ToValidUTF8((*text)[:n], "")
+		}
+	}
+}
+
+func (r *request) runEventJSON(ev *engine.Event, trim int) client.Event {
+	m, s := ev.Message, &ev.Message.Settings
+	out := r.eventJSON(ev)
+	out.WorkflowRunID, out.WorkflowURL, out.WorkflowCreatedAt = ev.Run.ID, ev.Run.URL, engine.Millis(ev.Run.Seq)
+	switch m.Kind {
+	case engine.KindInit:
+		out.CallType, out.StepName, out.StepType, out.Concurrent = string(wire.CallStep), "init", string(wire.StepInitial), 1
+	case engine.KindStep:
+		out.CallType = string(wire.CallStep)
+		if step, err := wire.ParseStep(m.Body); err == nil {
+			out.StepID, out.StepName, out.StepType = step.StepID, step.StepName, string(step.StepType)
+			out.Concurrent, out.TargetStep = step.Concurrent, step.TargetStep
+		}
+	case engine.KindToCallback, engine.KindFromCallback:
+		out.CallType, out.StepType = string(wire.CallTo), string(wire.StepCall)
+		if m.Kind == engine.KindFromCallback {
+			out.CallType = string(wire.CallFrom)
+		}
+		out.StepID, out.StepName, out.Concurrent = s.StepID, s.StepName, max(1, s.Concurrent)
+	case engine.KindFailureCall:
+		out.CallType = string(wire.CallFailure)
+	}
+	if trim >= 0 {
+		trimBase64(&out.Body, trim)
+		trimBase64(&out.ResponseBody, trim)
+	}
+	return out
+}
+
+// trimBase64 cuts a body that is shown as base64. The hash of a redacted one
+// stays.
+func trimBase64(text *string, n int) {
+	if b, err := base64.StdEncoding.DecodeString(*text); err == nil && len(b) > n {
+		*text = base64.StdEncoding.EncodeToString(b[:n])
+	}
 }

@@ -54,7 +54,7 @@ func getSchedule(r *request) (any, error) {
 }
 
 func (r *request) scheduleJSON(s *engine.ScheduleStatus) client.Schedule {
-	cfg, v := &s.Config, veil{&s.Config.Redact, r.caller.Secrets.RedactKey}
+	cfg, v := &s.Config, veil{&s.Config.Redact, &r.caller.Secrets}
 	out := client.Schedule{
 		ScheduleID: s.ID, Cron: s.Settings.Cron, Destination: s.Destination, CreatedAt: engine.Millis(s.Seq),
 		Method: cfg.Method, Paused: s.Paused, Header: v.header(cfg.Header),

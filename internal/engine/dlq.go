@@ -19,7 +19,7 @@ type DeadMessage struct {
 // DLQFilter selects DLQ entries; a zero field selects all. From and To are
 // about the time an entry came in.
 type DLQFilter struct {
-	IDs      []string       `json:"dlqIds,omitempty"` // leave no room for the other fields
+	IDs      []string       `json:"dlqIds,omitempty"` // leave no room for the other fields but Workflow
 	Message  MessageFilter  `json:"message,omitzero"`
 	Statuses []int          `json:"responseStatus,omitempty"`
 	Workflow *bool          `json:"workflow,omitempty"` // only entries of runs, or only others
@@ -34,10 +34,15 @@ func (f *DLQFilter) matches(d *DeadMessage) bool {
 	if d.Run != nil && !f.Message.within.Covers(d.Run.URL) {
 		return false
 	}
-	return anyOf(f.Statuses, d.Entry.Status) && (f.Workflow == nil || *f.Workflow == (d.Run != nil)) &&
+	return anyOf(f.Statuses, d.Entry.Status) && f.kind(d) &&
 		(f.Run == nil || d.Run != nil && f.Run.matches(d.Run)) &&
 		(len(f.Failures) == 0 || d.Run != nil && slices.Contains(f.Failures, d.Run.Failure)) &&
 		(f.From == 0 || at >= f.From) && (f.To == 0 || at <= f.To) && f.Message.matches(d.Message)
+}
+
+// kind says whether an entry is of the kind that the filter is about.
+func (f *DLQFilter) kind(d *DeadMessage) bool {
+	return f.Workflow == nil || *f.Workflow == (d.Run != nil)
 }
 
 // query is what such entries have.
@@ -82,7 +87,7 @@ func (e *Engine) DLQ(ctx context.Context, who *Caller, f DLQFilter, newest bool,
 	patience, known := e.patience(), e.index.state.Load()
 	err = e.store.View(ctx, func(tx Tx) error {
 		if len(f.IDs) > 0 {
-			page, err = e.dlqByID(tx, who, f.IDs)
+			page, err = e.dlqByID(tx, who, &f)
 			return err
 		}
 		s := e.search(tx, who, SpaceDLQ, f.query(who), p, known)
@@ -123,13 +128,13 @@ func pageAt(cursor string, newest bool) (Page, error) {
 
 // dlqByID reads the named entries, all of them: ids that came without a page
 // size are not to be lost to one.
-func (e *Engine) dlqByID(tx Tx, who *Caller, ids []string) (page []*DeadMessage, err error) {
-	for _, id := range ids {
+func (e *Engine) dlqByID(tx Tx, who *Caller, f *DLQFilter) (page []*DeadMessage, err error) {
+	for _, id := range f.IDs {
 		d, err := findDead(tx, who, id)
 		if err != nil {
 			return nil, err
 		}
-		if d != nil {
+		if d != nil && f.kind(d) {
 			page = append(page, d)
 		}
 	}
@@ -273,7 +278,7 @@ func (e *Engine) DeleteDLQ(ctx context.Context, who *Caller, f DLQFilter, cursor
 				if err != nil {
 					return err
 				}
-				if d == nil {
+				if d == nil || !f.kind(d) {
 					continue
 				}
 				if err := c.tx.DeleteDLQ(d.Entry.Seq); err != nil {
