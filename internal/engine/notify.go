@@ -186,6 +186,9 @@ func (e *Engine) NotifyRun(ctx context.Context, who *Caller, runID, event string
 	}
 	err = e.update(ctx, func(c *change) error {
 		run, err := c.lockActiveRun(who, runID)
+		if err == nil && run == nil {
+			run, err = c.lockResumed(who, runID)
+		}
 		if err != nil {
 			return err
 		}
@@ -196,6 +199,22 @@ func (e *Engine) NotifyRun(ctx context.Context, who *Caller, runID, event string
 		return err
 	})
 	return told, err
+}
+
+// lockResumed is the active run that has gone on with one of an id, nil if the
+// caller sees none: who tells a run of an event may not know that it was resumed.
+func (c *change) lockResumed(who *Caller, id string) (*Run, error) {
+	run, err := c.tx.RunByID(who.ID, id)
+	if err != nil || run == nil || run.Settings.ResumedAs == 0 {
+		return nil, err
+	}
+	if run, err = lastOf(c.tx, run); err != nil {
+		return nil, err
+	}
+	if run, err = c.lockRun(run.Seq); err != nil || run.State != RunStarted || !who.reaches(run.URL) {
+		return nil, err
+	}
+	return run, nil
 }
 
 // tellRun tells a run, or keeps the event for it.

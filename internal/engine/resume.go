@@ -108,31 +108,32 @@ func (e *Engine) resumeOne(ctx context.Context, who *Caller, id string, how *Res
 
 // resume makes the new run. edited is what became of its log, nil if nothing did.
 func (c *change) resume(who *Caller, d *DeadMessage, how *Resume, run **Run) (edited *logEdits, err error) {
-	old, err := c.tx.LockRun(d.Run.Seq)
-	if err != nil {
-		return nil, fmt.Errorf("lock run: %w", err)
-	}
-	if old == nil || old.State == RunStarted {
-		return nil, dlqNotFound(DLQID(d.Entry.Seq))
-	}
-	s := &successor{change: c, secrets: &who.Secrets, old: old, how: how, run: c.newRunOf(old, &how.Over)}
-	if err := s.readLog(); err != nil {
+	s := &successor{change: c, secrets: &who.Secrets, how: how}
+	if err := s.readWaits(d.Run.Seq); err != nil {
 		return nil, err
 	}
-	if err := s.checkEdit(); err != nil {
+	if s.old, err = c.lockRun(d.Run.Seq); err != nil {
 		return nil, err
 	}
-	if err := c.spend(who.ID, int64(len(s.again))); err != nil {
-		return nil, err
-	}
-	if err := c.tx.InsertRun(s.run); err != nil {
-		return nil, fmt.Errorf("insert run: %w", err)
-	}
-	if err := s.copyLog(); err != nil {
-		return nil, err
+	s.run = c.newRunOf(s.old, &how.Over)
+	for _, step := range []func() error{s.readLog, s.checkEdit, s.write, s.copyLog, s.carry} {
+		if err := step(); err != nil {
+			return nil, err
+		}
 	}
 	*run = s.run
 	return s.edits, c.tx.DeleteDLQ(d.Entry.Seq)
+}
+
+// write adds the new run.
+func (s *successor) write() error {
+	if err := s.spend(s.run.Tenant, int64(len(s.again))); err != nil {
+		return err
+	}
+	if err := s.tx.InsertRun(s.run); err != nil {
+		return fmt.Errorf("insert run: %w", err)
+	}
+	return nil
 }
 
 // newRunOf is a run that is to do what another did, under an id of its own.
@@ -143,6 +144,7 @@ func (c *change) newRunOf(old *Run, over *wire.Config) *Run {
 		CallerIP: old.CallerIP, Header: cloneHeader(old.Header), Settings: old.Settings,
 	}
 	s := &run.Settings
+	s.ResumedAs = 0
 	s.override(over)
 	override(&s.Retries, over.Retries)
 	for name, values := range over.Header {
@@ -205,9 +207,11 @@ type successor struct {
 	old, run *Run
 	how      *Resume
 
-	log   []*LogEntry      // of the old run as far as the new one has it, without bodies
-	again map[int]*Message // what is delivered again, by place
-	edits *logEdits
+	log      []*LogEntry      // of the old run as far as the new one has it, without bodies
+	again    map[int]*Message // what is delivered again, by place
+	edits    *logEdits
+	waits    []*Wait      // of the old run
+	children map[int]*Run // those that steps without a result have invoked
 }
 
 // readLog finds out what the new run's log has, and what of it is delivered.
@@ -229,7 +233,7 @@ func (s *successor) readLog() (err error) {
 	for _, e := range s.log {
 		s.run.MaxStep = max(s.run.MaxStep, e.StepID, e.TargetStep)
 	}
-	return s.findAgain(unfinished(s.log, nil))
+	return s.findAgain(unfinished(s.log, s.carried()))
 }
 
 // nameReports gives outcomes of calls the steps they belong to. Logs did not

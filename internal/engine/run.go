@@ -249,8 +249,10 @@ func (c *change) endRun(run *Run, state RunState) error {
 	if err := c.tx.EndWaitsOfRun(run.Seq); err != nil {
 		return fmt.Errorf("drop waits of run: %w", err)
 	}
-	if err := c.tx.DeleteNotesOfRun(run.Seq); err != nil {
-		return fmt.Errorf("drop events of run: %w", err)
+	if state != RunFailed { // which may be resumed
+		if err := c.tx.DeleteNotesOfRun(run.Seq); err != nil {
+			return fmt.Errorf("drop events of run: %w", err)
+		}
 	}
 	if err := c.flush(); err != nil {
 		return err

@@ -208,9 +208,11 @@ type Tx interface {
 	CountNotes(run int64) (count int, bytes int64, err error)
 	DeleteNote(seq int64) error // that is not there is no error
 	DeleteNotesOfRun(run int64) error
+	MoveNotes(from, to int64) error // from a run to another
 
 	PutWebhook(run int64, event string) error // again is no error
 	HasWebhook(run int64, event string) (bool, error)
+	CopyWebhooks(from, to int64) error // of a run
 
 	// ExpiredRuns are as ExpiredMessages.
 	ExpiredRuns(after, before int64, limit int) (seqs []int64, last int64, err error)
@@ -389,6 +391,7 @@ type Settings struct {
 	Retries         *int           `json:"retries,omitempty"`    // runs: for every later message
 	Features        []string       `json:"features,omitempty"`   // runs
 	Invoker         *Invoker       `json:"invoker,omitempty"`    // runs: which run waits for it; nil: none
+	ResumedAs       int64          `json:"resumedAs,omitempty"`  // runs: Seq of the run that went on with it; 0: none
 	ViaTrigger      bool           `json:"viaTrigger,omitempty"` // runs: started through /v2/trigger
 	UnknownSDK      bool           `json:"unknownSdk,omitempty"` // runs: the endpoint shall trigger itself again
 	StepName        string         `json:"stepName,omitempty"`   // calls: of the step they belong to

@@ -29,6 +29,9 @@ func (e *Engine) Webhook(ctx context.Context, user, runID, event string) (*Webho
 		if err != nil {
 			return err
 		}
+		if run, err = lastOf(tx, run); err != nil {
+			return err
+		}
 		if run == nil || run.State != RunStarted {
 			return errNoWebhook
 		}

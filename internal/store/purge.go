@@ -59,7 +59,7 @@ func (t *tx) expired(query string, args ...any) (seqs []int64, last int64, err e
 // DeleteRuns deletes runs with all that is theirs alone.
 func (t *tx) DeleteRuns(seqs []int64) error {
 	return t.execAll(seqs, `delete from run_log where run = $1`, `delete from waits where run = $1`,
-		`delete from webhooks where run = $1`, `delete from runs where seq = $1`)
+		`delete from webhooks where run = $1`, `delete from notes where run = $1`, `delete from runs where seq = $1`)
 }
 
 // DeleteMessages deletes messages with their settlements.

@@ -146,6 +146,11 @@ func (t *tx) DeleteNotesOfRun(run int64) error {
 	return err
 }
 
+func (t *tx) MoveNotes(from, to int64) error {
+	_, err := t.exec(`update notes set run = $1 where run = $2`, to, from)
+	return err
+}
+
 func (t *tx) PutWebhook(run int64, event string) error {
 	_, err := t.exec(`insert into webhooks (run, event) values ($1, $2) on conflict (run, event) do nothing`,
 		run, eventHash(engine.WaitWebhook, event))
@@ -155,4 +160,9 @@ func (t *tx) PutWebhook(run int64, event string) error {
 func (t *tx) HasWebhook(run int64, event string) (bool, error) {
 	n, err := t.number(`select count(*) from webhooks where run = $1 and event = $2`, run, eventHash(engine.WaitWebhook, event))
 	return n > 0, err
+}
+
+func (t *tx) CopyWebhooks(from, to int64) error {
+	_, err := t.exec(`insert into webhooks (run, event) select cast($1 as bigint), event from webhooks where run = $2`, to, from)
+	return err
 }

@@ -1,0 +1,358 @@
+package engine_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/signposthq/signpost/internal/engine"
+	"github.com/signposthq/signpost/internal/wire"
+)
+
+func refusal() engine.Outcome {
+	return engine.Outcome{Status: 489, Header: http.Header{"Upstash-Nonretryable-Error": {"true"}}, Body: []byte(`{"message":"no"}`)}
+}
+
+// givingUp makes deliveries of an endpoint fail for good, before they are handled
+// or after, until it is told to stop.
+type givingUp struct {
+	*endpoint
+	mu     sync.Mutex
+	random *rand.Rand
+	off    bool
+}
+
+func (f *givingUp) answer(a engine.Attempt) engine.Outcome {
+	if a.Kind == engine.KindFailureCall {
+		return engine.Outcome{Status: 200}
+	}
+	f.mu.Lock()
+	fate, slow := f.random.IntN(8), f.random.IntN(3)
+	off := f.off
+	f.mu.Unlock()
+	time.Sleep(time.Duration(slow) * time.Second)
+	if !off && fate == 0 {
+		return refusal()
+	}
+	o := f.endpoint.answer(a)
+	if !off && fate == 1 {
+		return refusal()
+	}
+	return o
+}
+
+// ran says whether a step was executed.
+func (ep *endpoint) ran(step int) bool {
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
+	return ep.executed[step] > 0
+}
+
+func (w *world) resume(id string, how engine.Resume) *engine.Run {
+	w.t.Helper()
+	run, err := w.engine.ResumeRun(context.Background(), w.caller, id, how)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return run
+}
+
+// logged are the results in the log of a run that has ended or has not.
+func (w *world) logged(run *engine.Run) map[int]string {
+	w.t.Helper()
+	out := map[int]string{}
+	err := w.store.View(context.Background(), func(tx engine.Tx) error {
+		now, err := tx.Run(run.Seq)
+		if err != nil {
+			return err
+		}
+		log, err := tx.Log(run.Seq, 0, now.LogLen-1)
+		for _, e := range log {
+			if e.CallType == wire.CallStep && e.StepID != 0 {
+				out[e.StepID] = string(e.Body)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return out
+}
+
+// Wherever a run fails, and however often, resuming it leads to its end, and no
+// step is run again that had a result.
+func TestResumeAnywhere(t *testing.T) {
+	for seed := range uint64(25) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			inBubble(t, func(w *world) { resumeAnywhere(w, seed) })
+		})
+	}
+}
+
+func resumeAnywhere(w *world, seed uint64) {
+	random := rand.New(rand.NewPCG(seed, 3))
+	ep := &givingUp{endpoint: &endpoint{w: w, executed: map[int]int{}}, random: rand.New(rand.NewPCG(seed, 4))}
+	total := 0
+	for range 1 + random.IntN(5) {
+		n := 1 + random.IntN(4)
+		ep.stages = append(ep.stages, n)
+		total += n
+	}
+	w.respond(ep.answer)
+	w.trigger("wfr_1", 0)
+	run := w.history("wfr_1").Run
+	for resumed := 0; ; resumed++ {
+		time.Sleep(10 * time.Minute)
+		run = w.history(run.ID).Run
+		if run.State == engine.RunSuccess {
+			break
+		}
+		if run.State != engine.RunFailed {
+			w.t.Fatalf("stages %v, resumed %d times: run %s hangs: %+v", ep.stages, resumed, run.ID, w.history(run.ID).Groups)
+		}
+		if resumed == 30 {
+			ep.mu.Lock()
+			ep.off = true
+			ep.mu.Unlock()
+		}
+		had := w.logged(run)
+		ep.endpoint.mu.Lock()
+		clear(ep.executed)
+		ep.endpoint.mu.Unlock()
+		run = w.resume(engine.DLQID(run.DLQ), engine.Resume{})
+		if random.IntN(2) == 0 {
+			w.stop()
+			w.start()
+		}
+		time.Sleep(10 * time.Minute)
+		for step, result := range had {
+			if ep.ran(step) {
+				w.t.Errorf("stages %v: step %d has run again, which had a result", ep.stages, step)
+			}
+			if now := w.logged(run)[step]; now != result {
+				w.t.Errorf("step %d had the result %s, and has %s", step, result, now)
+			}
+		}
+	}
+	for _, f := range ep.faults {
+		w.t.Error(f)
+	}
+	if string(run.Response) != fmt.Sprint(total) || len(w.dlq()) != 0 {
+		w.t.Errorf("run ended with %q, %d are in the DLQ", run.Response, len(w.dlq()))
+	}
+}
+
+// failedRun is a run whose steps 1 and 2 have results, and that failed then.
+func (w *world) failedRun(change func(*wire.Config)) *engine.Run {
+	w.t.Helper()
+	ep := &endpoint{w: w, stages: []int{1, 1, 1}, executed: map[int]int{}}
+	w.respond(func(a engine.Attempt) engine.Outcome {
+		if ep.ran(2) {
+			return refusal()
+		}
+		return ep.answer(a)
+	})
+	cfg := wire.Config{Method: "POST", Retries: new(0), Header: http.Header{"X-User": {"ada"}},
+		Workflow: wire.Workflow{Init: true, RunID: "wfr_old", URL: workflowURL, CallType: wire.CallStep}}
+	if change != nil {
+		change(&cfg)
+	}
+	w.publish(engine.Publish{Destination: workflowURL, Body: []byte("payload"), Config: cfg})
+	time.Sleep(time.Minute)
+	run := w.history("wfr_old").Run
+	if run.State != engine.RunFailed || run.LogLen != 3 {
+		w.t.Fatalf("run %+v", run)
+	}
+	ep.stages = []int{1, 1, 1, 1}
+	w.respond(ep.answer)
+	return run
+}
+
+// A resumed run has another id, its log, and goes on where it failed; its
+// deliveries say so. The entry is gone.
+func TestResume(t *testing.T) {
+	inBubble(t, func(w *world) {
+		old := w.failedRun(func(cfg *wire.Config) { cfg.Labels = []string{"a"} })
+		before, first := w.history("wfr_old"), len(w.made())
+		run := w.resume(engine.DLQID(old.DLQ), engine.Resume{Over: wire.Config{
+			Retries: new(7), RetryDelay: "1", Labels: []string{"b", "c"}, Delay: time.Minute,
+			FlowControl: &wire.FlowControl{Key: "k", Parallelism: 1}, Header: http.Header{"X-More": {"1"}},
+			FailureCallback: &wire.Callback{URL: "https://failed.example"},
+		}})
+		if run.ID == old.ID || !strings.HasPrefix(run.ID, "wfr_") || run.State != engine.RunStarted || run.LogLen != 3 || run.MaxStep != 2 || len(w.dlq()) != 0 {
+			t.Errorf("resumed as %+v", run)
+		}
+		time.Sleep(50 * time.Second)
+		if n := len(w.made()); n != first {
+			t.Fatalf("%d deliveries before the delay is over", n-first)
+		}
+		w.expectStep(run.ID, engine.StepProgress, func(s *engine.StepHistory) bool { return s.NextDue > 0 && s.Message.MaxRetries == 7 })
+		time.Sleep(time.Minute)
+		h := w.history(run.ID)
+		if h.Run.State != engine.RunSuccess || len(h.Groups) != 5 {
+			t.Errorf("history %+v", h)
+		}
+		for i, g := range h.Groups[:2] {
+			if g.Steps[0].Entry.Message != before.Groups[i].Steps[0].Entry.Message {
+				t.Errorf("step %d has another message", i)
+			}
+		}
+		for i, a := range w.made()[first:] {
+			log, err := wire.ParseLog(a.Body)
+			if err != nil || len(log) != 3+i || log[len(log)-1].MessageID != a.Header.Get(wire.HeaderMessageID) || string(log[0].Body) != "payload" {
+				t.Errorf("delivery %d: %v, %v", i, log, err)
+			}
+			if a.RunID != run.ID || a.Header.Get(wire.HeaderWorkflowRunID) != run.ID || a.Header.Get("X-User") != "ada" || a.Header.Get("X-More") != "1" ||
+				a.Header.Get(wire.HeaderWorkflowCreatedAt) != fmt.Sprint(engine.Millis(run.Seq)) {
+				t.Errorf("delivery %d has %v", i, a.Header)
+			}
+		}
+		s := &h.Run.Settings
+		if !slices.Equal(s.Labels, []string{"b", "c"}) || s.FlowControl.Key != "k" || *s.Retries != 7 || s.FailureCallback.URL != "https://failed.example" {
+			t.Errorf("settings %+v", s)
+		}
+		if got := w.history("wfr_old"); got.Run.State != engine.RunFailed || len(got.Groups) != 4 {
+			t.Errorf("the old run is %+v", got.Run)
+		}
+		_, err := w.engine.ResumeRun(context.Background(), w.caller, engine.DLQID(old.DLQ), engine.Resume{})
+		if engine.ErrorCode(err) != engine.NotFound {
+			t.Errorf("resumed twice: %v", err)
+		}
+	})
+}
+
+// A restarted run has its payload and nothing else.
+func TestRestart(t *testing.T) {
+	inBubble(t, func(w *world) {
+		old := w.failedRun(nil)
+		run := w.resume(engine.DLQID(old.DLQ), engine.Resume{Restart: true, Edit: engine.LogEdit{Payload: []byte("other")}})
+		if run.LogLen != 1 || run.MaxStep != 0 {
+			t.Errorf("restarted as %+v", run)
+		}
+		first := len(w.made())
+		time.Sleep(time.Minute)
+		if got := w.history(run.ID); got.Run.State != engine.RunSuccess || string(got.Groups[0].Steps[0].Entry.Body) != "other" {
+			t.Errorf("run %+v", got)
+		}
+		if n := len(w.made()) - first; n > 5 || w.made()[first].Kind != engine.KindInit {
+			t.Errorf("%d deliveries, the first of the kind %d", n, w.made()[first].Kind)
+		}
+	})
+}
+
+// The failure callback of a resumed run is told of the new one.
+func TestResumedRunFails(t *testing.T) {
+	inBubble(t, func(w *world) {
+		old := w.failedRun(func(cfg *wire.Config) {
+			cfg.FailureCallback = &wire.Callback{URL: workflowURL, Header: http.Header{
+				"Upstash-Workflow-Runid": {"wfr_old"}, "Upstash-Forward-X-User": {"ada"}}}
+		})
+		w.respond(func(a engine.Attempt) engine.Outcome {
+			if a.Kind == engine.KindFailureCall {
+				return engine.Outcome{Status: 200}
+			}
+			return refusal()
+		})
+		run := w.resume(engine.DLQID(old.DLQ), engine.Resume{})
+		time.Sleep(time.Minute)
+		made := w.made()
+		last := made[len(made)-1]
+		var body wire.CallbackBody
+		if err := json.Unmarshal(last.Body, &body); err != nil {
+			t.Fatal(err)
+		}
+		if last.Header.Get(wire.HeaderWorkflowRunID) != run.ID || body.WorkflowRunID != run.ID || string(body.SourceBody) != "payload" || last.Header.Get("X-User") != "ada" {
+			t.Errorf("failure callback %v says %+v", last.Header, body)
+		}
+		h := w.history(run.ID)
+		if h.Run.State != engine.RunFailed || h.Failure == nil || h.Failure.Failed == nil || h.Failure.Failed.Status != 489 {
+			t.Errorf("history %+v", h)
+		}
+	})
+}
+
+// Results and payload are edited as the steps have them, in the new run's log and
+// the audit log.
+func TestResumeWithEdits(t *testing.T) {
+	inBubble(t, func(w *world) {
+		old := w.failedRun(nil)
+		run := w.resume(engine.DLQID(old.DLQ), engine.Resume{Edit: engine.LogEdit{
+			Payload: []byte(`{"n": 2}`), Results: []engine.StepResult{{StepID: 2, Out: []byte(` {"a": [1, "<"]} `)}},
+		}})
+		log, err := w.engine.RunLog(context.Background(), w.caller, run.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		two, err := wire.ParseStep(log[2].Body)
+		if string(log[0].Body) != `{"n": 2}` || err != nil || *two.Out != `{"a":[1,"<"]}` || two.StepName != "step 2" || two.StepID != 2 {
+			t.Errorf("log has %s and %s, %v", log[0].Body, log[2].Body, err)
+		}
+		if s := w.logged(old)[2]; strings.Contains(s, `"out"`) {
+			t.Errorf("the old run has %s", s)
+		}
+		a := w.audit(engine.AuditFilter{})[0]
+		before, after := `{"payload":"payload","steps":[{"stepId":2}]}`,
+			fmt.Sprintf(`{"workflowRunId":%q,"payload":"{\"n\": 2}","steps":[{"stepId":2,"out":"{\"a\":[1,\"\u003c\"]}"}]}`, run.ID)
+		if a.Action != "dlq.resume" || a.Object != engine.DLQID(old.DLQ) || a.Before != before || a.After != after {
+			t.Errorf("audit log has %+v", a)
+		}
+		time.Sleep(time.Minute)
+		if got := w.history(run.ID).Run; got.State != engine.RunSuccess {
+			t.Errorf("run %+v", got)
+		}
+	})
+}
+
+// What a run's publisher had redacted, the audit log has as a hash.
+func TestEditsAreRedacted(t *testing.T) {
+	inBubble(t, func(w *world) {
+		old := w.failedRun(func(cfg *wire.Config) { cfg.Redact.Body = true })
+		w.resume(engine.DLQID(old.DLQ), engine.Resume{Edit: engine.LogEdit{
+			Payload: []byte("new secret"), Results: []engine.StepResult{{StepID: 1, Out: []byte(`"hidden"`)}},
+		}})
+		a := w.audit(engine.AuditFilter{})[0]
+		for _, text := range []string{a.Before, a.After} {
+			if strings.Contains(text, "payload\"\"") || strings.Contains(text, "secret") || strings.Contains(text, "hidden") || !strings.Contains(text, "REDACTED:") {
+				t.Errorf("audit log has %s", text)
+			}
+		}
+	})
+}
+
+// What can't be edited is refused, and nothing changes.
+func TestEditsRefused(t *testing.T) {
+	inBubble(t, func(w *world) {
+		old := w.failedRun(nil)
+		id := engine.DLQID(old.DLQ)
+		step := func(id int, out string) engine.LogEdit {
+			return engine.LogEdit{Results: []engine.StepResult{{StepID: id, Out: json.RawMessage(out)}}}
+		}
+		most := w.engine.MaxBody(w.caller)
+		for want, how := range map[string]engine.Resume{
+			"steps[0].stepId: step 3 is not in the log of workflow run wfr_old": {Edit: step(3, "1")},
+			"steps[0].stepId: expected the number of a step, from 1, got 0":     {Edit: step(0, "1")},
+			"steps[0].out: required":                                                {Edit: step(1, "")},
+			"steps[0].out: expected a JSON value":                                   {Edit: step(1, "{")},
+			"steps[1].stepId: step 1 is there twice":                                {Edit: engine.LogEdit{Results: append(step(1, "1").Results, step(1, "2").Results...)}},
+			"steps: a run that is restarted has no results; resume it instead":      {Edit: step(1, "1"), Restart: true},
+			fmt.Sprintf("payload: %d bytes, at most %d are accepted", most+1, most): {Edit: engine.LogEdit{Payload: make([]byte, most+1)}},
+			"Upstash-Retries: 1001, at most 999 are allowed":                        {Over: wire.Config{Retries: new(1001)}},
+		} {
+			_, err := w.engine.ResumeRun(context.Background(), w.caller, id, how)
+			if err == nil || err.Error() != want {
+				t.Errorf("refused with %v, want %s", err, want)
+			}
+		}
+		if len(w.dlq()) != 1 || len(w.audit(engine.AuditFilter{})) != 0 {
+			t.Error("something has changed")
+		}
+	})
+}
