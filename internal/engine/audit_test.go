@@ -225,6 +225,38 @@ var managed = map[string]func(w *world) (do func(who *engine.Caller) error, done
 			return err
 		}, func() bool { return len(w.dlq()) == 0 }
 	},
+	"dlq.resume": func(w *world) (func(*engine.Caller) error, func() bool) {
+		run := w.failedRun(nil)
+		return func(who *engine.Caller) error {
+			return second(w.engine.ResumeRun(context.Background(), who, engine.DLQID(run.DLQ), engine.Resume{}))
+		}, func() bool { return len(w.dlq()) == 0 }
+	},
+	"dlq.resume/filtered": func(w *world) (func(*engine.Caller) error, func() bool) {
+		w.failedRun(nil)
+		return func(who *engine.Caller) error {
+			_, _, err := w.engine.ResumeRuns(context.Background(), who, engine.DLQFilter{}, engine.Resume{}, "", 10)
+			return err
+		}, func() bool { return len(w.dlq()) == 0 }
+	},
+	"dlq.restart": func(w *world) (func(*engine.Caller) error, func() bool) {
+		run := w.failedRun(nil)
+		return func(who *engine.Caller) error {
+			return second(w.engine.ResumeRun(context.Background(), who, engine.DLQID(run.DLQ), engine.Resume{Restart: true}))
+		}, func() bool { return len(w.dlq()) == 0 }
+	},
+	"dlq.callback": func(w *world) (func(*engine.Caller) error, func() bool) {
+		run := w.failureCalled(status(500))
+		time.Sleep(2 * time.Minute)
+		return func(who *engine.Caller) error {
+			return second(w.engine.RerunFailureCallback(context.Background(), who, engine.DLQID(run.DLQ)))
+		}, func() bool { return w.history("wfr_1").Run.Failure == engine.FailureInProgress }
+	},
+	"dlq.callback.cancel": func(w *world) (func(*engine.Caller) error, func() bool) {
+		run := w.failureCalled(status(500))
+		return func(who *engine.Caller) error {
+			return second(w.engine.CancelFailureCallback(context.Background(), who, engine.DLQID(run.DLQ)))
+		}, func() bool { return w.history("wfr_1").Run.Failure == engine.FailureCanceled }
+	},
 }
 
 func (w *world) hasSchedule(id, cron string, paused bool) bool {

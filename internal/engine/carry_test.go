@@ -1,0 +1,165 @@
+package engine_test
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/signposthq/signpost/internal/engine"
+	"github.com/signposthq/signpost/internal/wire"
+)
+
+// halfFailed is a run of two parallel steps: the first, of a type, does what begin
+// says; the second fails the run later. What is delivered then is noted.
+func (w *world) halfFailed(first wire.StepType, begin func()) (run *engine.Run, delivered func() []string) {
+	w.t.Helper()
+	last := func(a engine.Attempt) wire.Step {
+		log, err := wire.ParseLog(a.Body)
+		if err != nil || len(log) < 2 {
+			return wire.Step{}
+		}
+		step, _ := wire.ParseStep(log[len(log)-1].Body)
+		return step
+	}
+	w.respond(func(a engine.Attempt) engine.Outcome {
+		if last(a).TargetStep == 2 {
+			time.Sleep(5 * time.Second)
+			return refusal()
+		}
+		return engine.Outcome{Status: 200}
+	})
+	w.trigger("wfr_old", 0)
+	ep := &endpoint{w: w}
+	ep.append("wfr_old",
+		wire.Step{StepName: "first", StepType: first, Concurrent: 2, TargetStep: 1},
+		wire.Step{StepName: "fails", StepType: wire.StepRun, Concurrent: 2, TargetStep: 2})
+	time.Sleep(time.Second)
+	begin()
+	time.Sleep(10 * time.Second)
+	if run = w.history("wfr_old").Run; run.State != engine.RunFailed {
+		w.t.Fatalf("run %+v", run)
+	}
+	w.respond(ok)
+	before := len(w.made())
+	return run, func() (names []string) {
+		time.Sleep(time.Second)
+		for _, a := range w.made()[before:] {
+			names = append(names, last(a.Attempt).StepName)
+		}
+		slices.Sort(names)
+		return names
+	}
+}
+
+func (w *world) expectDelivered(delivered func() []string, want ...string) {
+	w.t.Helper()
+	if got := delivered(); !slices.Equal(got, want) {
+		w.t.Errorf("delivered %q, want %q", got, want)
+	}
+}
+
+func concurrent(r *wire.InvokeRequest) { r.Step.Concurrent = 2 }
+
+// A run that a step has invoked is not invoked again, whether it ends before its
+// parent goes on or after.
+func TestResumeWithInvokedRun(t *testing.T) {
+	const result = `1 invoke wfr_child {"body":"7","isCanceled":false,"isFailed":false}`
+	for name, endsFirst := range map[string]bool{"ends before": true, "ends after": false} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(w *world) {
+				old, delivered := w.halfFailed(wire.StepInvoke, func() {
+					w.publish(w.invocation("wfr_old", "wfr_child", 1, concurrent))
+				})
+				if endsFirst {
+					w.finish("wfr_child", "7")
+				}
+				run := w.resume(engine.DLQID(old.DLQ), engine.Resume{})
+				if !endsFirst {
+					w.expectDelivered(delivered, "fails")
+					w.expectInGroup(run.ID)
+					w.finish("wfr_child", "7")
+				}
+				w.expectDelivered(delivered, "fails", "invoke wfr_child")
+				w.expectInGroup(run.ID, result)
+				h := w.history(run.ID)
+				if s := h.Groups[1].Steps[0]; s.Child == nil || s.Child.Run.ID != "wfr_child" || s.State != engine.StepSuccess {
+					t.Errorf("the step is %+v", s)
+				}
+				made := w.made()
+				if last := made[len(made)-1]; last.RunID != run.ID {
+					t.Errorf("delivered to %s", last.RunID)
+				}
+			})
+		})
+	}
+}
+
+// expectInGroup looks at the results behind the two plans of halfFailed.
+func (w *world) expectInGroup(run string, want ...string) {
+	w.t.Helper()
+	var got []string
+	for _, s := range w.steps(run)[2:] {
+		got = append(got, "1 "+s.StepName+" "+*s.Out)
+	}
+	if !slices.Equal(got, want) {
+		w.t.Errorf("%s was told %q, want %q", run, got, want)
+	}
+}
+
+// A step that waited asks again, and is told of what came for the old run.
+func TestResumeWithWait(t *testing.T) {
+	inBubble(t, func(w *world) {
+		old, delivered := w.halfFailed(wire.StepWait, func() {
+			req := waitRequest(1, 2, nil)
+			if err := w.engine.Wait(context.Background(), w.caller, "e", waitHeader("wfr_old"), req); err != nil {
+				t.Fatal(err)
+			}
+			w.notifyRun("wfr_old", "kept", "early")
+		})
+		run := w.resume(engine.DLQID(old.DLQ), engine.Resume{})
+		w.expectDelivered(delivered, "fails", "first")
+		if err := w.engine.Wait(context.Background(), w.caller, "kept", waitHeader(run.ID), waitRequest(1, 2, nil)); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.steps(run.ID); len(got) != 3 || unbase64(*got[2].Out) != "early" {
+			t.Errorf("log %+v", got)
+		}
+		if told := w.notifyRun("wfr_old", "later", "x"); told.Run.ID != run.ID {
+			t.Errorf("told %s, want %s", told.Run.ID, run.ID)
+		}
+		if len(w.notify("e", "x")) != 0 {
+			t.Error("the old run still waits")
+		}
+	})
+}
+
+// A webhook's URL has the id of the run that made it, which goes on under others.
+func TestResumeWithWebhook(t *testing.T) {
+	inBubble(t, func(w *world) {
+		old, _ := w.halfFailed(wire.StepCreateWebhook, func() {
+			out := `{"webhookUrl":"https://signpost.example/v2/workflows/hooks/u/wfr_old/evt_1","eventId":"evt_1"}`
+			w.append("wfr_old", wire.Step{StepID: 1, StepName: "hook", StepType: wire.StepCreateWebhook, Concurrent: 2, Out: &out})
+		})
+		if _, err := w.engine.Webhook(context.Background(), "u", "wfr_old", "evt_1"); engine.ErrorCode(err) != engine.NotFound {
+			t.Errorf("the webhook of a failed run: %v", err)
+		}
+		run := w.resume(engine.DLQID(old.DLQ), engine.Resume{})
+		for _, id := range []string{"wfr_old", run.ID} {
+			hook, err := w.engine.Webhook(context.Background(), "u", id, "evt_1")
+			if err == nil {
+				err = w.engine.Call(context.Background(), hook, []byte(`{"method":"GET"}`))
+			}
+			if err != nil {
+				t.Errorf("webhook of %s: %v", id, err)
+			}
+		}
+		w.append(run.ID, wire.Step{StepID: 2, StepName: "fails", StepType: wire.StepRun, Concurrent: 2})
+		for step := 3; step <= 4; step++ {
+			w.waits(run.ID, "evt_1", step, func(r *wire.Wait) { r.Step.StepType = wire.StepWaitForWebhook })
+		}
+		if got := w.steps(run.ID); len(got) != 6 || got[4].StepType != wire.StepWaitForWebhook || got[5].Out == nil {
+			t.Errorf("log %+v", got)
+		}
+	})
+}
