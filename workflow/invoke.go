@@ -54,8 +54,8 @@ func (r *Ref[In, Out]) from(own string) (string, error) {
 // default.
 type InvokeOptions struct {
 	// RunID of the invoked run. While a run with this id is under way, no other
-	// is started. Default: one that is the same whenever this step of this run is
-	// tried.
+	// is started: the step waits for that one. Default: an id that is the same
+	// whenever this step of this run is tried.
 	RunID string
 	// Header is what the invoked run is started with. Default: Content-Type
 	// application/json alone, nothing of this run's.
