@@ -57,8 +57,9 @@ type InvokeOptions struct {
 	// is started: the step waits for that one. Default: an id that is the same
 	// whenever this step of this run is tried.
 	RunID string
-	// Header is what the invoked run is started with. Default: Content-Type
-	// application/json alone, nothing of this run's.
+	// Header is what the invoked run is started with, and what its own
+	// Options.Authorize sees. Default: Content-Type application/json alone,
+	// nothing of this run's.
 	Header http.Header
 	// Labels to find the run by; letters, digits, "_", "." and "-". Default:
 	// none.
@@ -97,8 +98,10 @@ func Invoke[In, Out any](ctx *Context, name string, w Ref[In, Out], in In, o *In
 
 // InvokeAsync is [Invoke] in parallel to other steps: see [Future].
 func InvokeAsync[In, Out any](ctx *Context, name string, w Ref[In, Out], in In, o *InvokeOptions) *Future[Invoked[Out]] {
-	if o == nil {
-		o = &InvokeOptions{}
+	var options InvokeOptions // as they are now
+	if o != nil {
+		options = *o
+		options.Header, options.Labels = o.Header.Clone(), slices.Clone(o.Labels)
 	}
 	payload, unfit := encodePayload(in)
 	return &Future[Invoked[Out]]{decode: decodeInvoked[Out], task: ctx.use(&task{
@@ -110,7 +113,7 @@ func InvokeAsync[In, Out any](ctx *Context, name string, w Ref[In, Out], in In, 
 				return nil, NonRetryable(fmt.Errorf("invoke: %w", err))
 			}
 			step := wire.Step{StepID: place, StepName: name, StepType: wire.StepInvoke, Concurrent: concurrent}
-			item, err := o.message(&x.run, target, payload, step)
+			item, err := options.message(&x.run, target, payload, step)
 			if err != nil {
 				return nil, NonRetryable(fmt.Errorf("invoke: %w", err))
 			}

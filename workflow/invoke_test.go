@@ -185,6 +185,24 @@ func TestInvokePayload(t *testing.T) {
 	}
 }
 
+// The request of an Invoke is what it was when it was started.
+func TestInvokeKeepsItsRequest(t *testing.T) {
+	e, s := endpointOf(t, func(ctx *workflow.Context) error {
+		o := &workflow.InvokeOptions{Header: http.Header{"X-Key": {"a"}}, Labels: []string{"l"}}
+		in := []byte("abc")
+		f := workflow.InvokeAsync(ctx, "i", workflow.Named[[]byte, any]("child"), in, o)
+		o.Header.Set("X-Key", "changed")
+		o.Labels[0], o.RunID, in[0] = "changed", "changed", 'X'
+		return only(f.Get())
+	})
+	deliverLog(e)
+	sent := s.sent[0]
+	if sent.Headers["upstash-forward-x-key"] != "a" || sent.Headers["upstash-label"] != "l" || sent.Headers["upstash-workflow-runid"] == "changed" ||
+		!strings.HasPrefix(*sent.Body, `{"body":"abc"`) {
+		t.Errorf("sent %v %s", sent.Headers, *sent.Body)
+	}
+}
+
 func invoking[In any](in In) func(*workflow.Context) error {
 	return func(ctx *workflow.Context) error {
 		return only(workflow.Invoke(ctx, "st", workflow.Named[In, any]("child"), in, nil))

@@ -3,6 +3,7 @@ package workflow_test
 import (
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -356,4 +357,44 @@ func TestOddResults(t *testing.T) {
 			}
 		})
 	}
+}
+
+// FuzzResult reads results that somebody else wrote.
+func FuzzResult(f *testing.F) {
+	hook, err := json.Marshal(map[string]any{"method": "PUT", "header": http.Header{"A": {"b"}}, "body": "aGk=", "proto": "https", "host": "h", "url": "/x"})
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, out := range []string{"", "?", "aGk=", base64.StdEncoding.EncodeToString(hook), `{"body":"1","isFailed":false}`, `{"webhookUrl":"u","eventId":"e"}`,
+		`{"eventId":"e","eventData":{},"notifyResponse":[{"messageId":"m"}]}`, `{"status":200,"body":"{}","header":{"K":["v"]}}`} {
+		f.Add(out, true)
+		f.Add(out, false)
+	}
+	verbs := map[wire.StepType]func(*workflow.Context) error{
+		wire.StepWait: func(ctx *workflow.Context) error { return only(workflow.WaitForEvent[order](ctx, "st", "e", 0)) },
+		wire.StepWaitForWebhook: func(ctx *workflow.Context) error {
+			return only(ctx.WaitForWebhook("st", workflow.Webhook{EventID: "e"}, 0))
+		},
+		wire.StepInvoke:        invoking(1),
+		wire.StepNotify:        func(ctx *workflow.Context) error { return only(ctx.Notify("st", "e", nil)) },
+		wire.StepCreateWebhook: func(ctx *workflow.Context) error { return only(ctx.CreateWebhook("st")) },
+		wire.StepCall: func(ctx *workflow.Context) error {
+			_, _, err := workflow.CallJSON[order](ctx, "st", workflow.CallRequest{URL: "https://api.third/"}, nil)
+			return err
+		},
+	}
+	f.Fuzz(func(t *testing.T, out string, given bool) {
+		for kind, verb := range verbs {
+			e, s := endpointOf(t, verb)
+			step := wire.Step{StepID: 1, StepName: "st", StepType: kind, Concurrent: 1}
+			if given {
+				step.Out = &out
+			}
+			w := deliverLog(e, step)
+			fits := w.Code == 200 && len(s.sent) == 1 && s.sent[0].Method == http.MethodDelete
+			if !fits && (w.Code != 500 && w.Code != 489 || strings.HasPrefix(said(t, w), "panic")) {
+				t.Errorf("%s: answer %d %s, sent %+v", kind, w.Code, w.Body, s.sent)
+			}
+		}
+	})
 }
