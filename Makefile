@@ -6,7 +6,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT  := $(shell git rev-parse HEAD 2>/dev/null)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
-.PHONY: help build demo test deps lint vuln bench bench-hostile fuzz clean
+.PHONY: help build demo test soak deps lint vuln bench bench-hostile fuzz clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ demo: build ## run a secured workflow here, then attack it
 
 test: deps ## run all tests, race detector on; installs what it needs
 	go test -race -timeout 12m ./...
+
+soak: ## run random workflows under crashes for SOAK (default 10m), and what else is long
+	go test -timeout 0 -count=1 -v -run T28RandomWorkflows ./e2e -soak $${SOAK:-10m}
 
 deps: ## install what tests need beyond Go: Node packages, PostgreSQL, nginx, Caddy
 	@scripts/test-deps

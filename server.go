@@ -132,8 +132,9 @@ type Server struct {
 	// each address of clients; 0: no limit. Addresses of IPv6 count by their /64.
 	RateLimitIP int
 
-	// TrustedProxies are networks whose word, in X-Forwarded-For, is taken for
-	// where a request comes from; others are the client themselves.
+	// TrustedProxies are networks whose word is taken for where a request comes
+	// from (X-Forwarded-For), and by which URL a webhook of a run was called
+	// (X-Forwarded-Proto, X-Forwarded-Host); others are the client themselves.
 	TrustedProxies []netip.Prefix
 
 	// LLMURL is the OpenAI-compatible service that messages to the destination

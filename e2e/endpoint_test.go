@@ -10,11 +10,15 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"regexp"
 	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -97,6 +101,138 @@ func interop(ctx *workflow.Context, in signUp) (a account, err error) {
 	return a, err
 }
 
+type (
+	payer struct {
+		Amount float64 `json:"amount"`
+		By     string  `json:"by"`
+	}
+	number struct {
+		N int `json:"n"`
+	}
+	doubled struct {
+		Twice int    `json:"twice"`
+		X     string `json:"x"`
+	}
+	sagaResult struct {
+		Told     int       `json:"told"`
+		Paid     payer     `json:"paid"`
+		Timeouts [2]bool   `json:"timeouts"`
+		Nobody   int       `json:"nobody"`
+		Hook     [4]string `json:"hook"`
+		First    doubled   `json:"first"`
+		Failed   [2]bool   `json:"failed"`
+		B        string    `json:"b"`
+	}
+)
+
+// double and saga are the workflows of lib/workflows.js.
+func double(ctx *workflow.Context, in number) (doubled, error) {
+	x := ctx.Header.Get("X-Child")
+	if x == "" {
+		x = "none"
+	}
+	return workflow.Run(ctx, "double", func(context.Context) (doubled, error) {
+		if in.N < 0 {
+			return doubled{}, workflow.NonRetryable(fmt.Errorf("%d is negative", in.N))
+		}
+		return doubled{2 * in.N, x}, nil
+	})
+}
+
+func saga(child workflow.Ref[number, doubled]) func(*workflow.Context, signUp) (sagaResult, error) {
+	return func(ctx *workflow.Context, in signUp) (out sagaResult, err error) {
+		paid := "paid " + ctx.RunID
+		told, err := ctx.NotifyRun("tell", ctx.RunID, paid, payer{3.5, in.Name})
+		if err != nil {
+			return out, err
+		}
+		event, err := workflow.WaitForEvent[payer](ctx, "wait for payment", paid, time.Hour)
+		if err != nil {
+			return out, err
+		}
+		late, err := workflow.WaitForEvent[string](ctx, "wait in vain", "never "+ctx.RunID, time.Second)
+		if err != nil {
+			return out, err
+		}
+		nobody, err := ctx.Notify("tell nobody", "nobody", "text <&>")
+		if err != nil {
+			return out, err
+		}
+		hook, err := ctx.CreateWebhook("make webhook")
+		if err != nil {
+			return out, err
+		}
+		_, err = workflow.Run(ctx, "call webhook", func(ctx context.Context) (struct{}, error) {
+			return struct{}{}, callWebhook(ctx, hook.URL+"?q=1", "hello "+in.Name)
+		})
+		if err != nil {
+			return out, err
+		}
+		call, err := ctx.WaitForWebhook("wait for webhook", hook, time.Hour)
+		if err != nil {
+			return out, err
+		}
+		first := workflow.InvokeAsync(ctx, "first", child, number{20}, &workflow.InvokeOptions{
+			Header: http.Header{"X-Child": {"1"}}, Retries: new(0), Labels: []string{"of-saga"}})
+		second := workflow.InvokeAsync(ctx, "second", child, number{-1}, &workflow.InvokeOptions{Retries: new(0)})
+		b := workflow.RunAsync(ctx, "between", func(context.Context) (string, error) { return "b", nil })
+		if err := workflow.All(ctx, first, second, b); err != nil {
+			return out, err
+		}
+		one, _ := first.Get()
+		two, _ := second.Get()
+		out = sagaResult{
+			Told: len(told), Paid: event.Data, Timeouts: [2]bool{event.TimedOut, late.TimedOut}, Nobody: len(nobody),
+			First: one.Body, Failed: [2]bool{one.Failed, two.Failed},
+		}
+		out.B, _ = b.Get()
+		at, err := url.Parse(call.URL)
+		if err != nil {
+			return out, err
+		}
+		out.Hook = [4]string{call.Method, "?" + at.RawQuery, call.Header.Get("X-Hook"), string(call.Body)}
+		return out, nil
+	}
+}
+
+func callWebhook(ctx context.Context, url, body string) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPut, url, strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	r.Header.Set("X-Hook", "1")
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("webhook answered %d", answer.StatusCode)
+	}
+	return nil
+}
+
+// relay passes requests on to an endpoint of the suite's, whose address that
+// tells: workflows in Go and in JavaScript are then siblings at one address. The
+// Host header stays, and with it the URL that is signed.
+type relay struct{ to atomic.Pointer[url.URL] }
+
+func (r *relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	(&httputil.ReverseProxy{Rewrite: func(p *httputil.ProxyRequest) {
+		p.SetURL(r.to.Load())
+		p.Out.Host = p.In.Host
+	}}).ServeHTTP(w, req)
+}
+
+func (r *relay) point(w http.ResponseWriter, req *http.Request) {
+	to, err := url.Parse(req.FormValue("to"))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	r.to.Store(to)
+}
+
 var origin = regexp.MustCompile(`^https?://[^/]+`)
 
 // serveGo serves interop, keeps what comes in, and returns the URL.
@@ -135,6 +271,15 @@ func serveGo(t *testing.T, s *server, kept *record) string {
 	mux.Handle("/sleeps", workflow.MustServe(func(ctx *workflow.Context, _ []byte) (struct{}, error) {
 		return struct{}{}, ctx.Sleep("an hour", time.Hour)
 	}, &workflow.Options{Client: c, Receiver: rc, BaseURL: kept.url}))
+	plain := &workflow.Options{Client: c, Receiver: rc, BaseURL: kept.url, Logger: slog.New(slog.DiscardHandler)}
+	child := workflow.Define("double", double, nil)
+	mux.Handle("/go/", workflow.MustServeMany(plain, child, workflow.Define("saga", saga(child.Ref), nil)))
+	var js relay
+	mux.Handle("/js/", &js)
+	// Both languages at one address, and workflows that invoke the other's.
+	mux.Handle("/mixed/double", workflow.MustServe(double, plain))
+	mux.Handle("/mixed/gosaga", workflow.MustServe(saga(workflow.Named[number, doubled]("jsdouble")), plain))
+	mux.Handle("/mixed/", &js)
 	mux.HandleFunc("POST /mail", func(w http.ResponseWriter, r *http.Request) {
 		var letter struct{ To string }
 		if err := json.NewDecoder(r.Body).Decode(&letter); err != nil {
@@ -147,7 +292,10 @@ func serveGo(t *testing.T, s *server, kept *record) string {
 		enc.SetEscapeHTML(false)
 		enc.Encode(map[string]string{"sent": letter.To})
 	})
-	server.Config.Handler = kept.around(mux)
+	around := http.NewServeMux()
+	around.HandleFunc("PUT /js", js.point)
+	around.Handle("/", kept.around(mux))
+	server.Config.Handler = around
 	server.Start()
 	t.Cleanup(server.Close)
 	return server.URL

@@ -1,10 +1,11 @@
 // A workflow endpoint in Go, at GO_ENDPOINT, through the official clients.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { createWorkflow, serveMany } from "@upstash/workflow/express";
 import { endpoint, verifySignatures } from "./lib/endpoint.js";
 import { ended, failureHandled, outline, qstash, raw, runLog, success, workflow } from "./lib/signpost.js";
 import { until } from "./lib/until.js";
-import { interop } from "./lib/workflows.js";
+import { double, interop, saga } from "./lib/workflows.js";
 
 const url = process.env.GO_ENDPOINT;
 const headers = { Authorization: "Bearer secret" };
@@ -19,15 +20,29 @@ const essence = (run) =>
     steps: steps.map((step) => ({
       ...Object.fromEntries(
         ["stepId", "stepName", "stepType", "callType", "concurrent", "targetStep", "state", "retries", "retryDelay", "sleepFor",
-          "sleepUntil", "callMethod", "callBody", "callResponseStatus"].map((key) => [key, step[key]]),
+          "sleepUntil", "callMethod", "callBody", "callResponseStatus", "waitTimeout", "waitTimeoutDuration", "invokedWorkflowRunBody",
+        ].map((key) => [key, step[key]]),
       ),
+      event: step.waitEventId && step.waitEventId.replace(run.workflowRunId, "ID").replace(/^evt_.*/, "evt"),
+      deadline: step.waitTimeoutDeadline && Math.abs(step.waitTimeoutDeadline - step.createdAt / 1000) < 3700,
+      invoked: step.invokedWorkflowUrl && [step.invokedWorkflowUrl.split("/").at(-1), step.invokedWorkflowRunHeaders["X-Child"]],
       callHeaders: step.callHeaders && [step.callHeaders["X-Mail"], step.callHeaders["Content-Type"]],
-      out: step.stepType === "Call" ? undefined : step.out,
+      out: ["Call", "Notify", "CreateWebhook", "WaitForWebhook"].includes(step.stepType) ? undefined : step.out,
       call: step.callUrl && new URL(step.callUrl).pathname,
     })),
   }));
 
+const wantSaga = {
+  told: 1, paid: { amount: 3.5, by: "ada <ü>" }, timeouts: [false, true], nobody: 0, hook: ["PUT", "?q=1", "1", "hello ada <ü>"],
+  first: { twice: 40, x: "1" }, failed: [false, true], b: "b",
+};
+
 const js = await endpoint();
+const child = createWorkflow(double);
+const relayed = await endpoint({ apart: true }); // as their requests name the address of the relay
+relayed.mount("/js", serveMany({ double: child, saga: createWorkflow(saga(child)) }));
+relayed.mount("/mixed", serveMany({ jsdouble: createWorkflow(double), jssaga: createWorkflow(saga({ workflowId: "double" })) }));
+await fetch(`${url}/js?to=${encodeURIComponent(relayed.url)}`, { method: "PUT" });
 js.on("/mail", (req, res) => res.status(201).json({ sent: req.body.to }));
 js.workflow("/interop", interop);
 
@@ -44,6 +59,29 @@ describe("a workflow in Go", { concurrency: true }, () => {
       success("create user"), ["parallel", "prepare home Run STEP_SUCCESS", "send mail Call STEP_SUCCESS"],
       success("settle in", "SleepFor"), success("a date", "SleepUntil"), success("nothing"),
     ]);
+  });
+
+  test("leaves the log that one in JavaScript leaves, of what the server writes", async () => {
+    const first = (path) => workflow.trigger({ url: url + path, body: payload }).then((r) => ended(r.workflowRunId));
+    const [go, other] = await Promise.all([first("/go/saga"), first("/js/saga")]);
+    assert.deepEqual(JSON.parse(go.workflowRunResponse), wantSaga);
+    assert.deepEqual(JSON.parse(other.workflowRunResponse), wantSaga);
+    assert.deepEqual(essence(go), essence(other));
+    const children = async (run) => {
+      const steps = run.steps.at(-1).steps.filter((s) => s.invokedWorkflowRunId);
+      return (await Promise.all(steps.map((s) => ended(s.invokedWorkflowRunId)))).map((child) => ({
+        steps: essence(child).map(({ type, steps }) => ({ type, steps: type === "next" ? steps.length : steps })),
+        state: child.workflowState, response: child.workflowRunResponse, labels: child.labels, invoker: child.invoker.workflowRunId === run.workflowRunId,
+      }));
+    };
+    assert.deepEqual(await children(go), await children(other));
+  });
+
+  test("invokes one in JavaScript, and the reverse", async () => {
+    for (const name of ["gosaga", "jssaga"]) {
+      const { workflowRunId } = await workflow.trigger({ url: `${url}/mixed/${name}`, body: payload });
+      assert.deepEqual(JSON.parse((await ended(workflowRunId)).workflowRunResponse), wantSaga, name);
+    }
   });
 
   test("through the trigger API", async () => {

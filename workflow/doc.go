@@ -39,6 +39,25 @@
 // ignored: no step follows a failed one. When the retries are used up the run
 // has failed, and [Options.OnFailure] is called.
 //
+// # Steps
+//
+// What a function can do once:
+//
+//   - [Run] does something here.
+//   - [Context.Sleep] and [Context.SleepUntil] wait for a time.
+//   - [Call] and [CallJSON] have the server make an HTTP request.
+//   - [WaitForEvent] waits until somebody tells of an event, and
+//     [Context.Notify] and [Context.NotifyRun] do so.
+//   - [Context.CreateWebhook] makes an address for somebody who can do no more
+//     than call one, and [Context.WaitForWebhook] waits for that.
+//   - [Invoke] runs another workflow to its end: of the same [ServeMany], or at
+//     a URL.
+//
+// [Version] notes which code a run goes by, and [Context.Cancel] ends the run.
+// Whatever waits, waits at the server: nothing of the endpoint runs meanwhile.
+// Each step has a twin, with Async in its name, that starts it in parallel to
+// others; [All] and [Parallel] wait for those.
+//
 // # Who may call
 //
 // Every request must be signed by the server, whatever it claims to be: keys
@@ -55,7 +74,8 @@
 // covers the Upstash-* headers, and serves one kind of call, run and attempt:
 //
 //	call                    kind in the token                      run in the token
-//	step, first call        step                                   that of the headers
+//	step, first call,       step                                   that of the headers
+//	  what a step waited for
 //	result of a Call        callback                               that of the headers
 //	report of a failure     failure                                that of the headers
 //	plain request (start)   message, callback, failure or call     none

@@ -154,5 +154,16 @@ func limitReached(err error) error {
 	return err
 }
 
+// refusedForGood makes an error final that the server would repeat: it is about
+// what it was asked for.
+func refusedForGood(err error) error {
+	for _, answer := range []error{client.ErrBadRequest, client.ErrNotFound, client.ErrTooLarge} {
+		if errors.Is(err, answer) {
+			return NonRetryable(err)
+		}
+	}
+	return limitReached(err)
+}
+
 // wholeSeconds rounds up, so that nothing happens too early.
 func wholeSeconds(d time.Duration) int64 { return max(0, int64(math.Ceil(d.Seconds()))) }

@@ -34,13 +34,16 @@ type fakeServer struct {
 	before func(*http.Request) *http.Request      // a delivery is about to be made; nil for none
 	after  func(*delivered)                       // one was made; nil for none
 	refuse func(method, path string) (status int) // 0: do not
+	idle   func()                                 // called once when there is nothing to do but wait; nil for none
 
 	mu      sync.Mutex
 	now     time.Time
 	serial  int
 	runs    map[string]*fakeRun
 	pending []*fakeMessage
-	calls   []string // of the API: method and path
+	waits   []*fakeWait
+	notes   map[[2]string][][]byte // by run and event: what came before the run waited
+	calls   []string               // of the API: method and path
 }
 
 type fakeRun struct {
@@ -51,17 +54,20 @@ type fakeRun struct {
 	created  time.Time
 	log      []wire.LogEntry
 	callback string // result of the failure function
+	invoker  *wire.InvokeRequest
 }
 
 type fakeMessage struct {
-	id     string
-	run    *fakeRun
-	due    time.Time
-	config wire.Config // of the message; of a step its run's applies
-	url    string
-	body   []byte
-	tried  int
-	last   int // index of the entry it was appended as
+	id      string
+	run     *fakeRun
+	due     time.Time
+	config  wire.Config // of the message; of a step its run's applies
+	url     string
+	body    []byte
+	tried   int
+	last    int                 // index of the entry it was appended as
+	invoker *wire.InvokeRequest // of the run that it starts
+	wait    *fakeWait           // whose time is up when it is due; then the rest is not set
 }
 
 // delivered is one delivery with what came of it.
@@ -75,9 +81,9 @@ type delivered struct {
 }
 
 func newFakeServer() *fakeServer {
-	f := &fakeServer{now: time.Unix(1_700_000_000, 0), runs: map[string]*fakeRun{}}
+	f := &fakeServer{now: time.Unix(1_700_000_000, 0), runs: map[string]*fakeRun{}, notes: map[[2]string][][]byte{}}
 	f.http = httptest.NewServer(http.HandlerFunc(f.api))
-	f.client = client.New(client.Options{URL: f.http.URL, Token: "TOKEN", NetworkRetries: -1})
+	f.client = client.New(client.Options{URL: f.http.URL, Token: userToken, NetworkRetries: -1})
 	return f
 }
 
@@ -116,6 +122,8 @@ func (f *fakeServer) serve(r *http.Request, body []byte) (int, any) {
 	const runs = "/v2/workflows/runs/"
 	id := strings.TrimPrefix(r.URL.Path, runs)
 	switch run := f.runs[id]; {
+	case f.waiting(r.URL.Path):
+		return f.serveWait(r, body)
 	case r.URL.Path == "/v2/batch":
 		items, err := wire.ParseBatch(body)
 		if err != nil {
@@ -137,6 +145,7 @@ func (f *fakeServer) serve(r *http.Request, body []byte) (int, any) {
 			if r.URL.Query().Get("cancel") == "true" {
 				run.state = "canceled"
 			}
+			f.ended(run)
 		}
 		return 200, struct{}{}
 	case run.state != "":
@@ -148,6 +157,10 @@ func (f *fakeServer) serve(r *http.Request, body []byte) (int, any) {
 func (f *fakeServer) publish(items []wire.BatchItem) (int, any) {
 	messages := make([]*fakeMessage, len(items))
 	for i, item := range items {
+		invoker, err := unwrap(&item)
+		if err != nil {
+			return 400, map[string]string{"error": err.Error()}
+		}
 		config, err := wire.ParseConfig(item.Header)
 		if err != nil {
 			return 400, map[string]string{"error": err.Error()}
@@ -155,7 +168,7 @@ func (f *fakeServer) publish(items []wire.BatchItem) (int, any) {
 		if w := config.Workflow; w.RunID != "" && !w.Init && (f.runs[w.RunID] == nil || f.runs[w.RunID].state != "") {
 			return 400, map[string]string{"error": "the run is not active"}
 		}
-		messages[i] = &fakeMessage{url: item.Destination, config: config, body: item.Body, due: f.now.Add(config.Delay)}
+		messages[i] = &fakeMessage{url: item.Destination, config: config, body: item.Body, due: f.now.Add(config.Delay), invoker: invoker}
 		if config.NotBefore != 0 {
 			messages[i].due = time.UnixMilli(config.NotBefore)
 		}
@@ -173,7 +186,7 @@ func (f *fakeServer) publish(items []wire.BatchItem) (int, any) {
 func (f *fakeServer) append(m *fakeMessage) {
 	if w := m.config.Workflow; w.RunID != "" {
 		if w.Init {
-			f.runs[w.RunID] = &fakeRun{id: w.RunID, url: w.URL, config: m.config, created: f.now}
+			f.runs[w.RunID] = &fakeRun{id: w.RunID, url: w.URL, config: m.config, created: f.now, invoker: m.invoker}
 		}
 		m.run = f.runs[w.RunID]
 		m.last = len(m.run.log)
@@ -201,14 +214,23 @@ func (f *fakeServer) step() bool {
 		return false
 	}
 	m := slices.MinFunc(f.pending, func(a, b *fakeMessage) int { return a.due.Compare(b.due) })
+	if idle := f.idle; idle != nil && m.due.After(f.now) {
+		f.idle = nil
+		f.mu.Unlock()
+		idle()
+		return true
+	}
 	f.pending = slices.DeleteFunc(f.pending, func(o *fakeMessage) bool { return o == m })
 	if m.due.After(f.now) {
 		f.now = m.due
 	}
 	f.mu.Unlock()
-	if m.config.Workflow.CallType == wire.CallTo {
+	switch {
+	case m.wait != nil:
+		f.timeOut(m.wait)
+	case m.config.Workflow.CallType == wire.CallTo:
 		f.callThird(m)
-	} else {
+	default:
 		f.deliver(m)
 	}
 	return true
@@ -288,6 +310,7 @@ func (f *fakeServer) request(m *fakeMessage) (r *http.Request, kind string) {
 
 func (f *fakeServer) fail(m *fakeMessage, w *httptest.ResponseRecorder) {
 	m.run.state = "failed"
+	f.ended(m.run)
 	cb := m.run.config.FailureCallback
 	if cb == nil {
 		return

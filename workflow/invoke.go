@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/signposthq/signpost/client"
 	"github.com/signposthq/signpost/internal/wire"
@@ -45,17 +47,19 @@ func (r *Ref[In, Out]) from(own string) (string, error) {
 	if i < 0 {
 		return "", fmt.Errorf("the workflow at %s has no name to put another in place of", own)
 	}
-	return scheme + "://" + rest[:i+1] + r.name, nil
+	return scheme + "://" + rest[:i+1] + url.PathEscape(r.name), nil
 }
 
 // InvokeOptions are the seldom used parts of [Invoke]. The zero value is the
 // default.
 type InvokeOptions struct {
 	// RunID of the invoked run. While a run with this id is under way, no other
-	// is started. Default: one that is the same whenever this step is tried.
+	// is started: the step waits for that one. Default: an id that is the same
+	// whenever this step of this run is tried.
 	RunID string
-	// Header is what the invoked run is started with. Default: Content-Type
-	// application/json alone, nothing of this run's.
+	// Header is what the invoked run is started with, and what its own
+	// Options.Authorize sees. Default: Content-Type application/json alone,
+	// nothing of this run's.
 	Header http.Header
 	// Labels to find the run by; letters, digits, "_", "." and "-". Default:
 	// none.
@@ -73,7 +77,6 @@ type InvokeOptions struct {
 
 // Invoked is what became of a run that was invoked.
 type Invoked[Out any] struct {
-	RunID    string
 	Body     Out  // its result; zero if it has none
 	Failed   bool // for good, after its retries
 	Canceled bool
@@ -81,7 +84,8 @@ type Invoked[Out any] struct {
 
 // Invoke is the step of running another workflow to its end. Nothing of this
 // endpoint waits meanwhile. in is the run's payload, as JSON; a string or a
-// []byte is sent as it stands, a struct{} is none. o may be nil.
+// []byte, of UTF-8, is sent as it stands, a struct{} or a nil is none. o may be
+// nil.
 //
 // A run that fails or is cancelled is no error: look at the result. The error is
 // about a run that can't be started, which does not pass with a retry, or that
@@ -94,21 +98,22 @@ func Invoke[In, Out any](ctx *Context, name string, w Ref[In, Out], in In, o *In
 
 // InvokeAsync is [Invoke] in parallel to other steps: see [Future].
 func InvokeAsync[In, Out any](ctx *Context, name string, w Ref[In, Out], in In, o *InvokeOptions) *Future[Invoked[Out]] {
-	if o == nil {
-		o = &InvokeOptions{}
+	var options InvokeOptions // as they are now
+	if o != nil {
+		options = *o
+		options.Header, options.Labels = o.Header.Clone(), slices.Clone(o.Labels)
 	}
 	payload, unfit := encodePayload(in)
-	var place int // which the id is made of
-	t := &task{
+	return &Future[Invoked[Out]]{decode: decodeInvoked[Out], task: ctx.use(&task{
 		name: name,
 		kind: wire.StepInvoke,
 		do: func(x *execution, place, concurrent int) (report, error) {
-			url, err := w.from(x.run.url)
+			target, err := w.from(x.run.url)
 			if err = errors.Join(unfit, err); err != nil {
 				return nil, NonRetryable(fmt.Errorf("invoke: %w", err))
 			}
 			step := wire.Step{StepID: place, StepName: name, StepType: wire.StepInvoke, Concurrent: concurrent}
-			item, err := o.message(&x.run, url, payload, step)
+			item, err := options.message(&x.run, target, payload, step)
 			if err != nil {
 				return nil, NonRetryable(fmt.Errorf("invoke: %w", err))
 			}
@@ -117,25 +122,25 @@ func InvokeAsync[In, Out any](ctx *Context, name string, w Ref[In, Out], in In, 
 				return err
 			}, nil
 		},
-	}
-	ctx.use(t)
-	place = t.x.steps
-	return &Future[Invoked[Out]]{task: t, decode: func(s wire.Step) (Invoked[Out], error) {
-		out, err := decodeInvoked[Out](s)
-		out.RunID = o.runID(&t.x.run, place)
-		return out, err
-	}}
+	})}
 }
 
-// encodePayload is what a run is started with; nil for none.
-func encodePayload(in any) ([]byte, error) {
+// encodePayload is what a run is started with; nil for none. It goes inside of
+// JSON, which would change other bytes than text.
+func encodePayload(in any) (payload []byte, err error) {
 	switch in := in.(type) {
+	case nil:
 	case string:
-		return []byte(in), nil
+		payload = []byte(in)
 	case []byte:
-		return slices.Clone(in), nil
+		payload = slices.Clone(in)
+	default:
+		payload, err = encodeResult(in)
 	}
-	return encodeResult(in)
+	if !utf8.Valid(payload) {
+		err = errors.New("the payload is not UTF-8")
+	}
+	return payload, err
 }
 
 func decodeInvoked[Out any](s wire.Step) (out Invoked[Out], err error) {
@@ -159,9 +164,9 @@ func (o *InvokeOptions) runID(of *run, place int) string {
 }
 
 // message starts the run, and says which step waits for it.
-func (o *InvokeOptions) message(of *run, url string, payload []byte, step wire.Step) (client.BatchItem, error) {
+func (o *InvokeOptions) message(of *run, target string, payload []byte, step wire.Step) (client.BatchItem, error) {
 	start := client.TriggerRequest{
-		URL: url, RunID: o.runID(of, step.StepID), Header: o.Header, Labels: o.Labels,
+		URL: target, RunID: o.runID(of, step.StepID), Header: o.Header, Labels: o.Labels,
 		Retries: o.Retries, RetryDelay: o.RetryDelay, FlowControl: o.FlowControl,
 	}
 	item, err := start.Item()

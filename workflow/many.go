@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/signposthq/signpost/internal/wire"
@@ -47,14 +48,16 @@ type Endpoints struct{ named map[string]*Endpoint }
 //	many, err := workflow.ServeMany(nil, onboard, charge)
 //	http.Handle("/workflows/", many) // /workflows/onboard, /workflows/charge
 //
-// Any other request is answered 404. It fails where [Serve] does, and on names
-// that are empty, there twice, or have a '/'.
+// Any other request is answered 404. Workflows with the same options, nil
+// included, share one client and one receiver. ServeMany fails where [Serve]
+// does, and on names that are empty, there twice, or have a '/'.
 func ServeMany(opts *Options, workflows ...Definition) (*Endpoints, error) {
 	m := &Endpoints{named: make(map[string]*Endpoint, len(workflows))}
+	settled := map[*Options]*settings{} // those who share options share what they hold
 	for _, w := range workflows {
 		name, b, own := w.definition()
 		switch {
-		case name == "" || strings.ContainsAny(name, "/?#%"):
+		case name == "" || name == "." || name == ".." || strings.Contains(name, "/"):
 			return nil, fmt.Errorf("serve workflows: %q can't be the name of a workflow: it is a segment of a path", name)
 		case m.named[name] != nil:
 			return nil, fmt.Errorf("serve workflows: there are two of the name %q", name)
@@ -62,11 +65,14 @@ func ServeMany(opts *Options, workflows ...Definition) (*Endpoints, error) {
 		if own == nil {
 			own = opts
 		}
-		e, err := serve(b, own)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
+		if settled[own] == nil {
+			s, err := own.settle()
+			if err != nil {
+				return nil, fmt.Errorf("serve workflows: %q: %w", name, err)
+			}
+			settled[own] = &s
 		}
-		m.named[name] = e
+		m.named[name] = serve(b, settled[own])
 	}
 	if len(m.named) == 0 {
 		return nil, errors.New("serve workflows: there are none")
@@ -88,6 +94,9 @@ func MustServeMany(opts *Options, workflows ...Definition) *Endpoints {
 func (m *Endpoints) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.EscapedPath()
 	name := path[strings.LastIndexByte(path, '/')+1:]
+	if text, err := url.PathUnescape(name); err == nil {
+		name = text
+	}
 	if e := m.named[name]; e != nil {
 		e.ServeHTTP(w, r)
 		return

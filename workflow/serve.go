@@ -35,15 +35,15 @@ type function func(*Context) ([]byte, error)
 // comment for what that asks of it. It runs in a goroutine of its own, which
 // has ended when the request is answered.
 func Serve[In, Out any](fn func(ctx *Context, in In) (Out, error), opts *Options) (*Endpoint, error) {
-	return serve(binding(fn), opts)
-}
-
-func serve(b binder, opts *Options) (*Endpoint, error) {
 	s, err := opts.settle()
 	if err != nil {
 		return nil, fmt.Errorf("serve workflow: %w", err)
 	}
-	return &Endpoint{opts: s, bind: func(payload []byte) (function, error) { return b(&s, payload) }}, nil
+	return serve(binding(fn), &s), nil
+}
+
+func serve(b binder, s *settings) *Endpoint {
+	return &Endpoint{opts: *s, bind: func(payload []byte) (function, error) { return b(s, payload) }}
 }
 
 // binder makes a function ready for a payload.

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/signposthq/signpost/client"
 	"github.com/signposthq/signpost/internal/wire"
 	"github.com/signposthq/signpost/workflow"
 )
@@ -399,6 +400,7 @@ func TestCallChecked(t *testing.T) {
 		{"retries", "ask", workflow.CallRequest{URL: good.URL, Retries: -1}, "call: negative retries or timeout"},
 		{"timeout", "ask", workflow.CallRequest{URL: good.URL, Timeout: -1}, "call: negative retries or timeout"},
 		{"name", "as\rk", good, `call: name "as\rk" does not fit into a header`},
+		{"flow control", "ask", workflow.CallRequest{URL: good.URL, FlowControl: &client.FlowControl{Key: "k"}}, "call: flow control: want a parallelism or a rate, from 1"},
 		{"binary body", "ask", workflow.CallRequest{URL: good.URL, Body: []byte("\xff\x00")}, ""},
 	}
 	for _, tt := range tests {
@@ -417,6 +419,110 @@ func TestCallChecked(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestCallFlowControl: the key is the request's, and not that of its callback.
+func TestCallFlowControl(t *testing.T) {
+	e, s := endpointOf(t, func(ctx *workflow.Context) error {
+		return only(workflow.Call(ctx, "ask", workflow.CallRequest{URL: "https://api.third/",
+			FlowControl: &client.FlowControl{Key: "k", Parallelism: 2, Rate: 5, Period: time.Minute}}))
+	})
+	deliverLog(e)
+	h := s.sent[0].Batch[0].Headers
+	if h["upstash-flow-control-key"] != "k" || h["upstash-flow-control-value"] != "parallelism=2, rate=5, period=60s" || h["upstash-callback-flow-control-key"] != "" {
+		t.Errorf("sent %v", h)
+	}
+}
+
+func TestCallJSON(t *testing.T) {
+	answered := func(status int, body string) wire.Step {
+		out := fmt.Sprintf(`{"status":%d,"body":%q,"header":{"X-A":["b"]}}`, status, body)
+		return wire.Step{StepID: 1, StepName: "ask", StepType: wire.StepCall, Out: &out, Concurrent: 1}
+	}
+	tests := []struct {
+		name string
+		in   any
+		log  []wire.Step
+		want string // what the function gets, or what is sent
+	}{
+		{"request", order{"<x>", 2}, nil, `application/json {"item":"<x>","count":2}`},
+		{"request without a body", nil, nil, `application/json <nil>`},
+		{"request that is no JSON", math.Inf(1), nil, "call: encode body: json: unsupported value: +Inf"},
+		{"answer", nil, []wire.Step{answered(201, `{"item":"y","count":3}`)}, "{y 3} 201 b"},
+		{"answer that is a failure", nil, []wire.Step{answered(404, `not found`)}, "{ 0} 404 b"},
+		{"no answer", nil, []wire.Step{answered(0, ``)}, "{ 0} 0 b"},
+		{"answer that is no JSON", nil, []wire.Step{answered(200, `<html>`)},
+			"decode the answer to a call, 200 OK: invalid character '<' looking for beginning of value"},
+		{"answer without a body", nil, []wire.Step{answered(204, ``)}, "decode the answer to a call, 204 No Content: unexpected end of JSON input"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var got string
+			e, s := endpointOf(t, func(ctx *workflow.Context) error {
+				v, answer, err := workflow.CallJSON[order](ctx, "ask", workflow.CallRequest{URL: "https://api.third/", Method: http.MethodPost, Body: []byte("unused")}, tt.in)
+				got = fmt.Sprint(v, " ", answer.Status, " ", answer.Header.Get("X-A"))
+				return err
+			})
+			w := deliverLog(e, tt.log...)
+			if tt.log == nil && w.Code == 200 {
+				item := s.sent[0].Batch[0]
+				got = item.Headers["content-type"] + " <nil>"
+				if item.Body != nil {
+					got = item.Headers["content-type"] + " " + *item.Body
+				}
+			}
+			if w.Code == 489 {
+				got = said(t, w)
+			}
+			if got != tt.want || (w.Code != 200 && w.Code != 489) {
+				t.Errorf("got %s, answer %d %s\nwant %s", got, w.Code, w.Body, tt.want)
+			}
+		})
+	}
+}
+
+// TestCallJSONGoesOn: an answer that does not fit is in the log, and stays what
+// it is, so that the function may go on.
+func TestCallJSONGoesOn(t *testing.T) {
+	e, s := endpointOf(t, func(ctx *workflow.Context) error {
+		_, answer, err := workflow.CallJSON[order](ctx, "ask", workflow.CallRequest{URL: "https://api.third/"}, nil)
+		return only(workflow.Run(ctx, "what", value(fmt.Sprintf("%d %s %v", answer.Status, answer.Body, err != nil))))
+	})
+	out := `{"status":200,"body":"<html>"}`
+	w := deliverLog(e, wire.Step{StepID: 1, StepName: "ask", StepType: wire.StepCall, Out: &out, Concurrent: 1})
+	if w.Code != 200 || !strings.Contains(*s.sent[0].Batch[0].Body, `"out":"\"200 <html> true\""`) {
+		t.Errorf("answer %d %s, sent %v", w.Code, w.Body, s.sent)
+	}
+}
+
+func TestParallel(t *testing.T) {
+	fn := func(last func(context.Context) (int, error)) func(*workflow.Context) error {
+		return func(ctx *workflow.Context) error {
+			all, err := workflow.Parallel(ctx, workflow.RunAsync(ctx, "a", value(1)), workflow.RunAsync(ctx, "b", last))
+			if err != nil {
+				return err
+			}
+			return only(workflow.Run(ctx, "sum", value(all)))
+		}
+	}
+	e, s := endpointOf(t, fn(value(2)))
+	if w := deliverLog(e, planned(1, "a", 2), planned(2, "b", 2), ran(2, "b", "20", 2), ran(1, "a", "10", 2)); w.Code != 200 || !strings.Contains(*s.sent[0].Batch[0].Body, `"out":"[10,20]"`) {
+		t.Errorf("answer %d %s, sent %+v", w.Code, w.Body, s.sent)
+	}
+	e, s = endpointOf(t, fn(fails(errors.New("no luck"))))
+	if w := deliverLog(e, planned(1, "a", 2), planned(2, "b", 2)); w.Code != 500 || said(t, w) != "no luck" || len(s.sent) > 0 {
+		t.Errorf("answer %d %s", w.Code, w.Body)
+	}
+	e, s = endpointOf(t, func(ctx *workflow.Context) error {
+		none, err := workflow.Parallel[int](ctx)
+		if len(none) > 0 {
+			t.Errorf("results %v of nothing", none)
+		}
+		return errors.Join(err, one(ctx))
+	})
+	if w := deliverLog(e); w.Code != 200 || len(s.sent) != 1 {
+		t.Errorf("answer %d %s", w.Code, w.Body)
 	}
 }
 

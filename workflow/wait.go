@@ -30,8 +30,10 @@ type Event[T any] struct {
 // the server. Nothing of the endpoint runs meanwhile. After timeout, rounded up
 // to whole seconds, it waits no longer; 0 is 7 days.
 //
-// The event's data is decoded as JSON into T. For a string, data that is no JSON
-// is text; a []byte is the data as it came; for struct{} it is ignored.
+// The event's data is decoded as JSON into T. A string is a JSON string, and
+// anything else as the text it is; a []byte is the data as it came; for an any,
+// data that is no JSON is text; for struct{} it is ignored. Data that does not
+// fit fails the call, which is tried again: code that knows it may be deployed.
 //
 // An event that is told to all who wait for it (Notify) is missed by runs that do
 // not wait yet; one that is told to a run (NotifyRun) is kept for it. The error
@@ -56,12 +58,18 @@ func decodeEvent[T any](s wire.Step) (Event[T], error) {
 	if err != nil {
 		return e, err
 	}
-	if bytes, ok := any(&e.Data).(*[]byte); ok {
-		*bytes = data
-		return e, nil
-	}
 	text := string(data)
-	e.Data, err = decodeOut[T](wire.Step{Out: &text})
+	switch to := any(&e.Data).(type) {
+	case *[]byte:
+		*to = data
+	case *string: // which Notify sends as it stands, be it "7" or "null"
+		var quoted *string
+		if *to = text; json.Unmarshal(data, &quoted) == nil && quoted != nil {
+			*to = *quoted
+		}
+	default:
+		e.Data, err = decodeOut[T](wire.Step{Out: &text})
+	}
 	return e, err
 }
 
@@ -97,8 +105,9 @@ func waiting(name string, kind wire.StepType, eventID string, timeout time.Durat
 // Notify is the step of telling all runs that wait for an event. A string or
 // []byte is the event's data as it stands, nil is none, anything else is sent as
 // JSON. The result is whom it was told; none if nobody waits: then the event is
-// gone. The error is about a server that can't be told, or that of an earlier
-// step that failed.
+// gone. The error is about a server that can't be told, or that refuses the
+// event, which does not pass with a retry; or it is that of an earlier step that
+// failed.
 func (c *Context) Notify(name, eventID string, data any) ([]client.NotifyResponse, error) {
 	return c.NotifyAsync(name, eventID, data).Get()
 }
@@ -111,7 +120,9 @@ func (c *Context) NotifyAsync(name, eventID string, data any) *Future[[]client.N
 }
 
 // NotifyRun is [Context.Notify] for one run. If that does not wait for the event
-// yet, it is kept until it does. Telling a run that has ended is an error.
+// yet, it is kept until it does. A run that has ended, or never was, can't be
+// told: the error is final, and this run fails with it. One that may go on
+// nonetheless calls [client.Client.NotifyRun] in a [Run].
 func (c *Context) NotifyRun(name, runID, eventID string, data any) ([]client.NotifyResponse, error) {
 	return c.NotifyRunAsync(name, runID, eventID, data).Get()
 }
@@ -141,7 +152,7 @@ func (c *Context) notify(name, eventID string, data any, tell teller) *Future[[]
 		}
 		told, err := tell(x.stepCtx, x.client, body)
 		if err != nil {
-			return nil, limitReached(err)
+			return nil, refusedForGood(err)
 		}
 		if told == nil {
 			told = []client.NotifyResponse{}
@@ -223,7 +234,7 @@ func (c *Context) WaitForWebhookAsync(name string, hook Webhook, timeout time.Du
 }
 
 func decodeWebhook(s wire.Step) (WebhookCall, error) {
-	if s.Out == nil {
+	if s.Out == nil || *s.Out == "" {
 		return WebhookCall{TimedOut: true}, nil
 	}
 	var call struct {

@@ -29,7 +29,7 @@ type serverCmd struct {
 	Concurrency      int            `default:"1000" from:"SIGNPOST_CONCURRENCY" placeholder:"N" help:"Most deliveries at once (default 1000)."`
 	RateLimit        int            `default:"1000" from:"SIGNPOST_RATE_LIMIT" placeholder:"N" help:"Requests per second for each token to see and manage what is there, publishing excepted; 0: no limit (default 1000)."`
 	RateLimitIP      int            `name:"rate-limit-ip" default:"0" from:"SIGNPOST_RATE_LIMIT_IP" placeholder:"N" help:"Requests per second of any kind for each client address; 0: no limit (default)."`
-	TrustedProxies   []netip.Prefix `from:"SIGNPOST_TRUSTED_PROXIES" placeholder:"CIDR" help:"Networks of proxies whose X-Forwarded-For says where a request comes from; may be repeated."`
+	TrustedProxies   []netip.Prefix `from:"SIGNPOST_TRUSTED_PROXIES" placeholder:"CIDR" help:"Networks of proxies whose X-Forwarded-For, -Proto and -Host say where a request comes from, and to which URL; may be repeated."`
 	MaxConnections   int            `default:"0" from:"SIGNPOST_MAX_CONNECTIONS" placeholder:"N" help:"Most connections of clients at once (default 10000, or half of the files it may open)."`
 	MissedTicks      string         `default:"once" enum:"once,skip" from:"SIGNPOST_MISSED_TICKS" placeholder:"HOW" help:"What becomes of the times of a schedule that pass while the server is down: once makes up for them with one message, skip with none (default once)."`
 	MissedAfter      duration       `default:"1m" from:"SIGNPOST_MISSED_AFTER" placeholder:"TIME" help:"How late a time of a schedule counts as missed (default 1m)."`
