@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -15,7 +14,10 @@ type runsCmd struct {
 	Show   runsShowCmd   `cmd:"" help:"Show a run, step by step."`
 	Tail   runsTailCmd   `cmd:"" help:"Watch runs, or one run to its end."`
 	Cancel runsCancelCmd `cmd:"" help:"Cancel runs that have not ended."`
-	Check  runsCheckCmd  `cmd:"" help:"See which runs under way would break with a new build of their endpoint."`
+
+	Resume  runsResumeCmd  `cmd:"" help:"Let failed runs go on, as new ones."`
+	Restart runsRestartCmd `cmd:"" help:"Start failed runs over, as new ones."`
+	Check   runsCheckCmd   `cmd:"" help:"See which runs under way would break with a new build of their endpoint."`
 }
 
 // runFilterFlags pick runs by what they are.
@@ -124,30 +126,54 @@ func shortTime(d time.Duration) string {
 }
 
 type runsCancelCmd struct {
-	ID     []string `arg:"" optional:"" complete:"run" help:"Ids of runs: wfr_…"`
-	JSON   bool     `name:"json" help:"Print JSON."`
-	remote `embed:""`
+	ID             []string `arg:"" optional:"" complete:"run" help:"Ids of runs: wfr_…"`
+	URLPrefix      []string `name:"url-prefix" sep:"none" placeholder:"URL" help:"Only of workflows whose URL begins so; may be repeated."`
+	runFilterFlags `embed:""`
+	bulkFlags      `embed:""`
+	JSON           bool `name:"json" help:"Print JSON."`
+	remote         `embed:""`
 }
 
 func (*runsCancelCmd) Help() string {
-	return `A step under way goes on, and no other follows it. The failure function is not called.`
+	return `Takes ids, or filters, or --all. A step under way goes on, and no other follows it. The failure function is not called.`
 }
 
+// cancelRunsPage is how many runs are cancelled in one call.
+const cancelRunsPage = 1000
+
 func (c *runsCancelCmd) Run(ctx context.Context, o *outside) error {
-	if len(c.ID) == 0 {
-		return &usageError{fmt.Errorf("expected ids"), `"signpost runs list --state started" has them`}
+	r := c.request()
+	request := client.CancelRunsRequest{
+		IDs: c.ID, URLPrefixes: c.URLPrefix, All: c.All,
+		Filter: client.RunFilter{Hosts: r.Hosts, Paths: r.Paths, Labels: r.Labels, FlowControlKeys: r.FlowControlKeys, From: r.From, To: r.To},
+	}
+	if c.URL != "" {
+		request.Filter.URLs = []string{c.URL}
+	}
+	filtered := !selectsAll(request.Filter) || len(c.URLPrefix) > 0
+	if err := c.check(o, c.ID, filtered, "Cancel all runs that have not ended at "+c.Server+"?"); err != nil {
+		return err
 	}
 	return c.use(func(cl *client.Client) error {
-		n := 0
-		for some := range slices.Chunk(c.ID, 100) {
-			cancelled, err := cl.CancelRuns(ctx, client.CancelRunsRequest{IDs: some})
-			if n += cancelled; err != nil {
-				return fmt.Errorf("cancelled %d, then: %w", n, err)
+		done := newProgress(o, "Cancelled")
+		defer done.end()
+		if c.ID == nil {
+			request.Count = cancelRunsPage
+		}
+		for {
+			n, err := cl.CancelRuns(ctx, request)
+			done.add(n)
+			if err != nil {
+				return fmt.Errorf("cancelled %d, then: %w", done.count, err)
+			}
+			if n < cancelRunsPage || c.ID != nil {
+				break
 			}
 		}
-		if err := writeCount(o.stdout, c.JSON, "cancelled", n); err != nil {
+		done.end()
+		if err := writeCount(o.stdout, c.JSON, "cancelled", done.count); err != nil {
 			return err
 		}
-		return short("cancelled", n, c.ID, "the others are unknown, or have ended")
+		return short("cancelled", done.count, c.ID, "the others are unknown, or have ended")
 	})
 }
