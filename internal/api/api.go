@@ -174,11 +174,6 @@ var routes = []route{
 	{"GET", "/v2/readiness", noToken, ready},
 }
 
-// later are the parts of the API that this version does not have.
-var later = map[string]string{
-	"workflows": "this part of workflow management",
-}
-
 // pattern is a route's pattern, split once.
 type pattern struct {
 	segments []string
@@ -339,13 +334,6 @@ func (h *Handler) notFound(w http.ResponseWriter, method, path string, allowed [
 		w.Header().Set("Allow", strings.Join(allowed, ", "))
 		writeError(w, http.StatusMethodNotAllowed, "method "+shorten(method)+" is not allowed here, only "+strings.Join(allowed, ", "))
 		return
-	}
-	segments := strings.Split(strings.ToLower(path), "/")
-	if len(segments) > 2 && segments[1] == "v2" {
-		if what := later[segments[2]]; what != "" {
-			writeError(w, http.StatusNotFound, "this version of Signpost does not have "+what)
-			return
-		}
 	}
 	writeError(w, http.StatusNotFound, "no such route: "+shorten(method)+" "+shorten(routeOf(path)))
 }

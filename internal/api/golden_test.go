@@ -30,7 +30,7 @@ var update = flag.Bool("update", false, "write what the server answers into test
 // Each file of testdata is a conversation with a server of its own. A request
 // is sent as it is written, byte for byte, with Host, Content-Length and a
 // token added, unless it has one; "Authorization: none" leaves the token out.
-// "await" waits until a message, or a run, is in a state.
+// "await" waits until a message, a run, or a run's failure callback is in a state.
 //
 // {endpoint} is a destination that answers by its path. Ids and times differ
 // from run to run: they are written msg_1, scd_1, wfr_1, dlq_1, sig_1, tok_1, cursor_1,
@@ -72,9 +72,12 @@ func converse(t *testing.T, file string) map[int]bool {
 		switch f.Name {
 		case "await":
 			id, state, _ := strings.Cut(strings.TrimSpace(n.expand(string(f.Data))), " ")
-			if strings.HasPrefix(state, "RUN_") {
+			switch prefix, _, _ := strings.Cut(state, "_"); prefix {
+			case "RUN":
 				w.awaitRun(id, client.RunState(state))
-			} else {
+			case "CALLBACK":
+				w.awaitFailure(id, client.CallbackState(state))
+			default:
 				w.await(id, client.EventState(state))
 			}
 		case "request":

@@ -19,6 +19,7 @@ type operation struct {
 	query    []string // names in parameters
 	filters  bool     // takes them in a JSON body too
 	body     any      // JSON of that type; anyBytes; nil: none
+	optional bool     // the body may be left out
 	answer   any      // JSON of that type, of a success
 	status   int      // of a success; default 200
 	also     map[int]any
@@ -74,7 +75,11 @@ var (
 	}
 	runQuery = []string{
 		"workflowRunId", "workflowRuns", "workflowUrl", "workflowCreatedAt", "runState", "messageId", "host", "path", "label", "callerIp",
-		"flowControlKey", "fromDate", "toDate", "count", "cursor",
+		"flowControlKey", "fromDate", "toDate", "trimBody", "count", "cursor",
+	}
+	resumeHeaders = []string{
+		wire.HeaderDelay, wire.HeaderRetries, wire.HeaderRetryDelay, wire.HeaderFlowControlKey, wire.HeaderFlowControlValue, wire.HeaderLabel,
+		wire.HeaderFailureCallback,
 	}
 )
 
@@ -237,7 +242,9 @@ var operations = []operation{
 	{route: "GET /v2/workflows/logs", id: "listRuns", what: "List workflow runs", text: "Newest first, each with its steps.", query: runQuery, answer: client.RunsPage{}},
 	{
 		route: "GET /v2/workflows/events", id: "listRunEvents", what: "List workflow runs, as the official SDK asks for them",
-		query: append([]string{"groupBy"}, runQuery...), answer: client.RunsPage{},
+		text: "With groupBy=workflowRunId. Without it, the events of the runs' messages, newest first unless asked otherwise: then state is " +
+			"one of those of an event, or of a run.",
+		query: append([]string{"groupBy", "order"}, runQuery...), answer: oneOf{client.RunsPage{}, client.EventsPage{}},
 	}, {
 		route: "DELETE /v2/workflows/runs", id: "cancelRuns", what: "Cancel workflow runs",
 		text: "Those that a filter selects; without one, all. A filter that is not known or empty is refused.",
@@ -273,6 +280,46 @@ var operations = []operation{
 		text: "The step that waits for it gets the request: method, URL, headers and body. If none does, the call is kept until one does, " +
 			"as events for one run are. Who knows the URL may call it. A HEAD or OPTIONS is answered, and is no call.",
 		body: anyBytes{}, answer: nothing{}, errors: []int{404, 413},
+	},
+
+	{
+		route: "GET /v2/workflows/dlq", id: "listRunDLQ", what: "List the workflow runs of the dead-letter queue",
+		text:  "Oldest first unless asked otherwise. The last page has no cursor.",
+		query: dlqSelection, answer: client.DLQPage{},
+	}, {
+		route: "GET /v2/workflows/dlq/{id}", id: "getRunDLQEntry", what: "Get a workflow run of the dead-letter queue",
+		answer: client.DLQMessage{}, errors: []int{404},
+	}, {
+		route: "DELETE /v2/workflows/dlq", id: "deleteRunDLQ", what: "Delete workflow runs from the dead-letter queue",
+		text:  "Those that a filter selects, a page of them; without one, all. A filter that is not known or empty is refused.",
+		query: dlqSelection, filters: true, answer: client.DLQDeleteResponse{}, errors: []int{413},
+	}, {
+		route: "DELETE /v2/workflows/dlq/{id}", id: "deleteRunDLQEntry", what: "Delete a workflow run from the dead-letter queue",
+		answer: client.DLQDeleteResponse{}, errors: []int{404},
+	}, {
+		route: "POST /v2/workflows/dlq/resume", id: "resumeRuns", what: "Resume workflow runs that have failed",
+		text: "Those that a filter selects, 50 at most; without one, all. Each goes on as a new run with an id of its own, which has the old " +
+			"one's log. Settings given replace those of the runs.",
+		query: dlqSelection, filters: true, headers: resumeHeaders, adds: true, answer: client.ResumeResponse{}, errors: []int{412, 413},
+	}, {
+		route: "POST /v2/workflows/dlq/resume/{id}", id: "resumeRun", what: "Resume a workflow run that has failed",
+		text: "The body, which may be left out, has what the new run finds in its log in place of a result or of the payload. That is kept in " +
+			"the audit log.",
+		headers: resumeHeaders, adds: true, body: client.RunEdit{}, optional: true, answer: client.RunRef{}, errors: []int{404, 409, 412, 413},
+	}, {
+		route: "POST /v2/workflows/dlq/restart", id: "restartRuns", what: "Restart workflow runs that have failed",
+		text:  "As resumeRuns, but each from the beginning, with its payload, headers and settings.",
+		query: dlqSelection, filters: true, headers: resumeHeaders, adds: true, answer: client.ResumeResponse{}, errors: []int{412, 413},
+	}, {
+		route: "POST /v2/workflows/dlq/restart/{id}", id: "restartRun", what: "Restart a workflow run that has failed",
+		text:    "The body, which may be left out, may have another payload.",
+		headers: resumeHeaders, adds: true, body: client.RunEdit{}, optional: true, answer: client.RunRef{}, errors: []int{404, 412, 413},
+	}, {
+		route: "POST /v2/workflows/dlq/callback/{id}", id: "rerunFailureCallback", what: "Call a run's failure callback again",
+		text: "Refused unless it has failed.", adds: true, answer: client.RunRef{}, errors: []int{404},
+	}, {
+		route: "DELETE /v2/workflows/dlq/callback/{id}", id: "cancelFailureCallback", what: "Cancel a run's failure callback",
+		text: "Refused unless it is in progress. An attempt under way is not cut off.", answer: client.RunRef{}, errors: []int{404},
 	},
 
 	{route: "GET /v2/keys", id: "getKeys", what: "Get the signing keys", answer: client.SigningKeys{}},
@@ -389,9 +436,11 @@ var parameters = map[string]parameter{
 	"workflowUrl":          {what: "Endpoints of runs, in full.", kind: aList},
 	"workflowUrlPrefix":    {name: "workflowUrl", what: "How endpoints of runs begin; in full with workflowUrlExactMatch.", kind: aList},
 	"workflowCreatedAt":    {what: "When a run was created, Unix milliseconds.", kind: aNumber},
-	"failureFunctionState": {what: "How the failure callbacks of runs are doing.", kind: someOf, of: []string{"CALLBACK_INPROGRESS", "CALLBACK_SUCCESS", "CALLBACK_FAIL"}},
+	"failureFunctionState": {what: "How the failure callbacks of runs are doing.", kind: someOf, of: constants("CallbackState")},
 
 	"workflowUrlExactMatch": {what: "Whether workflowUrl is meant in full. Default: false.", kind: aTruth},
+
+	"trimBody": {what: "How many bytes to show of a payload, a result or a response: 0 or false for all of them, true for none. Default: all."},
 
 	"groupBy": {what: "What to list.", kind: oneOfThese, of: []string{"workflowRunId"}},
 	"cancel":  {what: "Whether to cancel the run; else the body is its result. Default: true.", kind: aTruth},

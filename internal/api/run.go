@@ -141,7 +141,7 @@ func eventsOfRuns(r *request) (any, error) {
 // selectRuns adds what selects runs in a list.
 func (f *filters) selectRuns(sel *engine.RunFilter) (err error) {
 	sel.IDs, sel.URLs, sel.Hosts, sel.Paths = f.list("workflowRunId"), f.urls("workflowUrl"), f.urls("host"), f.urls("path")
-	sel.Labels, sel.FlowKeys, sel.CallerIPs = f.list("label"), f.urls("flowControlKey"), f.list("callerIp", "callerIP")
+	sel.Labels, sel.FlowKeys, sel.CallerIPs = f.list("label"), f.urls("flowControlKey"), f.list("callerIp")
 	for _, ref := range f.list("workflowRuns") {
 		at := strings.LastIndexByte(ref, '@') // which ids may hold, too
 		ms, err := strconv.ParseInt(ref[at+1:], 10, 64)

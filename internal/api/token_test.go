@@ -89,6 +89,17 @@ var policy = map[string][]client.Scope{
 	"GET /v2/dlq/{id}":        {client.ScopeRead, client.ScopeReadMetadata},
 	"DELETE /v2/dlq/{id}":     {client.ScopePublish},
 
+	"GET /v2/workflows/dlq":                  {client.ScopeRead, client.ScopeReadMetadata},
+	"DELETE /v2/workflows/dlq":               {client.ScopePublish},
+	"GET /v2/workflows/dlq/{id}":             {client.ScopeRead, client.ScopeReadMetadata},
+	"DELETE /v2/workflows/dlq/{id}":          {client.ScopePublish},
+	"POST /v2/workflows/dlq/resume":          {client.ScopePublish},
+	"POST /v2/workflows/dlq/resume/{id}":     {client.ScopePublish},
+	"POST /v2/workflows/dlq/restart":         {client.ScopePublish},
+	"POST /v2/workflows/dlq/restart/{id}":    {client.ScopePublish},
+	"POST /v2/workflows/dlq/callback/{id}":   {client.ScopePublish},
+	"DELETE /v2/workflows/dlq/callback/{id}": {client.ScopePublish},
+
 	"GET /v2/keys":         {client.ScopeKeys},
 	"POST /v2/keys/rotate": {client.ScopeKeys},
 	"POST /v2/rotate":      {client.ScopeKeys},

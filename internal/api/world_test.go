@@ -238,6 +238,16 @@ func (w *world) awaitRun(id string, state client.RunState) (run client.Run) {
 	return run
 }
 
+// awaitFailure waits until the failure callback of a run is in a state.
+func (w *world) awaitFailure(id string, state client.CallbackState) (run client.Run) {
+	w.t.Helper()
+	w.until("the failure callback of "+id+" is "+string(state), func() bool {
+		run = w.run(id)
+		return run.FailureFunction != nil && run.FailureFunction.State == state
+	})
+	return run
+}
+
 func (w *world) dlq(query string) []client.DLQMessage {
 	w.t.Helper()
 	return get[client.DLQPage](w, "/v2/dlq"+query).Messages
