@@ -832,64 +832,52 @@ func followModel(w *world, random *rand.Rand) {
 // With two nodes on one database everybody who waits is told once: by an event,
 // or that there was none.
 func TestT28WaitsOnTwoNodes(t *testing.T) {
-	for name, open := range map[string]func(t *testing.T) func() (engine.Store, error){
-		"sqlite": func(*testing.T) func() (engine.Store, error) {
-			return func() (engine.Store, error) { return store.OpenMemory(context.Background()) }
-		},
-		"postgres": func(t *testing.T) func() (engine.Store, error) {
-			dsn := pgtest.DSN(t)
-			return func() (engine.Store, error) { return store.OpenPostgres(context.Background(), dsn) }
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s, err := open(t)()
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer s.Close()
-			w := &world{t: t, store: s, answer: ok}
-			w.start()
-			defer w.stop()
-			other := w.node()
-			other.Start()
-			ctx, cancel := context.WithCancel(context.Background())
-			cancel()
-			defer other.Close(ctx)
+	s, err := store.OpenPostgres(context.Background(), pgtest.DSN(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	w := &world{t: t, store: s, answer: ok}
+	w.start()
+	defer w.stop()
+	other := w.node()
+	other.Start()
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	defer other.Close(ctx)
 
-			const runs = 40
-			for i := range runs {
-				w.trigger(fmt.Sprint("wfr_", i), 0)
-			}
-			var all sync.WaitGroup
-			for i := range runs {
-				all.Go(func() {
-					run := fmt.Sprint("wfr_", i)
-					for n, e := range []*engine.Engine{w.engine, other} {
-						req := waitRequest(1, 1, func(r *wire.Wait) { r.Timeout = time.Duration(i*20) * time.Millisecond })
-						if err := e.Wait(context.Background(), w.caller, "e", waitHeader(run), req); err != nil {
-							t.Errorf("%s: %v", run, err)
-						}
-						if _, err := e.NotifyRun(context.Background(), w.caller, run, "e", fmt.Append(nil, n)); err != nil {
-							t.Errorf("%s: %v", run, err)
-						}
-					}
-				})
-			}
-			for _, e := range []*engine.Engine{w.engine, other} {
-				all.Go(func() {
-					for range 10 {
-						if _, err := e.Notify(context.Background(), w.caller, "e", []byte("all")); err != nil {
-							t.Error(err)
-						}
-					}
-				})
-			}
-			all.Wait()
-			for i := range runs {
-				if got := w.outs(fmt.Sprint("wfr_", i)); len(got) != 1 {
-					t.Errorf("run %d was told %q, want one result", i, got)
+	const runs = 40
+	for i := range runs {
+		w.trigger(fmt.Sprint("wfr_", i), 0)
+	}
+	var all sync.WaitGroup
+	for i := range runs {
+		all.Go(func() {
+			run := fmt.Sprint("wfr_", i)
+			for n, e := range []*engine.Engine{w.engine, other} {
+				req := waitRequest(1, 1, func(r *wire.Wait) { r.Timeout = time.Duration(i*20) * time.Millisecond })
+				if err := e.Wait(context.Background(), w.caller, "e", waitHeader(run), req); err != nil {
+					t.Errorf("%s: %v", run, err)
+				}
+				if _, err := e.NotifyRun(context.Background(), w.caller, run, "e", fmt.Append(nil, n)); err != nil {
+					t.Errorf("%s: %v", run, err)
 				}
 			}
 		})
+	}
+	for _, e := range []*engine.Engine{w.engine, other} {
+		all.Go(func() {
+			for range 10 {
+				if _, err := e.Notify(context.Background(), w.caller, "e", []byte("all")); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	for i := range runs {
+		if got := w.outs(fmt.Sprint("wfr_", i)); len(got) != 1 {
+			t.Errorf("run %d was told %q, want one result", i, got)
+		}
 	}
 }
