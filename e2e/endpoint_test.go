@@ -212,10 +212,33 @@ func callWebhook(ctx context.Context, url, body string) error {
 	return nil
 }
 
+// relayed is the workflow of lib/workflows.js.
+func relayed(ctx *workflow.Context, _ struct{}) ([]string, error) {
+	here := func(context.Context) (string, error) { return "go", nil }
+	one, err := workflow.Run(ctx, "one", here)
+	if err != nil {
+		return nil, err
+	}
+	both, err := workflow.Parallel(ctx, workflow.RunAsync(ctx, "two", here), workflow.RunAsync(ctx, "three", func(c context.Context) (string, error) {
+		if strings.HasSuffix(ctx.URL, "fails=go") {
+			return "", workflow.NonRetryable(errors.New("not in Go"))
+		}
+		return here(c)
+	}))
+	if err != nil {
+		return nil, err
+	}
+	four, err := workflow.Run(ctx, "four", here)
+	return append(append([]string{one}, both...), four), err
+}
+
 // relay passes requests on to an endpoint of the suite's, whose address that
 // tells: workflows in Go and in JavaScript are then siblings at one address. The
 // Host header stays, and with it the URL that is signed.
-type relay struct{ to atomic.Pointer[url.URL] }
+type relay struct {
+	to   atomic.Pointer[url.URL]
+	here atomic.Bool // serve what both languages have in Go
+}
 
 func (r *relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	(&httputil.ReverseProxy{Rewrite: func(p *httputil.ProxyRequest) {
@@ -230,7 +253,10 @@ func (r *relay) point(w http.ResponseWriter, req *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	r.to.Store(to)
+	if to.Host != "" {
+		r.to.Store(to)
+	}
+	r.here.Store(req.FormValue("here") != "")
 }
 
 var origin = regexp.MustCompile(`^https?://[^/]+`)
@@ -279,6 +305,14 @@ func serveGo(t *testing.T, s *server, kept *record) string {
 	// Both languages at one address, and workflows that invoke the other's.
 	mux.Handle("/mixed/double", workflow.MustServe(double, plain))
 	mux.Handle("/mixed/gosaga", workflow.MustServe(saga(workflow.Named[number, doubled]("jsdouble")), plain))
+	inGo := workflow.MustServe(relayed, plain)
+	mux.HandleFunc("/mixed/relayed", func(w http.ResponseWriter, r *http.Request) {
+		if js.here.Load() {
+			inGo.ServeHTTP(w, r)
+		} else {
+			js.ServeHTTP(w, r)
+		}
+	})
 	mux.Handle("/mixed/", &js)
 	mux.HandleFunc("POST /mail", func(w http.ResponseWriter, r *http.Request) {
 		var letter struct{ To string }

@@ -3,9 +3,9 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { createWorkflow, serveMany } from "@upstash/workflow/express";
 import { endpoint, verifySignatures } from "./lib/endpoint.js";
-import { ended, failureHandled, outline, qstash, raw, runLog, success, workflow } from "./lib/signpost.js";
+import { ended, failureHandled, init, outline, qstash, raw, runLog, success, workflow } from "./lib/signpost.js";
 import { until } from "./lib/until.js";
-import { double, interop, saga } from "./lib/workflows.js";
+import { double, interop, relayed as relayedWorkflow, saga } from "./lib/workflows.js";
 
 const url = process.env.GO_ENDPOINT;
 const headers = { Authorization: "Bearer secret" };
@@ -41,7 +41,9 @@ const js = await endpoint();
 const child = createWorkflow(double);
 const relayed = await endpoint({ apart: true }); // as their requests name the address of the relay
 relayed.mount("/js", serveMany({ double: child, saga: createWorkflow(saga(child)) }));
+relayed.workflow("/mixed/relayed", relayedWorkflow);
 relayed.mount("/mixed", serveMany({ jsdouble: createWorkflow(double), jssaga: createWorkflow(saga({ workflowId: "double" })) }));
+const relay = (query) => fetch(`${url}/js?${query}`, { method: "PUT" });
 await fetch(`${url}/js?to=${encodeURIComponent(relayed.url)}`, { method: "PUT" });
 js.on("/mail", (req, res) => res.status(201).json({ sent: req.body.to }));
 js.workflow("/interop", interop);
@@ -81,6 +83,22 @@ describe("a workflow in Go", { concurrency: true }, () => {
     for (const name of ["gosaga", "jssaga"]) {
       const { workflowRunId } = await workflow.trigger({ url: `${url}/mixed/${name}`, body: payload });
       assert.deepEqual(JSON.parse((await ended(workflowRunId)).workflowRunResponse), wantSaga, name);
+    }
+  });
+
+  test("goes on with what one in JavaScript has begun, and the reverse", async () => {
+    for (const [from, query, then] of [["js", "", "here=1"], ["go", "here=1", ""]]) {
+      await relay(query);
+      const { workflowRunId } = await workflow.trigger({ url: `${url}/mixed/relayed?fails=${from}`, retries: 0 });
+      const failed = await ended(workflowRunId);
+      assert.equal(failed.workflowState, "RUN_FAILED");
+      const two = failed.steps[2].steps[0];
+      await relay(then);
+      const resumed = await workflow.dlq.resume({ dlqId: failed.dlqId });
+      const run = await ended(resumed.workflowRunId);
+      const other = { js: "go", go: "js" }[from];
+      assert.deepEqual(JSON.parse(run.workflowRunResponse), [from, two.out ? from : other, other, other]);
+      assert.deepEqual(outline(run), [init, success("one"), ["parallel", "two Run STEP_SUCCESS", "three Run STEP_SUCCESS"], success("four")]);
     }
   });
 

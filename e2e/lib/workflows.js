@@ -56,3 +56,17 @@ export async function double(context) {
     return { twice: 2 * n, x };
   });
 }
+
+// relayed says which language ran each of its steps; the third fails while that
+// is asked for.
+export async function relayed(context) {
+  const one = await context.run("one", () => "js");
+  const both = await Promise.all([
+    context.run("two", () => "js"),
+    context.run("three", () => {
+      if (context.url.endsWith("fails=js")) throw new WorkflowNonRetryableError("not in JavaScript");
+      return "js";
+    }),
+  ]);
+  return [one, ...both, await context.run("four", () => "js")];
+}
