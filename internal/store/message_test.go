@@ -269,6 +269,18 @@ func TestScanMessages(t *testing.T) {
 			},
 		})
 	})
+	forEachStore(t, func(t *testing.T, s engine.Store) {
+		m := fullMessage()
+		m.Seq-- // a page goes up to but without a key
+		insertMessages(t, s, m)
+		got := read(t, s, func(tx engine.Tx) ([]*engine.Message, error) {
+			rows, _, err := tx.ScanMessages(engine.Page{To: maxInt, Limit: 1})
+			return rows, err
+		})
+		equal(t, "what rows are found by", got, []*engine.Message{{
+			Key: engine.Key{Seq: m.Seq}, Tenant: m.Tenant, Run: m.Run, URL: m.URL, CallerIP: m.CallerIP, Settings: m.Settings,
+		}})
+	})
 }
 
 func deduplication(t *testing.T, s engine.Store, tenant int64, hash []byte, now int64) engine.Key {

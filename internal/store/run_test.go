@@ -279,6 +279,14 @@ func TestLog(t *testing.T) {
 			{"no such run", 9, 0, 9, nil},
 		} {
 			equal(t, test.name, logOf(t, s, test.run, test.from, test.to), test.want)
+			var bare []*engine.LogEntry
+			for _, e := range test.want {
+				e := *e
+				e.Body = nil
+				bare = append(bare, &e)
+			}
+			steps := read(t, s, func(tx engine.Tx) ([]*engine.LogEntry, error) { return tx.LogSteps(test.run, test.from, test.to) })
+			equal(t, test.name+", without bodies", steps, bare)
 		}
 	})
 }
@@ -355,8 +363,11 @@ func TestPendingOfRun(t *testing.T) {
 		}
 		outside, other := message(200), message(201)
 		outside.Run = 7 // the failure callback is not in the log
+		other.Run = 8
 		insertMessages(t, s, outside, other)
 		insertLog(t, s, &engine.LogEntry{Run: 8, Message: other.Key, CallType: wire.CallStep})
+		// A run that was resumed has in its log what the one before delivered.
+		insertLog(t, s, &engine.LogEntry{Run: 8, Index: 1, Message: want[0].Key, CallType: wire.CallStep})
 		pending := func(run int64) func(engine.Tx) ([]*engine.Message, error) {
 			return func(tx engine.Tx) ([]*engine.Message, error) { return tx.PendingOfRun(run) }
 		}

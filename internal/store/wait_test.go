@@ -212,6 +212,11 @@ func TestNotes(t *testing.T) {
 		equal(t, "large", count(8), [2]int64{2, int64(len(large.Body))})
 		equal(t, "of a run without", count(99), [2]int64{})
 
+		update(t, s, func(tx engine.Tx) error { return tx.MoveNotes(full.Run, 6) })
+		full.Run = 6
+		equal(t, "moved", next(1, 6, full.Kind, full.Event, 0), full)
+		equal(t, "where it was", count(maxInt), [2]int64{})
+
 		update(t, s, func(tx engine.Tx) error { return tx.DeleteNote(1) })
 		update(t, s, func(tx engine.Tx) error { return tx.DeleteNote(1) })
 		equal(t, "first, when one is gone", next(1, 7, engine.WaitEvent, "e", 0), second)
@@ -243,6 +248,10 @@ func TestWebhooks(t *testing.T) {
 			got := read(t, s, func(tx engine.Tx) (bool, error) { return tx.HasWebhook(test.run, test.event) })
 			equal(t, fmt.Sprintf("%d %q", test.run, test.event), got, test.want)
 		}
+		update(t, s, func(tx engine.Tx) error { return tx.CopyWebhooks(7, maxInt) })
+		for _, run := range []int64{7, maxInt} {
+			equal(t, "copied", read(t, s, func(tx engine.Tx) (bool, error) { return tx.HasWebhook(run, "evt_1") }), true)
+		}
 	})
 }
 
@@ -251,10 +260,12 @@ func TestWaitsGoWithTheirRuns(t *testing.T) {
 	forEachStore(t, func(t *testing.T, s engine.Store) {
 		insertRuns(t, s, run(1, "wfr_1"), run(2, "wfr_2"))
 		insertWaits(t, s, waitOf(3, 1, 1, "e"), waitOf(4, 2, 1, "e"))
+		insertNotes(t, s, note(5, 1, "e"))
 		update(t, s, func(tx engine.Tx) error { return tx.PutWebhook(1, "evt_1") })
 		update(t, s, func(tx engine.Tx) error { return tx.DeleteRuns([]int64{1}) })
 		equal(t, "wait", waitBySeq(t, s, 3), nil)
 		equal(t, "webhook", read(t, s, func(tx engine.Tx) (bool, error) { return tx.HasWebhook(1, "evt_1") }), false)
+		equal(t, "event", read(t, s, func(tx engine.Tx) (*engine.Note, error) { return tx.NextNote(1, 1, engine.WaitEvent, "e", 0) }), nil)
 		equal(t, "another run's wait", waitBySeq(t, s, 4), waitOf(4, 2, 1, "e"))
 	})
 }
