@@ -26,11 +26,11 @@ func (c *change) appendToRun(who *Caller, p *Publish) (Published, error) {
 	}
 	entry := &LogEntry{Run: run.Seq, CallType: w.CallType, Body: p.Body}
 	var m *Message
+	var step wire.Step
 	hook := ""
 	switch w.CallType {
 	case wire.CallStep:
-		step, err := wire.ParseStep(p.Body)
-		if err != nil {
+		if step, err = wire.ParseStep(p.Body); err != nil {
 			return Published{}, errorf(Invalid, "body: %v", err)
 		}
 		entry.StepID, entry.TargetStep = step.StepID, step.TargetStep
@@ -45,6 +45,7 @@ func (c *change) appendToRun(who *Caller, p *Publish) (Published, error) {
 		callSettings(m)
 		m.belong(run)
 		entry.StepID = m.Settings.StepID
+		step = wire.Step{StepID: entry.StepID, StepType: wire.StepCall, Concurrent: max(1, m.Settings.Concurrent)}
 	default:
 		return Published{}, errorf(Invalid, "%s: %q can't be published, only step and toCallback", wire.HeaderWorkflowCallType, w.CallType)
 	}
@@ -53,6 +54,11 @@ func (c *change) appendToRun(who *Caller, p *Publish) (Published, error) {
 			return Published{}, err
 		}
 		return Published{MessageID: earlier.Message.String(), URL: p.Destination}, nil
+	}
+	if w.CallType == wire.CallStep || entry.StepID > 0 { // a call need not say which step it is of
+		if err := c.checkPlace(run, &step, "body: "); err != nil {
+			return Published{}, err
+		}
 	}
 	if err := c.spend(who.ID, 1); err != nil {
 		return Published{}, err
@@ -66,6 +72,56 @@ func (c *change) appendToRun(who *Caller, p *Publish) (Published, error) {
 		}
 	}
 	return Published{MessageID: m.String(), URL: m.URL}, nil
+}
+
+// checkPlace refuses a new entry about a step that the run can't have come to, or
+// that is not as it was planned: no endpoint could go on behind it. field is what
+// names of fields begin with.
+func (c *change) checkPlace(run *Run, s *wire.Step, field string) error {
+	next := run.MaxStep + 1
+	switch {
+	case s.IsPlan() && (s.TargetStep != next || s.StepID != 0):
+		return errorf(Invalid, "%stargetStep: expected %d, which is next in the run, with stepId 0, got %d with %d", field, next, s.TargetStep, s.StepID)
+	case s.IsPlan() && s.Concurrent < 2:
+		return errorf(Invalid, "%sconcurrent: expected how many steps are planned together, 2 or more, got %d", field, s.Concurrent)
+	case s.IsPlan():
+		return nil
+	case s.StepID == 0:
+		return errorf(Invalid, "%sstepId: expected that of a result, from 1, or the targetStep of a plan", field)
+	}
+	entry, err := c.earlierEntry(run, &LogEntry{TargetStep: s.StepID, CallType: wire.CallStep})
+	if err != nil {
+		return err
+	}
+	if entry == nil {
+		return c.checkSingle(run, s, field)
+	}
+	plan, err := wire.ParseStep(entry.Body)
+	switch {
+	case err != nil:
+		return fmt.Errorf("read plan of step %d: %w", s.StepID, err)
+	case plan.Concurrent != s.Concurrent:
+		return errorf(Invalid, "%sconcurrent: expected %d, as step %d was planned, got %d", field, plan.Concurrent, s.StepID, s.Concurrent)
+	case plan.StepType != s.StepType:
+		return errorf(Invalid, "%sstepType: expected %s, as step %d was planned, got %.100s", field, plan.StepType, s.StepID, s.StepType)
+	}
+	return nil
+}
+
+// checkSingle is for a step that was not planned. It is the next one, or that of a
+// call which has been made.
+func (c *change) checkSingle(run *Run, s *wire.Step, field string) error {
+	if s.Concurrent > 1 {
+		return errorf(Invalid, "%sconcurrent: %d, but the run has not planned step %d as one of several", field, s.Concurrent, s.StepID)
+	}
+	if s.StepID == run.MaxStep+1 {
+		return nil
+	}
+	call, err := c.earlierEntry(run, &LogEntry{StepID: s.StepID, CallType: wire.CallTo})
+	if err != nil || call != nil && s.StepType == wire.StepCall {
+		return err
+	}
+	return errorf(Invalid, "%sstepId: expected %d, which is next in the run, got %d", field, run.MaxStep+1, s.StepID)
 }
 
 // callSettings notes which step a call belongs to, for the run's history.

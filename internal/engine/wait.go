@@ -163,29 +163,7 @@ func (c *change) checkStep(run *Run, s *wire.Step) (known bool, err error) {
 	if err != nil || old != nil {
 		return old != nil, err
 	}
-	entry, err := c.earlierEntry(run, &LogEntry{TargetStep: s.StepID, CallType: wire.CallStep})
-	if err != nil {
-		return false, err
-	}
-	if entry == nil {
-		switch {
-		case s.Concurrent > 1:
-			return false, errorf(Invalid, "step.concurrent: %d, but the run has not planned step %d as one of several", s.Concurrent, s.StepID)
-		case s.StepID != run.MaxStep+1:
-			return false, errorf(Invalid, "step.stepId: expected %d, which is next in the run, got %d", run.MaxStep+1, s.StepID)
-		}
-		return false, nil
-	}
-	plan, err := wire.ParseStep(entry.Body)
-	switch {
-	case err != nil:
-		return false, fmt.Errorf("read plan of step %d: %w", s.StepID, err)
-	case plan.Concurrent != s.Concurrent:
-		return false, errorf(Invalid, "step.concurrent: expected %d, as step %d was planned, got %d", plan.Concurrent, s.StepID, s.Concurrent)
-	case plan.StepType != s.StepType:
-		return false, errorf(Invalid, "step.stepType: expected %s, as step %d was planned, got %s", plan.StepType, s.StepID, s.StepType)
-	}
-	return false, nil
+	return false, c.checkPlace(run, s, "step.")
 }
 
 // resolve ends a wait with an event. The run is locked; the wait's row is the
