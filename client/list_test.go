@@ -32,7 +32,7 @@ func threePages(w http.ResponseWriter, cursor string) {
 		n, next = 4, ""
 	}
 	things := fmt.Sprintf(`[{"messageId":"%d","workflowRunId":"%[1]d","object":"%[1]d"},{"messageId":"%d","workflowRunId":"%[2]d","object":"%[2]d"}]`, n, n+1)
-	fmt.Fprintf(w, `{"events":%s,"messages":%[1]s,"runs":%[1]s,"entries":%[1]s,"responses":%[1]s,"cursor":%q}`, things, next)
+	fmt.Fprintf(w, `{"events":%s,"messages":%[1]s,"runs":%[1]s,"entries":%[1]s,"responses":%[1]s,"workflowRuns":%[1]s,"cursor":%q}`, things, next)
 }
 
 // walk lists everything by noun, as ids.

@@ -45,6 +45,9 @@ func TestShapes(t *testing.T) {
 		"audit_page_last.json":  func() any { return new(AuditPage) },
 		"trigger.json":          func() any { return new(TriggerResponse) },
 		"trigger_minimal.json":  func() any { return new(TriggerResponse) },
+		"resume.json":           func() any { return new(ResumeResponse) },
+		"resume_one.json":       func() any { return new(RunRef) },
+		"run_edit.json":         func() any { return new(RunEdit) },
 		"runs_page.json":        func() any { return new(RunsPage) },
 		"runs_page_last.json":   func() any { return new(RunsPage) },
 		"log.json":              func() any { return new([]LogEntry) },
@@ -110,6 +113,9 @@ func TestZeroShapes(t *testing.T) {
 		{RunStep{}, `{"messageId":"","state":"","retries":0}`},
 		{StepError{}, `{"error":"","body":"","headers":{},"status":0,"time":0}`},
 		{RunsPage{}, `{"cursor":"","runs":[]}`},
+		{RunRef{}, `{"workflowRunId":"","workflowCreatedAt":0}`},
+		{ResumeResponse{}, `{"workflowRuns":[],"cursor":""}`},
+		{RunEdit{}, `{}`},
 		{Error{}, `{"error":""}`},
 	}
 	for _, tt := range tests {

@@ -364,7 +364,7 @@ func (b *historian) parallel(at int) (n int, err error) {
 			return n, err
 		}
 		if h.State == StepSuccess {
-			h.State = StepProgress // delivered, but its result is not in yet
+			h.State = b.awaited() // delivered, but its result is not in yet
 		}
 		b.wait(&h, entry.TargetStep)
 		g.Steps = append(g.Steps, h)
@@ -408,10 +408,19 @@ func (b *historian) call(entry *LogEntry) error {
 		return err
 	}
 	if h.State == StepSuccess || report == m && h.State == StepFailed {
-		h.State = StepProgress // even a failed call is a result, on its way
+		h.State = b.awaited() // even a failed call is a result, on its way
 	}
 	b.sequential(h)
 	return nil
+}
+
+// awaited is the state of a step whose result is still to come, or would be if
+// the run had not ended.
+func (b *historian) awaited() StepState {
+	if b.run.State == RunStarted {
+		return StepProgress
+	}
+	return StepCanceled
 }
 
 // callOf is the request a step made to a third party, nil if it made none.
