@@ -281,11 +281,19 @@ func boolean(query url.Values, name string, def bool) (bool, error) {
 	return b, nil
 }
 
+// one is the value of a parameter that has only one.
+func (f *filters) one(name string) (string, error) {
+	if values := f.Values[name]; len(values) > 1 {
+		return "", invalid("%s: expected one value, got %d", name, len(values))
+	}
+	return f.Get(name), nil
+}
+
 // integer is a parameter's value, def when it is not given.
 func (f *filters) integer(name string, def, least int64) (int64, error) {
-	text := f.Get(name)
-	if text == "" {
-		return def, nil
+	text, err := f.one(name)
+	if err != nil || text == "" {
+		return def, err
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n < least {
@@ -300,12 +308,13 @@ func (f *filters) count(most int64) (int, error) {
 	return int(min(n, most)), err
 }
 
-// dates are fromDate and toDate, Unix milliseconds, inclusive; 0 when open.
+// dates are fromDate and toDate, Unix milliseconds, inclusive; 0 when open. So a
+// toDate of 0, before which there was nothing, can't be one.
 func (f *filters) dates() (from, to int64, err error) {
 	if from, err = f.integer("fromDate", 0, 0); err != nil {
 		return 0, 0, err
 	}
-	to, err = f.integer("toDate", 0, 0)
+	to, err = f.integer("toDate", 0, 1)
 	return from, to, err
 }
 
