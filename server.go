@@ -173,7 +173,7 @@ type Limits struct {
 	MaxRetries        int           // of one message; default 999
 	MaxDelay          time.Duration // until the first attempt of a message; default 366 days
 	MaxTimeout        time.Duration // that an attempt may take, whatever its message says; default 15 minutes
-	GlobalParallelism int           // deliveries under way at once; default Server.Concurrency
+	GlobalParallelism int           // deliveries under way at once; default four fifths of Server.Concurrency
 	MaxQueues         int           // default 10,000
 	MaxParallelism    int           // of a queue; default 1000
 	MaxURLGroups      int           // default 10,000

@@ -51,7 +51,7 @@ type limits struct {
 	MaxRetries        int      `default:"999" from:"SIGNPOST_MAX_RETRIES" placeholder:"N" help:"Most retries of a message (default 999)."`
 	MaxDelay          duration `default:"366d" from:"SIGNPOST_MAX_DELAY" placeholder:"TIME" help:"Longest delay of a message (default 366d)."`
 	MaxTimeout        duration `default:"15m" from:"SIGNPOST_MAX_TIMEOUT" placeholder:"TIME" help:"Longest time an attempt may take (default 15m)."`
-	GlobalParallelism int      `default:"0" from:"SIGNPOST_GLOBAL_PARALLELISM" placeholder:"N" help:"Most deliveries of one tenant at once (default as many as --concurrency)."`
+	GlobalParallelism int      `default:"0" from:"SIGNPOST_GLOBAL_PARALLELISM" placeholder:"N" help:"Most deliveries of one tenant at once (default four fifths of --concurrency)."`
 	MaxQueues         int      `default:"10000" from:"SIGNPOST_MAX_QUEUES" placeholder:"N" help:"Most queues of a tenant (default 10000)."`
 	MaxParallelism    int      `default:"1000" from:"SIGNPOST_MAX_PARALLELISM" placeholder:"N" help:"Greatest parallelism of a queue (default 1000)."`
 	MaxURLGroups      int      `name:"max-url-groups" default:"10000" from:"SIGNPOST_MAX_URL_GROUPS" placeholder:"N" help:"Most URL groups of a tenant (default 10000)."`

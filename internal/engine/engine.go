@@ -57,7 +57,7 @@ type Limits struct {
 	StoredResponse int // bytes of a response body kept with each attempt; default 16 KiB
 
 	// What a tenant may have, unless it has limits of its own.
-	GlobalParallelism int   // attempts under way at once; default Options.Concurrency
+	GlobalParallelism int   // attempts under way at once; default four fifths of Options.Concurrency
 	MaxQueues         int   // default 10,000
 	MaxParallelism    int   // of a queue; default 1000
 	MaxURLGroups      int   // default 10,000
@@ -178,7 +178,8 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 		e.missedTicks = MissedOnce
 	}
 	e.listTime, e.listLooks = listTime, listLooks
-	def(&e.limits.GlobalParallelism, o.Concurrency)
+	// The rest is for others, while one tenant waits for endpoints that do not answer.
+	def(&e.limits.GlobalParallelism, o.Concurrency-o.Concurrency/5)
 	e.lanes.init()
 	e.began = unixMillis(time.Now())
 	e.callers.init()

@@ -460,3 +460,36 @@ func TestGlobalParallelism(t *testing.T) {
 		}
 	})
 }
+
+// A tenant whose endpoints do not answer has no more than its share: others are
+// served meanwhile, whatever limits there are.
+func TestNobodyHasAllAttempts(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.stop()
+		w.concurrency = 10
+		w.start()
+		s := w.take(func(path string, _ int) (time.Duration, int) {
+			if strings.HasPrefix(path, "silent/") {
+				return time.Hour, 200
+			}
+			return 0, 200
+		})
+		for i := range 40 {
+			w.enqueue("", fmt.Sprint("silent/", i), wire.Config{})
+		}
+		time.Sleep(time.Second)
+		if most, count := w.engine.GlobalParallelism(w.caller); most != 8 || count != 8 {
+			t.Errorf("%d of %d", count, most)
+		}
+		second := w.second()
+		_, err := w.engine.Publish(context.Background(), second, []engine.Publish{{Destination: "https://example.com/other", Config: wire.Config{Method: "POST"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if n := len(s.times("other")); n != 1 {
+			t.Errorf("the other tenant's message was delivered %d times", n)
+		}
+		time.Sleep(24 * time.Hour)
+	})
+}
