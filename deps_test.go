@@ -28,6 +28,7 @@ var rooms = map[string][]string{
 
 	"receiver/sqlreplay":    {"receiver"},
 	"workflow/otelworkflow": {"workflow"},
+	"workflowtest":          {"internal/wire", "client", "receiver", "workflow"},
 
 	"internal/engine":  {"internal/budget", "internal/secret", "internal/wire", "internal/cron"},
 	"internal/store":   {"internal/engine", "internal/wire"},
@@ -63,7 +64,7 @@ var outside = map[string][]string{
 // reserved are packages of the standard library that not everybody may import.
 var reserved = map[string][]string{
 	"database/sql":      {"internal/store", "internal/pgtest", "receiver/sqlreplay"},
-	"testing":           {"signposttest", "internal/pgtest"},
+	"testing":           {"signposttest", "workflowtest", "internal/pgtest"},
 	"net/http/httptest": {},
 	"encoding/gob":      {},
 	"math/rand":         {},
@@ -185,7 +186,7 @@ func TestDependencyRules(t *testing.T) {
 		visit(room, nil)
 	}
 	server := []string{"", "internal/engine", "internal/store", "internal/deliver", "internal/api"}
-	for _, sdk := range []string{"client", "receiver", "receiver/sqlreplay", "workflow", "internal/wire"} {
+	for _, sdk := range []string{"client", "receiver", "receiver/sqlreplay", "workflow", "workflowtest", "internal/wire"} {
 		for _, part := range server {
 			if reach[sdk][part] {
 				t.Errorf("%s reaches the server's %q", sdk, part)

@@ -49,18 +49,22 @@ func (d *delivery) checkedLog() (steps []wire.Step, payload []byte, err error) {
 // report is what came of a check. A function that fails has not followed the log:
 // the results in it are those that let it go on before.
 func (x *execution) report(v verdict) wire.CheckReport {
-	r := wire.CheckReport{Check: wire.CheckOK, Steps: x.passed}
-	for _, t := range x.next {
-		r.Next = append(r.Next, wire.CheckStep{StepName: t.name, StepType: t.kind})
-	}
+	r := wire.CheckReport{Check: wire.CheckOK, Steps: x.passed, Next: checkSteps(x.next)}
 	err := v.err
 	if last := x.lastPlace(); err == nil && len(x.next) == 0 && x.steps < last {
 		err = protocolErrorf("The function ends after %d steps, but the log has %d", x.steps, last)
 	}
 	if err != nil {
-		r.Check, r.Error = wire.CheckBroken, err.Error()
+		r.Check, r.Error, r.Asked = wire.CheckBroken, err.Error(), checkSteps(x.asked)
 	}
 	return r
+}
+
+func checkSteps(tasks []*task) (steps []wire.CheckStep) {
+	for _, t := range tasks {
+		steps = append(steps, wire.CheckStep{StepName: t.name, StepType: t.kind})
+	}
+	return steps
 }
 
 func (x *execution) lastPlace() (last int) {

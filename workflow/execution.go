@@ -42,6 +42,7 @@ type execution struct {
 	stepCtx context.Context
 	failed  *stepError // nothing follows it
 	passed  int        // whose results were in the log
+	asked   []*task    // being looked up
 	next    []*task    // of a check: those that were not
 	end     ending
 
@@ -195,14 +196,15 @@ func (x *execution) takeFault() error {
 // one parallel group.
 func (x *execution) settle() {
 	group := x.pending
-	x.pending = nil
+	x.pending, x.asked = nil, group
 	first := x.steps - len(group) + 1
 	if len(group) == 1 {
 		x.single(group[0], first)
-		return
+	} else {
+		x.parallel(group, first)
+		x.plans += len(group)
 	}
-	x.parallel(group, first)
-	x.plans += len(group)
+	x.asked = nil
 }
 
 func (x *execution) single(t *task, place int) {

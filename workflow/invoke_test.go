@@ -2,12 +2,14 @@ package workflow_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -308,5 +310,45 @@ func TestServeManyShares(t *testing.T) {
 	}
 	if n := strings.Count(log.String(), "does not verify signatures"); n != 2 {
 		t.Errorf("warned %d times", n)
+	}
+}
+
+// TestOwnOptions: what a workflow's own options leave out is that of all, so
+// that none is without the Authorize that they share.
+func TestOwnOptions(t *testing.T) {
+	f := startFake(t)
+	all := f.options()
+	var seen []string
+	all.Authorize = func(_ context.Context, r *workflow.AuthRequest) error {
+		if string(r.Payload) == `"stranger"` {
+			return errors.New("who are you?")
+		}
+		return nil
+	}
+	step := func(of string) workflow.Middleware {
+		return workflow.Middleware{Step: func(ctx context.Context, s workflow.StepInfo, next func(context.Context) error) error {
+			seen = append(seen, of)
+			return next(ctx)
+		}}
+	}
+	all.Middleware = []workflow.Middleware{step("all")}
+	own := &workflow.Options{Middleware: []workflow.Middleware{step("own")}}
+	m, err := workflow.ServeMany(all, workflow.Define("echo", func(ctx *workflow.Context, in string) (string, error) {
+		return workflow.Run(ctx, "say", value(in))
+	}, own))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.endpoint = m
+	for payload, want := range map[string]string{`"friend"`: "success", `"stranger"`: "failed"} {
+		if run := f.trigger(t, client.TriggerRequest{URL: "https://app.example/w/echo", Body: []byte(payload)}); run.state != want {
+			t.Errorf("%s: %s", payload, run.state)
+		}
+	}
+	if want := []string{"all", "own"}; !slices.Equal(seen, want) {
+		t.Errorf("steps were seen by %q, want %q", seen, want)
+	}
+	if len(all.Middleware) != 1 || len(own.Middleware) != 1 {
+		t.Error("the options were changed")
 	}
 }

@@ -18,8 +18,8 @@ type Workflow[In, Out any] struct {
 	opts *Options
 }
 
-// Define names a workflow function. Its options are those of ServeMany if opts is
-// nil. The function is that of [Serve].
+// Define names a workflow function. What opts leaves out, or all if it is nil, is
+// that of ServeMany's options. The function is that of [Serve].
 //
 //	var charge = workflow.Define("charge", chargeCustomer, nil)
 //
@@ -66,7 +66,7 @@ func ServeMany(opts *Options, workflows ...Definition) (*Endpoints, error) {
 			own = opts
 		}
 		if settled[own] == nil {
-			s, err := own.settle()
+			s, err := own.over(opts).settle()
 			if err != nil {
 				return nil, fmt.Errorf("serve workflows: %q: %w", name, err)
 			}

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/signposthq/signpost/client"
@@ -100,6 +102,23 @@ type settings struct{ Options }
 // keys may have been replaced since the last request.
 func (s *settings) loopbackOnly() bool {
 	return s.Receiver == nil || s.Receiver.Development()
+}
+
+// over is o where it says something, and base where it does not. It leaves nobody
+// without an Authorize that was meant for all. Middleware adds up.
+func (o *Options) over(base *Options) *Options {
+	if base == nil || o == base {
+		return o
+	}
+	all := *base
+	from, to := reflect.ValueOf(o).Elem(), reflect.ValueOf(&all).Elem()
+	for i := range from.NumField() {
+		if !from.Field(i).IsZero() {
+			to.Field(i).Set(from.Field(i))
+		}
+	}
+	all.Middleware = slices.Concat(base.Middleware, o.Middleware)
+	return &all
 }
 
 func (o *Options) settle() (settings, error) {

@@ -26,6 +26,7 @@ type CheckReport struct {
 	Check string      `json:"check"`           // CheckOK or CheckBroken
 	Steps int         `json:"steps"`           // how many steps the function got through
 	Next  []CheckStep `json:"next,omitempty"`  // what it does next; none: it ends
+	Asked []CheckStep `json:"asked,omitempty"` // what it wants where the log has something else; none: nothing
 	Error string      `json:"error,omitempty"` // how it differs from the log
 }
 
