@@ -316,6 +316,15 @@ func (s *Server) limits() engine.Limits {
 // tenants creates who should be there at the first start, and refuses the
 // development users where strangers could reach them.
 func (s *Server) tenants(ctx context.Context) error {
+	if s.Dev && s.engine.Tenants() > 0 {
+		known, err := s.engine.HasToken(ctx, DevUsers[0].Token)
+		if err != nil {
+			return fmt.Errorf("look for development users: %w", err)
+		}
+		if !known {
+			return fmt.Errorf("%w: %s", ErrNotDevData, s.Data)
+		}
+	}
 	for _, user := range DevUsers {
 		if s.Dev {
 			if _, err := s.engine.EnsureTenant(ctx, user.row()); err != nil {
@@ -351,6 +360,10 @@ var ErrInUse = store.ErrInUse
 // ErrDevCredentials is why a server does not start where everybody could use
 // the well-known development credentials.
 var ErrDevCredentials = errors.New("refusing to serve development credentials on an address that is not loopback")
+
+// ErrNotDevData is why a development server does not start on the data of another
+// one: that would serve credentials that everybody knows from then on.
+var ErrNotDevData = errors.New("refusing to add development users to the data of a production server")
 
 // URL is where clients reach the server: their QSTASH_URL.
 func (s *Server) URL() string {

@@ -160,6 +160,31 @@ func TestFirstStart(t *testing.T) {
 	}
 }
 
+// A development server does not put its users among those of a production one.
+func TestDevLeavesOtherDataAlone(t *testing.T) {
+	dir := t.TempDir()
+	stop(t, start(t, &signpost.Server{Addr: "127.0.0.1:0", Data: dir}), time.Second)
+	err := (&signpost.Server{Addr: "127.0.0.1:0", Data: dir, Dev: true}).Start(t.Context())
+	if !errors.Is(err, signpost.ErrNotDevData) || !strings.Contains(err.Error(), dir) {
+		t.Errorf("started with %v", err)
+	}
+	again := start(t, &signpost.Server{Addr: "127.0.0.1:0", Data: dir})
+	r, err := http.NewRequest("GET", again.URL()+"/v2/events", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+signpost.DevUsers[0].Token)
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusUnauthorized {
+		t.Errorf("the development token is answered %d", resp.StatusCode)
+	}
+	stop(t, again, time.Second)
+}
+
 // What everybody knows opens nothing that strangers can reach.
 func TestDevCredentialsStayLocal(t *testing.T) {
 	dir := t.TempDir()
