@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -42,6 +43,12 @@ func (d *delivery) settings() (client.PublishRequest, error) {
 	header, err := d.Header.parse()
 	if err != nil {
 		return client.PublishRequest{}, err
+	}
+	for name := range header {
+		if strings.HasPrefix(name, wire.PrefixUpstash) && name != wire.HeaderLabel { // which a workflow endpoint reads
+
+			return client.PublishRequest{}, &usageError{fmt.Errorf("--header %s: it would be sent along, and set nothing", name), "settings are flags, such as --delay and --retries: see --help"}
+		}
 	}
 	out := client.PublishRequest{
 		Method: strings.ToUpper(d.Method), Header: header, Queue: d.Queue,
