@@ -364,14 +364,28 @@ func TestT28RandomWorkflows(t *testing.T) {
 	if first == 0 {
 		first = rand.IntN(1 << 30)
 	}
-	t.Logf("seed %d", first)
 	const batch = 1000
 	end := time.Now().Add(*soak)
 	for n := 0; n == 0 || time.Now().Before(end); n++ {
-		s = a.crash(t, s, dir, at.Port(), first+n, batch)
+		a.run(t, first+n, batch, func() {
+			time.Sleep(time.Duration(rand.IntN(int(time.Second)))) // how far they come is chance
+			s.kill()
+			s = startServerAt(t, at.Port(), dir)
+		})
 		if t.Failed() {
 			return
 		}
+	}
+}
+
+// TestChaos is about signpost dev --chaos: nothing that it does to deliveries
+// changes what comes of workflows.
+func TestChaos(t *testing.T) {
+	t.Parallel()
+	s := startServerAt(t, "0", t.TempDir(), "SIGNPOST_CHAOS=dup=10%,drop=5%,delay=0.02s,kill=5%")
+	startActor(t, s).run(t, rand.IntN(1<<30), 100, func() {})
+	for _, did := range []string{"a delivery was made twice", "a request was dropped", "a response was dropped"} {
+		s.wait(t, "chaos: "+did)
 	}
 }
 
@@ -403,10 +417,11 @@ func startActor(t *testing.T, s *server) *actor {
 	return a
 }
 
-// crash starts n workflows, kills the server while they run, and checks what
-// has become of them. It returns the server that runs then.
-func (a *actor) crash(t *testing.T, s *server, dir, port string, seed, n int) *server {
+// run starts n workflows, in five parts after each of which disturb is called, and
+// checks what has become of them.
+func (a *actor) run(t *testing.T, seed, n int, disturb func()) {
 	t.Helper()
+	t.Logf("seed %d", seed)
 	orders := make([]order, n)
 	requests := make([]client.TriggerRequest, n)
 	for i, program := range rapid.SliceOfN(programs, n, n).Example(seed) {
@@ -424,14 +439,11 @@ func (a *actor) crash(t *testing.T, s *server, dir, port string, seed, n int) *s
 		if _, err := a.client.TriggerBatch(t.Context(), some); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Duration(rand.IntN(int(time.Second)))) // how far they come is chance
-		s.kill()
-		s = startServerAt(t, port, dir)
+		disturb()
 	}
 	for i := range orders {
 		a.check(t, &orders[i], waitRun(t, a.client, requests[i].RunID))
 	}
-	return s
 }
 
 func (a *actor) check(t *testing.T, o *order, run client.Run) {
