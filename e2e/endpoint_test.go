@@ -393,7 +393,12 @@ func startEndpoint(t *testing.T, s *server) string {
 // waitRun waits until a run has ended.
 func waitRun(t *testing.T, c *client.Client, id string) client.Run {
 	t.Helper()
-	deadline := time.Now().Add(60 * time.Second)
+	return waitRunFor(t, c, id, time.Minute)
+}
+
+func waitRunFor(t *testing.T, c *client.Client, id string, most time.Duration) client.Run {
+	t.Helper()
+	deadline := time.Now().Add(most)
 	for tick := time.NewTicker(20 * time.Millisecond); ; <-tick.C {
 		run, err := c.Run(t.Context(), id)
 		if err == nil && run.State != client.RunStarted {

@@ -442,7 +442,7 @@ func (a *actor) run(t *testing.T, seed, n int, disturb func()) {
 		disturb()
 	}
 	for i := range orders {
-		a.check(t, &orders[i], waitRun(t, a.client, requests[i].RunID))
+		a.check(t, &orders[i], waitRunFor(t, a.client, requests[i].RunID, 5*time.Minute))
 	}
 }
 

@@ -98,7 +98,7 @@ func (c *runsCheckCmd) write(o *outside, results []checked) error {
 	for _, r := range results {
 		count[r.Verdict]++
 	}
-	err := writeList(o.stdout, c.JSON, results, []string{"RUN", "STARTED", "VERDICT", "STEPS", "NEXT"}, func(r *checked) []string {
+	err := writeList(o.stdout, c.JSON, results, []string{"RUN", "STARTED", "VERDICT", "STEPS", "NEXT STEP"}, func(r *checked) []string {
 		var next []string
 		for _, s := range r.Next {
 			next = append(next, s.StepName)

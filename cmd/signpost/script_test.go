@@ -289,14 +289,14 @@ type recorded struct {
 func (w *world) startEndpoint(ts *testscript.TestScript, _ []string) {
 	held, letGo := context.WithCancel(context.Background())
 	e := &endpoint{letGo: letGo}
-	guarded := verified(ts)
+	guarded, workflows := verified(ts), map[string]http.Handler{"/workflow": workflowOf(ts, "second"), "/workflow/next": workflowOf(ts, "two")}
 	e.Server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/guarded":
 			guarded.ServeHTTP(rw, r)
 			return
 		case "/workflow", "/workflow/next":
-			workflowOf(ts, r).ServeHTTP(rw, r)
+			workflows[r.URL.Path].ServeHTTP(rw, r)
 			return
 		}
 		content, err := io.ReadAll(r.Body)
@@ -330,15 +330,14 @@ func verified(ts *testscript.TestScript) http.Handler {
 	return rc.Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 }
 
-// workflowOf is a workflow, and at /workflow/next a build of it in which a step
-// has another name.
-func workflowOf(ts *testscript.TestScript, r *http.Request) http.Handler {
+// workflowOf is a workflow whose second step has a name, for the server in the
+// environment.
+func workflowOf(ts *testscript.TestScript, second string) http.Handler {
+	if ts.Getenv("QSTASH_CURRENT_SIGNING_KEY") == "" || ts.Getenv("QSTASH_TOKEN") == "" {
+		return http.NotFoundHandler()
+	}
 	rc, err := receiver.New(receiver.Options{CurrentSigningKey: ts.Getenv("QSTASH_CURRENT_SIGNING_KEY"), Development: true})
 	ts.Check(err)
-	second := "second"
-	if r.URL.Path == "/workflow/next" {
-		second = "two"
-	}
 	type payload struct {
 		Sleep int
 		Fail  bool
