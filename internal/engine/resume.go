@@ -320,37 +320,39 @@ const (
 	copyBytes = 1 << 20
 )
 
-// copyLog writes the new run's log, and has delivered what is to be.
+// copyLog writes the new run's log, and has delivered what is to be. How many
+// entries it reads at a time goes by those before: to ask for the size of large
+// ones costs as much as to read them.
 func (s *successor) copyLog() error {
+	most := copyMost
 	for from := 0; from < len(s.log); {
-		n, bytes, err := s.copyable(from)
-		if err != nil {
-			return fmt.Errorf("measure log: %w", err)
+		n := min(most, len(s.log)-from)
+		if n > 1 {
+			_, bytes, err := s.tx.LogBytes(s.old.Seq, from, from+n-1)
+			if err != nil {
+				return fmt.Errorf("measure log: %w", err)
+			}
+			if bytes > copyBytes {
+				most = 1
+				continue
+			}
 		}
-		s.e.litter.expect(2 * bytes)
 		entries, err := s.tx.Log(s.old.Seq, from, from+n-1)
 		if err != nil {
 			return fmt.Errorf("read log: %w", err)
 		}
+		largest := 1
 		for _, e := range entries {
+			largest = max(largest, len(e.Body))
+			s.e.litter.expect(2 * int64(len(e.Body))) // it is copied to be written
 			if err := s.copyEntry(e); err != nil {
 				return err
 			}
 		}
 		from += n
+		most = max(1, min(copyMost, 2*n, copyBytes/largest))
 	}
 	return nil
-}
-
-// copyable is how many entries from one on are read together, one at least, and
-// how large they are.
-func (s *successor) copyable(from int) (n int, bytes int64, err error) {
-	for n = min(copyMost, len(s.log)-from); ; n /= 2 {
-		_, bytes, err = s.tx.LogBytes(s.old.Seq, from, from+n-1)
-		if err != nil || bytes <= copyBytes || n == 1 {
-			return n, bytes, err
-		}
-	}
 }
 
 func (s *successor) copyEntry(e *LogEntry) error {

@@ -356,3 +356,43 @@ func TestEditsRefused(t *testing.T) {
 		}
 	})
 }
+
+// A log is copied whole, in whatever pieces that is.
+func TestResumeCopiesAnyLog(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.stop()
+		w.limits.LazyThreshold = 1 << 10
+		w.start()
+		const last = 120
+		sizes := map[int]int{1: 1 << 20, 2: 700 << 10, 77: 600 << 10, 78: 600 << 10, 100: 1 << 20}
+		w.publish(engine.Publish{Destination: workflowURL, Config: wire.Config{Method: "POST", Workflow: wire.Workflow{
+			Init: true, RunID: "wfr_old", URL: workflowURL, CallType: wire.CallStep, Features: []string{wire.FeatureLazy}}}})
+		for i := 1; i <= last; i++ {
+			if i == last {
+				time.Sleep(time.Minute)
+				w.respond(func(engine.Attempt) engine.Outcome { return refusal() })
+			}
+			out := strings.Repeat(fmt.Sprint(i%10), max(i, sizes[i]))
+			w.append("wfr_old", wire.Step{StepID: i, StepName: "s", StepType: wire.StepRun, Concurrent: 1, Out: &out})
+		}
+		time.Sleep(time.Minute)
+		old := w.history("wfr_old").Run
+		if old.State != engine.RunFailed {
+			t.Fatalf("run %+v", old)
+		}
+		w.respond(ok)
+		run := w.resume(engine.DLQID(old.DLQ), engine.Resume{})
+		was, is := w.logged(old), w.logged(run)
+		if len(is) != last {
+			t.Errorf("%d results, want %d", len(is), last)
+		}
+		for step, result := range was {
+			if is[step] != result {
+				t.Errorf("step %d has %d bytes, want %d", step, len(is[step]), len(result))
+			}
+		}
+		if h := w.history(run.ID); len(h.Groups) < last+1 || h.Run.LogLen != last+1 {
+			t.Errorf("%d groups, %d entries", len(h.Groups), h.Run.LogLen)
+		}
+	})
+}
