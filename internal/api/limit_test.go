@@ -174,7 +174,10 @@ func TestLimitsOfTheServer(t *testing.T) {
 	}
 	for _, user := range signpost.DevUsers {
 		w := w.as(user)
-		w.do("POST", "/v2/publish/https://example.com/", "", "Upstash-Delay: 1h").into(200, &client.PublishResponse{})
+		id := w.publish("https://example.com/", "", "Upstash-Delay: 1h")
+		if m := get[client.Message](w, "/v2/messages/"+id); m.MaxRetries != 1 {
+			t.Errorf("%d retries where none are asked for, at most 1 is allowed", m.MaxRetries)
+		}
 		w.do("POST", "/v2/publish/https://example.com/", "").refused(429, "messages per day: at most 1 are accepted")
 	}
 }

@@ -58,7 +58,7 @@ func (r *request) scheduleJSON(s *engine.ScheduleStatus) client.Schedule {
 	out := client.Schedule{
 		ScheduleID: s.ID, Cron: s.Settings.Cron, Destination: s.Destination, CreatedAt: engine.Millis(s.Seq),
 		Method: cfg.Method, Paused: s.Paused, Header: v.header(cfg.Header),
-		Retries: engine.DefaultRetries, RetryDelayExpression: cfg.RetryDelay,
+		Retries: r.handler.engine.DefaultRetries(r.caller.ID), RetryDelayExpression: cfg.RetryDelay,
 		Delay: seconds(cfg.Delay), Timeout: seconds(cfg.Timeout),
 		QueueName: cfg.Queue, CallerIP: s.Settings.CallerIP, Labels: cfg.Labels, Label: first(cfg.Labels),
 		LastTime: s.LastAt, NextTime: s.NextAt, Error: s.Settings.Error,

@@ -112,7 +112,7 @@ func (c *change) callBackRun(run *Run, f *flight) error {
 	if err != nil {
 		return err
 	}
-	if m.MaxRetries = DefaultRetries; cfg.Retries != nil {
+	if m.MaxRetries = c.e.DefaultRetries(m.Tenant); cfg.Retries != nil {
 		m.MaxRetries = *cfg.Retries // the call's own retries are not the endpoint's
 	}
 	c.inherit(m, run, &cfg)

@@ -80,6 +80,35 @@ func TestCancelCountsExactly(t *testing.T) {
 	}
 }
 
+// What became of a message is its newest event, also if its attempt had ended
+// just before it was cancelled, and was written down after.
+func TestCancelAfterTheAttempt(t *testing.T) {
+	for name, status := range map[string]int{"delivered": 200, "failed": 500} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(w *world) {
+				w.respond(func(engine.Attempt) engine.Outcome {
+					end := time.Now().Add(time.Second)
+					time.Sleep(3 * time.Second)
+					return engine.Outcome{Status: status, End: end}
+				})
+				id := w.publish(engine.Publish{})
+				time.Sleep(2 * time.Second)
+				if n := w.cancelAll(engine.MessageFilter{IDs: []string{id}}, 0); n != 1 {
+					t.Fatalf("cancelled %d", n)
+				}
+				time.Sleep(2 * time.Second)
+				want := delivered
+				if status != 200 {
+					want = canceled
+				}
+				if states := w.states(id); states[len(states)-1] != want {
+					t.Errorf("events %v, want %v as the newest", states, want)
+				}
+			})
+		})
+	}
+}
+
 // A limit takes as many as it says, time after time, until none is left.
 func TestCancelWithLimit(t *testing.T) {
 	inBubble(t, func(w *world) {

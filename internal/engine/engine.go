@@ -94,7 +94,8 @@ func def[T int | int64 | time.Duration](v *T, value T) {
 	}
 }
 
-// DefaultRetries is how often a message is retried when its publisher does not say.
+// DefaultRetries is how often a message is retried when its publisher does not
+// say, unless its tenant may have less.
 const DefaultRetries = 3
 
 // Engine runs the rules over a Store. Between Start and Close it dispatches

@@ -69,7 +69,9 @@ func (w *world) Deliver(ctx context.Context, a engine.Attempt) engine.Outcome {
 	w.mu.Unlock()
 	start := time.Now()
 	o := answer(a)
-	o.Start, o.End = start, time.Now()
+	if o.Start = start; o.End.IsZero() {
+		o.End = time.Now()
+	}
 	return o
 }
 

@@ -189,5 +189,10 @@ func (e *Engine) limitsOfID(tenant int64) *Limits {
 	return &e.limits
 }
 
+// DefaultRetries are those of a tenant.
+func (e *Engine) DefaultRetries(tenant int64) int {
+	return min(DefaultRetries, e.limitsOfID(tenant).MaxRetries)
+}
+
 // MaxBody is how many bytes the body of a caller's message may have.
 func (e *Engine) MaxBody(who *Caller) int64 { return e.limitsOf(who.Tenant).MaxBody }

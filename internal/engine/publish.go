@@ -279,7 +279,7 @@ func (c *change) newMessage(t *Tenant, p *Publish, kind Kind) *Message {
 	cfg := &p.Config
 	m := &Message{
 		Key: c.key(), Tenant: t.ID, State: Pending, Kind: kind, LogIndex: -1,
-		MaxRetries: DefaultRetries, Method: cfg.Method, URL: p.Destination,
+		MaxRetries: c.e.DefaultRetries(t.ID), Method: cfg.Method, URL: p.Destination,
 		CallerIP: p.CallerIP, Header: cfg.Header, Body: p.Body,
 		Settings: Settings{
 			RetryDelay: cfg.RetryDelay, Timeout: cfg.Timeout, Labels: cfg.Labels, SignWith: cfg.SignWith,

@@ -287,6 +287,10 @@ func (c *change) settleChanged(f *flight) (settled bool, err error) {
 		if f.verdict.to != Delivered {
 			f.verdict = verdict{to: Canceled, reason: f.verdict.reason}
 		}
+		// It may have ended before it was cancelled, but what became of it is newer.
+		if at := time.UnixMilli(c.now); f.outcome.End.Before(at) {
+			f.outcome.End = at
+		}
 	default:
 		return false, nil
 	}
