@@ -26,7 +26,8 @@
 // same order, while what is done within a step is done once. (Precisely: at
 // least once. A step whose report is lost is executed again, like every
 // delivery of a message.) Let anything that differs between two calls, such
-// as the time, randomness or a database, happen within [Run].
+// as the time, randomness or a database, happen within [Run]. Package
+// workflowtest finds what does not.
 //
 // A function ends inside a step by [runtime.Goexit]: its deferred calls run,
 // and no recover or error check can mistake the end of one call for the

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -37,7 +38,8 @@ func FuzzTarget(f *testing.F) {
 // The JSON body of a bulk operation is read as filters or refused as invalid;
 // an operation on a selection is never one on everything.
 func FuzzFilterBody(f *testing.F) {
-	for _, body := range []string{`{"messageIds":["msg_1","msg_2"],"count":5}`, `{"messageIds":[]}`, `{"label":null}`, `{"label":""}`, `[]`, "", " ", `{"a":{"b":1}}`, `{"messageIds":[" ,"]}`} {
+	for _, body := range []string{`{"messageIds":["msg_1","msg_2"],"count":5}`, `{"messageIds":[]}`, `{"label":null}`, `{"label":""}`, `[]`, "", " ", `{"a":{"b":1}}`, `{"messageIds":[" ,"]}`,
+		`{"label":"x","label":null}`, `{}{"label":"x"}`, `{"label":"","messageIds":["a"]}`, `null`} {
 		f.Add(body)
 	}
 	f.Fuzz(func(t *testing.T, body string) {
@@ -51,6 +53,13 @@ func FuzzFilterBody(f *testing.F) {
 		}
 		if _, given := filters.Values["messageIds"]; given && len(filters.list("messageIds")) == 0 {
 			t.Errorf("%q selects nothing and is not refused", body)
+		}
+		var fields map[string]any
+		if strings.TrimSpace(body) != "" && json.Unmarshal([]byte(body), &fields) != nil {
+			t.Errorf("%q is taken for an object", body)
+		}
+		if delete(fields, "count"); len(fields) > 0 && !filters.selective() {
+			t.Errorf("%q selects everything", body)
 		}
 	})
 }

@@ -71,7 +71,7 @@ func (r *request) json(limit int64, v any) error {
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.DisallowUnknownFields()
 	err = decoder.Decode(v)
-	if err == nil && decoder.More() {
+	if err == nil && !json.Valid(body) {
 		err = errors.New("more than one value")
 	}
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && wrong.Field != "" {
@@ -115,6 +115,7 @@ func (r *request) flag(name string) (bool, error) {
 // older clients send in a JSON body, the body's fields are added.
 type filters struct {
 	url.Values
+	blank []string // fields of the body that are null or "", as some clients write "none"
 }
 
 const filterBody = 1 << 20
@@ -122,7 +123,7 @@ const filterBody = 1 << 20
 // filters reads them. Strict is for what changes all that is selected: there a
 // mistyped or an empty parameter, which would mean "everything", is refused.
 func (r *request) filters(strict bool, known ...string) (*filters, error) {
-	f := &filters{r.query}
+	f := &filters{Values: r.query}
 	if r.Method != http.MethodGet {
 		if err := f.addBody(r); err != nil {
 			return nil, err
@@ -135,54 +136,115 @@ func (r *request) filters(strict bool, known ...string) (*filters, error) {
 		switch {
 		case name == "api":
 		case !slices.Contains(known, name):
-			takes := strings.Join(slices.Sorted(slices.Values(known)), ", ")
-			return nil, invalid("%s: not a parameter of this request, which takes %s", name, takes)
-		case !slices.Contains(paging, name) && len(wire.ListValues(values)) == 0:
+			return nil, notTaken(name, known)
+		case !slices.Contains(mayBeEmpty, name) && len(wire.ListValues(values)) == 0:
 			return nil, selectsNothing(name)
 		}
+	}
+	for _, name := range f.blank {
+		switch {
+		case !slices.Contains(known, name):
+			return nil, notTaken(name, known)
+		case name == "count", !slices.Contains(mayBeEmpty, name) && !f.selective():
+			return nil, selectsNothing(name)
+		}
+	}
+	if path, _ := splitURI(r.Request); strings.HasSuffix(path, "/") && !f.selective() {
+		return nil, invalid("%s: an id is missing after the slash; leave the slash out, too, to select everything", shorten(path))
 	}
 	return f, nil
 }
 
-// paging are the parameters that do not select.
-var paging = []string{"count", "cursor", "order"}
+// Parameters of bulk operations that select nothing by themselves, and those
+// that may be empty.
+var (
+	modifiers  = []string{"api", "count", "cursor", "order", "workflowUrlExactMatch"}
+	mayBeEmpty = []string{"cursor", "order"}
+)
+
+// selective says whether a parameter selects some of what there is.
+func (f *filters) selective() bool {
+	for name, values := range f.Values {
+		if !slices.Contains(modifiers, name) && len(wire.ListValues(values)) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func notTaken(name string, known []string) error {
+	takes := strings.Join(slices.Sorted(slices.Values(known)), ", ")
+	return invalid("%s: not a parameter of this request, which takes %s", name, takes)
+}
 
 func selectsNothing(name string) error {
 	return invalid("%s: an empty value selects nothing; leave it out to select everything", name)
 }
 
+// addBody adds the fields of the body. It reads them one by one: of a name that
+// comes twice, a decoder would take the last.
 func (f *filters) addBody(r *request) error {
 	body, err := r.body(filterBody)
 	if err != nil || len(bytes.TrimSpace(body)) == 0 {
 		return err
 	}
-	var fields map[string]any
+	bad := invalid("body: expected a JSON object of filters")
+	if !json.Valid(body) || bytes.TrimSpace(body)[0] != '{' {
+		return bad
+	}
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.UseNumber()
-	if err := decoder.Decode(&fields); err != nil {
-		return invalid("body: expected a JSON object of filters")
+	if _, err := decoder.Token(); err != nil {
+		return bad
 	}
-	for name, value := range fields {
-		list, isList := value.([]any)
-		if !isList {
-			list = []any{value}
-		} else if len(list) == 0 {
-			return selectsNothing(name)
+	seen := make(map[string]bool)
+	for decoder.More() {
+		key, err := decoder.Token()
+		if err != nil {
+			return bad
 		}
-		for _, v := range list {
-			switch v := v.(type) {
-			case nil:
-			case string:
-				if isList || v != "" { // "" is how some clients write "none"
-					f.Add(name, v)
-				}
-			case json.Number:
-				f.Add(name, v.String())
-			case bool:
-				f.Add(name, strconv.FormatBool(v))
-			default:
-				return invalid("%s: expected a string, a number or a list of those", name)
+		name, _ := key.(string)
+		if seen[name] {
+			return invalid("%s: expected once in the body", name)
+		}
+		seen[name] = true
+		var value any
+		if err := decoder.Decode(&value); err != nil {
+			return bad
+		}
+		if err := f.addField(name, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *filters) addField(name string, value any) error {
+	list, isList := value.([]any)
+	switch {
+	case value == "" && strings.HasSuffix(name, "Ids"): // an id that somebody forgot to fill in
+		return selectsNothing(name)
+	case value == nil, value == "":
+		f.blank = append(f.blank, name)
+		return nil
+	case !isList:
+		list = []any{value}
+	case len(list) == 0:
+		return selectsNothing(name)
+	}
+	for _, v := range list {
+		switch v := v.(type) {
+		case string:
+			if strings.TrimSpace(v) == "" {
+				return selectsNothing(name)
 			}
+			f.Add(name, v)
+		case json.Number:
+			f.Add(name, v.String())
+		case bool:
+			f.Add(name, strconv.FormatBool(v))
+		default:
+			return invalid("%s: expected a string, a number or a list of those", name)
 		}
 	}
 	return nil
@@ -247,11 +309,19 @@ func boolean(query url.Values, name string, def bool) (bool, error) {
 	return b, nil
 }
 
+// one is the value of a parameter that has only one.
+func (f *filters) one(name string) (string, error) {
+	if values := f.Values[name]; len(values) > 1 {
+		return "", invalid("%s: expected one value, got %d", name, len(values))
+	}
+	return f.Get(name), nil
+}
+
 // integer is a parameter's value, def when it is not given.
 func (f *filters) integer(name string, def, least int64) (int64, error) {
-	text := f.Get(name)
-	if text == "" {
-		return def, nil
+	text, err := f.one(name)
+	if err != nil || text == "" {
+		return def, err
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n < least {
@@ -266,12 +336,13 @@ func (f *filters) count(most int64) (int, error) {
 	return int(min(n, most)), err
 }
 
-// dates are fromDate and toDate, Unix milliseconds, inclusive; 0 when open.
+// dates are fromDate and toDate, Unix milliseconds, inclusive; 0 when open. So a
+// toDate of 0, before which there was nothing, can't be one.
 func (f *filters) dates() (from, to int64, err error) {
 	if from, err = f.integer("fromDate", 0, 0); err != nil {
 		return 0, 0, err
 	}
-	to, err = f.integer("toDate", 0, 0)
+	to, err = f.integer("toDate", 0, 1)
 	return from, to, err
 }
 

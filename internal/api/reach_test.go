@@ -99,6 +99,37 @@ func TestT21PrefixLimitsWhatIsCalled(t *testing.T) {
 	}
 }
 
+// Deduplication ids of a token with a prefix are its own: it neither swallows
+// what others publish nor learns of that.
+func TestPrefixDeduplicates(t *testing.T) {
+	full := newWorld(t)
+	w := full.withToken(`"urlPrefix": "https://a.example/x"`, client.ScopePublish)
+	for id, header := range map[string]string{"id": "Upstash-Deduplication-Id: order-1", "content": "Upstash-Content-Based-Deduplication: true"} {
+		send := func(w *world, want bool) string {
+			t.Helper()
+			var p client.PublishResponse
+			status := 200
+			if want {
+				status = 202
+			}
+			if w.do("POST", "/v2/publish/"+inside, "same", header, "Upstash-Delay: 1h").into(status, &p); p.Deduplicated != want {
+				t.Errorf("%s: deduplicated %v, want %v", id, p.Deduplicated, want)
+			}
+			return p.MessageID
+		}
+		planted := send(w, false)
+		sent := send(full, false)
+		for _, pair := range []struct {
+			by    *world
+			first string
+		}{{w, planted}, {full, sent}} {
+			if again := send(pair.by, true); again != pair.first {
+				t.Errorf("%s: a duplicate of %s, want of %s", id, again, pair.first)
+			}
+		}
+	}
+}
+
 // What a token with a prefix can't call it does not see: not in lists, not by
 // ids, not in counts.
 func TestT21PrefixLimitsWhatIsSeen(t *testing.T) {

@@ -242,7 +242,7 @@ func (c *change) send(who *Caller, p *Publish, ep *GroupEndpoint) (Published, er
 	case p.Destination == wire.LLMDestination:
 		out.URL = "" // of which nobody is told
 	}
-	hash := deduplicationHash(p, ep)
+	hash := deduplicationHash(p, ep, who.Token.URLPrefix)
 	if hash != nil {
 		first, err := c.tx.Deduplication(who.ID, hash, c.now)
 		if err != nil {
@@ -309,8 +309,9 @@ func firstDue(now int64, cfg *wire.Config) int64 {
 
 // deduplicationHash identifies what a publish must not be accepted twice as;
 // nil when it may. An explicit id wins over the content. For each endpoint of a
-// group that is asked anew.
-func deduplicationHash(p *Publish, ep *GroupEndpoint) []byte {
+// group that is asked anew. What tokens with a prefix publish is compared with
+// itself alone: they must neither learn of other messages nor take their place.
+func deduplicationHash(p *Publish, ep *GroupEndpoint, prefix URLPrefix) []byte {
 	cfg := &p.Config
 	h := sha256.New()
 	switch {
@@ -326,6 +327,9 @@ func deduplicationHash(p *Publish, ep *GroupEndpoint) []byte {
 	}
 	if ep != nil {
 		hashFields(h, "endpoint", ep.URL)
+	}
+	if prefix != "" {
+		hashFields(h, "prefix", string(prefix))
 	}
 	return h.Sum(nil)
 }
