@@ -80,9 +80,10 @@
 //	result of a Call        callback                               that of the headers
 //	report of a failure     failure                                that of the headers
 //	plain request (start)   message, callback, failure or call     none
+//	check of a run's log    check                                  that of the headers
 //
 // The call that is in none of these rows is the server's probe for the keys the
-// endpoint holds: nothing is executed. Whatever does not fit is refused, so that
+// endpoint holds: nothing is executed, as in a check. Whatever does not fit is refused, so that
 // a captured step does not become a failure callback, nor a request that a
 // third party got for a Call anything but a plain request. Other servers of the
 // protocol bind nothing but URL and body; [Options.RequireBinding] refuses those.
