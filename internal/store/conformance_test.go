@@ -191,7 +191,9 @@ func allSettings() engine.Settings {
 		Callback:        &wire.Callback{URL: "https://cb.example/?a=1&b=2", Header: http.Header{"Upstash-Retries": {"2"}}},
 		FailureCallback: &wire.Callback{URL: "https://failed.example", Header: oddHeader()}, Retries: &retries,
 		Features: []string{"LazyFetch"}, ViaTrigger: true, UnknownSDK: true, StepName: oddText, StepID: 7, Concurrent: 3,
-		Hop: 4, Redact: wire.Redact{Body: true, Headers: true, Names: []string{"Authorization"}},
+		Invoker:   &engine.Invoker{RunRef: engine.RunRef{ID: "wfr_parent", CreatedAt: 5}, URL: "https://app.example/parent", Depth: 6},
+		ResumedAs: 7,
+		Hop:       4, Redact: wire.Redact{Body: true, Headers: true, Names: []string{"Authorization"}},
 		Queue: "q", URLGroup: "g", Endpoint: oddText, ScheduleID: "scd_1", Holds: &engine.Slot{Queue: "q", Lane: maxInt, Message: maxInt - 1},
 		FlowControl: &wire.FlowControl{Key: oddText, Parallelism: 1, Rate: 2, Period: time.Minute},
 	}

@@ -142,7 +142,7 @@ func TestScannedRows(t *testing.T) {
 				return err
 			}
 			equal(t, "messages", messages, []*engine.Message{{
-				Key: engine.Key{Seq: 10}, Tenant: m.Tenant, URL: m.URL, CallerIP: m.CallerIP, Settings: m.Settings,
+				Key: engine.Key{Seq: 10}, Tenant: m.Tenant, Run: m.Run, URL: m.URL, CallerIP: m.CallerIP, Settings: m.Settings,
 			}})
 			settlements, _, err := tx.ScanSettlements(page)
 			if err != nil {
