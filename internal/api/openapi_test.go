@@ -96,7 +96,7 @@ func document(t *testing.T) []byte {
 		"info": object{
 			"title": "Signpost", "version": "2",
 			"description": "Delivers HTTP messages and workflow steps durably, signed. The API is that of QStash and Upstash Workflow, with routes of its own.",
-			"license":     object{"name": "MIT", "identifier": "MIT"},
+			"license":     object{"name": "Apache 2.0", "identifier": "Apache-2.0"},
 		},
 		"servers": []object{{"url": "/", "description": "The server that this document comes from."}},
 		"paths":   paths,

@@ -98,7 +98,7 @@ var operations = []operation{
 		also: map[int]any{202: client.PublishResponse{}}, errors: []int{404, 409, 412, 413, 503},
 	}, {
 		route: "POST /v2/batch", id: "batch", what: "Publish many messages",
-		text:    "All are accepted, or none. Each item has the settings of a publish in its headers.",
+		text:    "A malformed item refuses all. One that can't be accepted as things are, as its URL group is unknown or its queue can't be made, has an error in its answer. Items of workflow runs are accepted together or not at all. Each item has the settings of a publish in its headers.",
 		headers: []string{wire.HeaderHop}, adds: true, body: []batchItem{}, answer: []client.PublishResponse{}, errors: []int{404, 409, 412, 413, 503},
 	}, {
 		route: "POST /v2/trigger/{destination...}", id: "trigger", what: "Start a workflow run",
@@ -453,7 +453,7 @@ var parameters = map[string]parameter{
 // inPaths are the parameters of paths.
 var inPaths = map[string]string{
 	"destination": "The rest of the path, as it is: an absolute http or https URL, which is not to be encoded, or the name of a URL " +
-		"group. Its query is sent to it, but for parameters that are settings in lower case, such as upstash-delay.",
+		"group. Its query is sent to it, but for parameters that are settings, in any case, such as upstash-delay.",
 	"queue": "Name of a queue: letters, digits, _ . and -.",
 	"name":  "Name of a queue or URL group: letters, digits, _ . and -.",
 	"id":    "Id, as an answer told it.",
