@@ -76,6 +76,35 @@ describe("runs that failed", { concurrency: false }, () => {
     assert.ok(ran[workflowRunId].includes("middle"));
   });
 
+  test("a call is not made twice that succeeds after its run has failed", async () => {
+    let paid = 0;
+    let answer;
+    app.on("/pay", (_, res) => {
+      paid++;
+      answer = () => res.json({ receipt: 17 });
+    });
+    app.workflow("/order", (context) => Promise.all([
+      context.call("pay", { url: `${app.url}/pay`, method: "POST", body: "1" }).then(({ body }) => body),
+      context.run("reserve", async () => {
+        if (broken.has("reserve")) await until("the payment", () => answer);
+        return note(context, "reserve");
+      }),
+    ]));
+    broken.add("reserve");
+    const id = await start("/order");
+    const dlqId = await failed(id);
+    broken.clear();
+    answer();
+    await until("the payment's end", async () => {
+      const { body } = await raw("GET", `/v2/workflows/events?workflowRunId=${id}`);
+      return body.events.some((event) => event.url === `${app.url}/pay` && event.state === "DELIVERED");
+    });
+    const { workflowRunId } = await workflow.dlq.resume({ dlqId });
+    const run = await ended(workflowRunId);
+    assert.deepEqual(JSON.parse(run.workflowRunResponse), [{ receipt: 17 }, "reserve"]);
+    assert.equal(paid, 1);
+  });
+
   test("one starts over", async () => {
     broken.add("two");
     const id = await start("/sequence", { body: "text" });

@@ -13,7 +13,7 @@ import (
 var dlqFilters = []string{
 	"dlqIds", "dlqId", "messageId", "url", "label", "callerIp", "callerIP", "fromDate", "toDate", "responseStatus",
 	"topicName", "queueName", "scheduleId", "flowControlKey", "source", "count", "cursor", "order",
-	"workflowRunId", "workflowUrl", "workflowCreatedAt", "failureFunctionState",
+	"workflowRunId", "workflowUrl", "workflowCreatedAt", "failureFunctionState", "failureCallbackState",
 }
 
 // selectDLQ reads what a list or bulk operation is about.
@@ -80,7 +80,7 @@ func (f *filters) selectRunEntries(sel *engine.DLQFilter) error {
 	if len(runs.IDs) > 0 || len(runs.URLs) > 0 || createdAt != 0 {
 		sel.Run = &runs
 	}
-	for _, name := range f.list("failureFunctionState") {
+	for _, name := range f.list("failureFunctionState", "failureCallbackState") {
 		state, ok := failureStateOf[name]
 		if !ok {
 			return invalid("failureFunctionState: expected CALLBACK_INPROGRESS, CALLBACK_SUCCESS, CALLBACK_FAIL or CALLBACK_CANCELED, got %q", name)

@@ -26,7 +26,7 @@ var injections = []string{
 var filterNames = []string{
 	"messageId", "messageIds", "dlqId", "dlqIds", "workflowRunId", "workflowRunIds", "workflowRuns", "workflowUrl",
 	"workflowUrlExactMatch", "workflowCreatedAt", "url", "host", "path", "label", "callerIp", "callerIP", "state",
-	"source", "responseStatus", "failureFunctionState", "topicName", "queueName", "scheduleId", "flowControlKey",
+	"source", "responseStatus", "failureFunctionState", "failureCallbackState", "topicName", "queueName", "scheduleId", "flowControlKey",
 	"fromDate", "toDate", "cursor", "count", "order", "groupBy", "cancel", "trimBody", "qstash_token",
 }
 

@@ -358,6 +358,7 @@ func TestBadParameters(t *testing.T) {
 		{"GET", "/v2/workflows/events?state=LOST", "", "state"},
 		{"GET", "/v2/workflows/logs?trimBody=-1", "", "trimBody: expected true"},
 		{"GET", "/v2/workflows/dlq?failureFunctionState=LOST", "", "failureFunctionState"},
+		{"DELETE", "/v2/workflows/dlq?failureCallbackState=LOST", "", "failureFunctionState"},
 		{"POST", "/v2/workflows/dlq/resume?dlqids=1-1", "", "dlqids: not a parameter"},
 		{"POST", "/v2/workflows/dlq/restart?label=", "", "label: an empty value"},
 		{"DELETE", "/v2/messages?lable=a", "", "lable: not a parameter"},

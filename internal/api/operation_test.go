@@ -70,7 +70,7 @@ var (
 	}
 	dlqSelection = []string{
 		"dlqIds", "dlqId", "messageId", "url", "label", "callerIp", "callerIP", "topicName", "queueName", "scheduleId", "flowControlKey",
-		"responseStatus", "source", "workflowRunId", "workflowUrl", "workflowCreatedAt", "failureFunctionState",
+		"responseStatus", "source", "workflowRunId", "workflowUrl", "workflowCreatedAt", "failureFunctionState", "failureCallbackState",
 		"fromDate", "toDate", "order", "count", "cursor",
 	}
 	runQuery = []string{
@@ -437,6 +437,7 @@ var parameters = map[string]parameter{
 	"workflowUrlPrefix":    {name: "workflowUrl", what: "How endpoints of runs begin; in full with workflowUrlExactMatch.", kind: aList},
 	"workflowCreatedAt":    {what: "When a run was created, Unix milliseconds.", kind: aNumber},
 	"failureFunctionState": {what: "How the failure callbacks of runs are doing.", kind: someOf, of: constants("CallbackState")},
+	"failureCallbackState": {what: "As failureFunctionState.", kind: someOf, of: constants("CallbackState")},
 
 	"workflowUrlExactMatch": {what: "Whether workflowUrl is meant in full. Default: false.", kind: aTruth},
 

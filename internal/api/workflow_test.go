@@ -470,7 +470,7 @@ func TestFailure(t *testing.T) {
 	for query, want := range map[string]int{
 		"?workflowRunId=wfr_1": 1, "?workflowRunId=wfr_2": 0, "?workflowRunId=wfr_2,wfr_1": 1, "?workflowUrl=" + f.URL: 1, "?workflowUrl=http": 0,
 		fmt.Sprint("?workflowCreatedAt=", r.CreatedAt): 1, fmt.Sprint("?workflowCreatedAt=", r.CreatedAt+1): 0,
-		"?failureFunctionState=CALLBACK_SUCCESS": 1, "?failureFunctionState=CALLBACK_FAIL": 0, "?label=l": 1, "?responseStatus=500": 1,
+		"?failureFunctionState=CALLBACK_SUCCESS": 1, "?failureFunctionState=CALLBACK_FAIL": 0, "?failureCallbackState=CALLBACK_SUCCESS": 1, "?label=l": 1, "?responseStatus=500": 1,
 	} {
 		if got := w.dlq(query); len(got) != want {
 			t.Errorf("%s: %d entries, want %d", query, len(got), want)

@@ -90,10 +90,11 @@ func (c *change) callBack(f *flight, dlq int64) error {
 }
 
 // callBackRun appends the outcome of a run's call to its log and delivers it
-// to the run's endpoint. A failed call is a result like any other; a run that
-// has ended wants none.
+// to the run's endpoint. A failed call is a result like any other. For a run that
+// may go on it is kept: the call must not be made twice, as it was paid for, say.
+// Any other that has ended wants none.
 func (c *change) callBackRun(run *Run, f *flight) error {
-	if run.State != RunStarted {
+	if run.State != RunStarted && !run.mayGoOn() {
 		return nil
 	}
 	call, err := c.tx.Log(run.Seq, f.message.LogIndex, f.message.LogIndex)
@@ -118,6 +119,10 @@ func (c *change) callBackRun(run *Run, f *flight) error {
 	c.inherit(m, run, &cfg)
 	of := &f.message.Settings
 	m.Settings.StepID, m.Settings.StepName, m.Settings.Concurrent = of.StepID, of.StepName, of.Concurrent
+	if run.State != RunStarted {
+		m.State = Canceled // the run that goes on has it delivered
+		c.record(&Settlement{Tenant: m.Tenant, Message: m.Seq, Result: Canceled, EndedAt: c.now})
+	}
 	return c.appendLog(run, &LogEntry{Run: run.Seq, CallType: wire.CallFrom, StepID: of.StepID, Body: text}, m)
 }
 

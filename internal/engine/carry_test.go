@@ -2,7 +2,10 @@ package engine_test
 
 import (
 	"context"
+	"encoding/json"
+	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,6 +26,13 @@ func (w *world) halfFailed(first wire.StepType, begin func()) (run *engine.Run, 
 		return step
 	}
 	w.respond(func(a engine.Attempt) engine.Outcome {
+		if a.Kind == engine.KindToCallback {
+			time.Sleep(time.Minute)
+			if strings.HasSuffix(a.URL, "/broken") {
+				return engine.Outcome{Status: 500}
+			}
+			return engine.Outcome{Status: 200, Body: []byte("paid")}
+		}
 		if last(a).TargetStep == 2 {
 			time.Sleep(5 * time.Second)
 			return refusal()
@@ -162,4 +172,79 @@ func TestResumeWithWebhook(t *testing.T) {
 			t.Errorf("log %+v", got)
 		}
 	})
+}
+
+// call makes a call to a third party, as the first of two parallel steps.
+func (w *world) call(run, url string) {
+	w.t.Helper()
+	w.publish(engine.Publish{Destination: url, Config: wire.Config{
+		Method: "POST", Retries: new(0), Workflow: wire.Workflow{RunID: run, URL: workflowURL, CallType: wire.CallTo},
+		Callback: &wire.Callback{URL: workflowURL, Header: http.Header{
+			wire.PrefixForward + wire.HeaderWorkflowStepID:     {"1"},
+			wire.PrefixForward + wire.HeaderWorkflowStepName:   {"pay"},
+			wire.PrefixForward + wire.HeaderWorkflowConcurrent: {"2"},
+		}},
+	}})
+}
+
+// A call that was under way when the run failed, and has succeeded since, is not
+// made again: the run that goes on is told its outcome.
+func TestResumeWithCallUnderWay(t *testing.T) {
+	made := []engine.Kind{engine.KindStep, engine.KindToCallback, engine.KindFromCallback}
+	for name, tt := range map[string]struct {
+		url   string
+		wait  time.Duration // before the run goes on
+		again []engine.Kind // then
+	}{
+		"succeeds":     {"https://third.example/", 2 * time.Minute, []engine.Kind{engine.KindStep, engine.KindFromCallback}},
+		"fails":        {"https://third.example/broken", 2 * time.Minute, made},
+		"is under way": {"https://third.example/", 0, made},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(w *world) {
+				old, _ := w.halfFailed(wire.StepCall, func() { w.call("wfr_old", tt.url) })
+				w.respond(func(engine.Attempt) engine.Outcome { return engine.Outcome{Status: 200, Body: []byte("paid again")} })
+				before := len(w.made())
+				time.Sleep(tt.wait)
+				if n := len(w.made()); n != before {
+					t.Errorf("%d deliveries for a run that has failed", n-before)
+				}
+				if s := w.history("wfr_old").Groups[1].Steps[0]; s.State != engine.StepCanceled {
+					t.Errorf("the call is %+v", s)
+				}
+				run := w.resume(engine.DLQID(old.DLQ), engine.Resume{})
+				time.Sleep(2 * time.Minute)
+				var again []engine.Kind
+				for _, a := range w.made()[before:] {
+					again = append(again, a.Kind)
+					if a.Kind == engine.KindFromCallback {
+						w.expectOutcome(a.Attempt, run.ID, !slices.Contains(tt.again, engine.KindToCallback))
+					}
+				}
+				slices.Sort(again)
+				if !slices.Equal(again, tt.again) {
+					t.Errorf("deliveries of the kinds %v, want %v", again, tt.again)
+				}
+			})
+		})
+	}
+}
+
+// expectOutcome looks at the delivery of a call's outcome: the first one's, or that
+// of the call made again.
+func (w *world) expectOutcome(a engine.Attempt, run string, first bool) {
+	w.t.Helper()
+	want := map[bool]string{true: "paid", false: "paid again"}[first]
+	var outcome wire.CallbackBody
+	if err := json.Unmarshal(a.Body, &outcome); err != nil || string(outcome.Body) != want || outcome.Status != 200 {
+		w.t.Errorf("outcome %s, %v", a.Body, err)
+	}
+	log, err := w.engine.RunLog(context.Background(), w.caller, run)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	last := log[len(log)-1]
+	if a.RunID != run || last.Message.String() != a.Header.Get(wire.HeaderMessageID) || last.CallType != wire.CallFrom {
+		w.t.Errorf("delivered to %s as %s, the log ends with %+v", a.RunID, a.Header.Get(wire.HeaderMessageID), last)
+	}
 }

@@ -35,6 +35,9 @@ type resumedAs struct {
 	*logValues
 }
 
+// mayGoOn says whether a run has failed and was not resumed yet.
+func (r *Run) mayGoOn() bool { return r.State == RunFailed && r.Settings.ResumedAs == 0 }
+
 // ResumeRun lets the run of a DLQ entry go on as a new one, and removes the entry.
 func (e *Engine) ResumeRun(ctx context.Context, who *Caller, id string, how Resume) (*Run, error) {
 	if err := e.checkResume(who, &how); err != nil {
