@@ -181,10 +181,16 @@ func (r *request) overrides() (wire.Config, error) {
 	h := r.Header.Clone()
 	h.Del("Content-Type") // of this request, which has nothing to say
 	cfg, err := wire.ParseConfig(h)
+	if err != nil {
+		return cfg, err
+	}
+	if cfg.Cron != "" {
+		return cfg, invalid("%s: what failed is done again once, and has no schedule", wire.HeaderCron)
+	}
 	if h.Get(wire.HeaderMethod) == "" {
 		cfg.Method = ""
 	}
-	return cfg, err
+	return cfg, nil
 }
 
 func retryDLQEntry(r *request) (any, error) {
@@ -196,7 +202,11 @@ func retryDLQEntry(r *request) (any, error) {
 	if err = r.added(err); err != nil {
 		return nil, err
 	}
-	return reply{http.StatusCreated, publishResponse(&p)}, nil
+	status := http.StatusCreated
+	if p.Deduplicated {
+		status = http.StatusAccepted
+	}
+	return reply{status, publishResponse(&p)}, nil
 }
 
 func retryDLQ(r *request) (any, error) {

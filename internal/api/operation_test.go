@@ -232,11 +232,11 @@ var operations = []operation{
 	{
 		route: "POST /v2/dlq/retry", id: "retryDLQ", what: "Publish entries of the dead-letter queue anew",
 		text: "Those that a filter selects, a page of them, each under a new id. Settings given replace those of the messages. " +
-			"Workflow runs are left out.",
+			"Workflow runs are left out. Entries that are duplicates by the settings given stay.",
 		query: dlqSelection, filters: true, settings: true, adds: true, answer: client.DLQRetryResponse{}, status: 201, errors: []int{412, 413},
 	}, {
 		route: "POST /v2/dlq/retry/{id}", id: "retryDLQEntry", what: "Publish an entry of the dead-letter queue anew",
-		settings: true, adds: true, answer: client.PublishResponse{}, status: 201, errors: []int{404, 412},
+		settings: true, adds: true, answer: client.PublishResponse{}, status: 201, also: map[int]any{202: client.PublishResponse{}}, errors: []int{404, 412},
 	},
 
 	{route: "GET /v2/workflows/logs", id: "listRuns", what: "List workflow runs", text: "Newest first, each with its steps.", query: runQuery, answer: client.RunsPage{}},

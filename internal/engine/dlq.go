@@ -313,7 +313,8 @@ func (e *Engine) selectDLQ(ctx context.Context, who *Caller, f DLQFilter, cursor
 
 // RetryDLQEntry publishes an entry's message anew, under a new id, and removes
 // the entry. What over says wins over the message's own settings; forwarded
-// headers are merged.
+// headers are merged. An entry that is a duplicate of a message by what over says
+// stays.
 func (e *Engine) RetryDLQEntry(ctx context.Context, who *Caller, id string, over wire.Config) (Published, error) {
 	if err := e.checkRetry(who, over); err != nil {
 		return Published{}, err
@@ -327,7 +328,7 @@ func (e *Engine) RetryDLQEntry(ctx context.Context, who *Caller, id string, over
 		if d == nil {
 			return dlqNotFound(id)
 		}
-		if out, err = c.retry(d, &over); err != nil {
+		if out, err = c.retry(who, d, &over); err != nil || out.Deduplicated {
 			return err
 		}
 		return c.audit(who, "dlq.retry", id, nil, retriedAs{out.MessageID})
@@ -365,6 +366,7 @@ func (e *Engine) RetryDLQ(ctx context.Context, who *Caller, f DLQFilter, over wi
 	for some := range slices.Chunk(ids, bulkStep) {
 		var retried []Published
 		err := e.update(ctx, func(c *change) error {
+			made := 0
 			retried = nil
 			for _, id := range some {
 				d, err := findDead(c.tx, who, id)
@@ -374,16 +376,18 @@ func (e *Engine) RetryDLQ(ctx context.Context, who *Caller, f DLQFilter, over wi
 				if d == nil || d.Run != nil {
 					continue
 				}
-				p, err := c.retry(d, &over)
+				p, err := c.retry(who, d, &over)
 				if err != nil {
 					return err
 				}
-				retried = append(retried, p)
+				if retried = append(retried, p); !p.Deduplicated {
+					made++
+				}
 			}
-			if len(retried) == 0 {
+			if made == 0 {
 				return nil
 			}
-			return c.audit(who, "dlq.retry", "", selected{f}, counted{len(retried)})
+			return c.audit(who, "dlq.retry", "", selected{f}, counted{made})
 		})
 		if out = append(out, retried...); err != nil {
 			return out, "", err
@@ -392,17 +396,11 @@ func (e *Engine) RetryDLQ(ctx context.Context, who *Caller, f DLQFilter, over wi
 	return out, next, nil
 }
 
-func (c *change) retry(d *DeadMessage, over *wire.Config) (Published, error) {
+func (c *change) retry(who *Caller, d *DeadMessage, over *wire.Config) (Published, error) {
 	if d.Run != nil {
 		return Published{}, errorf(Invalid, "DLQ entry %s belongs to workflow run %s: a run can't be retried as a message", DLQID(d.Entry.Seq), d.Run.ID)
 	}
-	if err := c.spend(d.Message.Tenant, 1); err != nil {
-		return Published{}, err
-	}
 	m := *d.Message
-	m.Key, m.State, m.Retried, m.Queue, m.Flow, m.Lane = c.key(), Pending, 0, 0, 0, 0
-	m.NotBefore = firstDue(Millis(m.Seq), over)
-	m.Due = m.NotBefore
 	if over.Method != "" {
 		m.Method = over.Method
 	}
@@ -415,6 +413,17 @@ func (c *change) retry(d *DeadMessage, over *wire.Config) (Published, error) {
 			m.Header[name] = slices.Clone(values)
 		}
 	}
+	out := Published{URL: m.URL}
+	hash := retryHash(&m, over, who.Token.URLPrefix)
+	if again, err := c.duplicate(who, hash, &out); again || err != nil {
+		return out, err
+	}
+	if err := c.spend(m.Tenant, 1); err != nil {
+		return out, err
+	}
+	m.Key, m.State, m.Retried, m.Queue, m.Flow, m.Lane = c.key(), Pending, 0, 0, 0, 0
+	m.NotBefore = firstDue(Millis(m.Seq), over)
+	m.Due = m.NotBefore
 	s := &m.Settings
 	override(&s.RetryDelay, over.RetryDelay)
 	override(&s.Timeout, over.Timeout)
@@ -431,7 +440,24 @@ func (c *change) retry(d *DeadMessage, over *wire.Config) (Published, error) {
 		s.SignWith = over.SignWith
 	}
 	c.insert(&m)
-	return Published{MessageID: m.String(), URL: m.URL}, c.tx.DeleteDLQ(d.Entry.Seq)
+	out.MessageID = m.String()
+	if err := c.remember(who, hash, &m); err != nil {
+		return out, err
+	}
+	return out, c.tx.DeleteDLQ(d.Entry.Seq)
+}
+
+// retryHash is the deduplication hash that m has with the deduplication of over
+// in place of its own.
+func retryHash(m *Message, over *wire.Config, prefix URLPrefix) []byte {
+	p := Publish{Destination: m.URL, Body: m.Body, Config: wire.Config{
+		DeduplicationID: over.DeduplicationID, ContentDedup: over.ContentDedup, Header: m.Header,
+	}}
+	if m.Settings.URLGroup == "" {
+		return deduplicationHash(&p, nil, prefix)
+	}
+	p.Destination = m.Settings.URLGroup
+	return deduplicationHash(&p, &GroupEndpoint{URL: m.URL}, prefix)
 }
 
 func override[T comparable](v *T, by T) {

@@ -105,3 +105,46 @@ func TestDLQIsSharedOut(t *testing.T) {
 		}
 	})
 }
+
+// A retry that a deduplication id or the content calls a duplicate makes nothing
+// and keeps its entry; in bulk, one of those that share an id goes.
+func TestDeduplicatedRetry(t *testing.T) {
+	inBubble(t, func(w *world) {
+		ctx := context.Background()
+		w.respond(status(500))
+		none := wire.Config{Retries: new(0)}
+		var ids []string
+		for _, url := range []string{"https://a.example", "https://b.example", "https://b.example"} {
+			w.publishAll(engine.Publish{Destination: url, Config: none})
+			time.Sleep(time.Second)
+		}
+		for _, d := range w.dlq() {
+			ids = append(ids, engine.DLQID(d.Entry.Seq))
+		}
+		w.respond(ok)
+		once := wire.Config{DeduplicationID: "x"}
+		out, _, err := w.engine.RetryDLQ(ctx, w.caller, engine.DLQFilter{}, once, "", 2)
+		if err != nil || len(out) != 2 || out[0].Deduplicated || !out[1].Deduplicated || out[0].MessageID != out[1].MessageID {
+			t.Fatalf("bulk: %+v, %v", out, err)
+		}
+		if n := len(w.dlq()); n != 2 {
+			t.Fatalf("%d entries are left", n)
+		}
+		again, err := w.engine.RetryDLQEntry(ctx, w.caller, ids[1], once)
+		if err != nil || !again.Deduplicated || again.MessageID != out[0].MessageID || again.URL != "https://b.example" {
+			t.Errorf("one: %+v, %v", again, err)
+		}
+		content := wire.Config{ContentDedup: true}
+		first, err := w.engine.RetryDLQEntry(ctx, w.caller, ids[1], content)
+		if err != nil || first.Deduplicated {
+			t.Errorf("by content: %+v, %v", first, err)
+		}
+		second, err := w.engine.RetryDLQEntry(ctx, w.caller, ids[2], content)
+		if err != nil || !second.Deduplicated || second.MessageID != first.MessageID {
+			t.Errorf("by content again: %+v, %v", second, err)
+		}
+		if n := len(w.dlq()); n != 1 {
+			t.Errorf("%d entries are left", n)
+		}
+	})
+}

@@ -243,15 +243,8 @@ func (c *change) send(who *Caller, p *Publish, ep *GroupEndpoint) (Published, er
 		out.URL = "" // of which nobody is told
 	}
 	hash := deduplicationHash(p, ep, who.Token.URLPrefix)
-	if hash != nil {
-		first, err := c.tx.Deduplication(who.ID, hash, c.now)
-		if err != nil {
-			return Published{}, err
-		}
-		if first != (Key{}) {
-			out.MessageID, out.Deduplicated = first.String(), true
-			return out, nil
-		}
+	if again, err := c.duplicate(who, hash, &out); again || err != nil {
+		return out, err
 	}
 	if name := p.Config.Queue; name != "" {
 		if _, err := c.queueNamed(who.ID, name); err != nil {
@@ -267,11 +260,30 @@ func (c *change) send(who *Caller, p *Publish, ep *GroupEndpoint) (Published, er
 	}
 	c.insert(m)
 	out.MessageID = m.String()
-	if hash != nil {
-		expires := c.now + c.e.limits.DedupWindow.Milliseconds()
-		return out, c.tx.PutDeduplication(who.ID, hash, m.Key, c.now, expires)
+	return out, c.remember(who, hash, m)
+}
+
+// duplicate says whether a message with the deduplication hash was accepted
+// before, and answers with that one if so. Without a hash none was.
+func (c *change) duplicate(who *Caller, hash []byte, out *Published) (bool, error) {
+	if hash == nil {
+		return false, nil
 	}
-	return out, nil
+	first, err := c.tx.Deduplication(who.ID, hash, c.now)
+	if err != nil || first == (Key{}) {
+		return false, err
+	}
+	out.MessageID, out.Deduplicated = first.String(), true
+	return true, nil
+}
+
+// remember holds the deduplication hash for m.
+func (c *change) remember(who *Caller, hash []byte, m *Message) error {
+	if hash == nil {
+		return nil
+	}
+	expires := c.now + c.e.limits.DedupWindow.Milliseconds()
+	return c.tx.PutDeduplication(who.ID, hash, m.Key, c.now, expires)
 }
 
 // newMessage makes the message a publish asks for.

@@ -283,7 +283,7 @@ func (s *successor) findAgain(places []int) error {
 		old := s.again[place]
 		switch {
 		case old == nil && place == 0:
-			old = &Message{Kind: KindInit, Method: http.MethodPost, URL: s.old.URL, MaxRetries: DefaultRetries, CallerIP: s.old.CallerIP}
+			old = &Message{Kind: KindInit, Method: http.MethodPost, URL: s.old.URL, MaxRetries: s.e.DefaultRetries(s.run.Tenant), CallerIP: s.old.CallerIP}
 			s.inherit(old, s.old, &wire.Config{})
 		case old == nil:
 			return errorf(Conflict, "workflow run %s can't be resumed any more, only restarted: what it was to deliver is gone", s.old.ID)
