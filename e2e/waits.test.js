@@ -71,6 +71,17 @@ for (const [name, style] of [["Express", "workflow"], ["Hono", "honoWorkflow"], 
       });
     }
 
+    test("an event whose id has slashes", async () => {
+      const eventId = fresh("order/7") + "/paid";
+      const [all, one] = [await start("/event", { body: { eventId } }), await start("/event", { body: { eventId } })];
+      await waiting(eventId, 2);
+      const told = await workflow.notify({ eventId, workflowRunId: one, eventData: "one" });
+      assert.equal(told[0].workflowRunId, one);
+      assert.deepEqual((await workflow.notify({ eventId, eventData: "all" })).map((n) => n.workflowRunId), [all]);
+      assert.equal(result(await ended(one)).eventData, "one");
+      assert.equal(result(await ended(all)).eventData, "all");
+    });
+
     test("no event", async () => {
       const eventId = fresh("never");
       assert.deepEqual(await workflow.notify({ eventId, eventData: "nobody waits" }), []);

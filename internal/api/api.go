@@ -154,10 +154,10 @@ var routes = []route{
 	{"GET", "/v2/workflows/runs/{id}", engine.ScopePublish, getRunLog},
 	{"DELETE", "/v2/workflows/runs/{id}", engine.ScopePublish, endRun},
 
-	{"POST", "/v2/wait/{event}", engine.ScopePublish, wait},
+	{"POST", "/v2/wait/{event...}", engine.ScopePublish, wait},
 	{"POST", "/v2/notify/{event}", engine.ScopePublish, notify},
-	{"POST", "/v2/notify/{run}/{event}", engine.ScopePublish, notifyRun},
-	{"GET", "/v2/waiters/{event}", engine.ScopeRead, listWaiters},
+	{"POST", "/v2/notify/{run}/{event...}", engine.ScopePublish, notifyRun},
+	{"GET", "/v2/waiters/{event...}", engine.ScopeRead, listWaiters},
 	{anyMethod, "/v2/workflows/hooks/{user}/{run}/{event}", noToken, callWebhook},
 
 	{"GET", "/v2/tokens", engine.ScopeAdmin, listTokens},

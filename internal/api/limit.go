@@ -48,9 +48,9 @@ var unlimited = map[routeName]bool{
 	{"POST", "/v2/trigger/{destination...}"}:         true,
 	{"GET", "/v2/workflows/runs/{id}"}:               true,
 	{"DELETE", "/v2/workflows/runs/{id}"}:            true,
-	{"POST", "/v2/wait/{event}"}:                     true,
+	{"POST", "/v2/wait/{event...}"}:                  true,
 	{"POST", "/v2/notify/{event}"}:                   true,
-	{"POST", "/v2/notify/{run}/{event}"}:             true,
+	{"POST", "/v2/notify/{run}/{event...}"}:          true,
 }
 
 type routeName struct{ method, pattern string }

@@ -260,7 +260,7 @@ var operations = []operation{
 		route: "DELETE /v2/workflows/runs/{id}", id: "endRun", what: "Cancel a run, or finish it with a result",
 		query: []string{"cancel"}, body: anyBytes{}, answer: oneOf{client.CancelResponse{}, nothing{}}, errors: []int{404, 413},
 	}, {
-		route: "POST /v2/wait/{event}", id: "wait", what: "Have a step of a run wait for an event",
+		route: "POST /v2/wait/{event...}", id: "wait", what: "Have a step of a run wait for an event",
 		text: "For endpoints. Upstash-Workflow-RunId says which run waits; this and the other settings are those of the delivery of the event. " +
 			"The timeout is a duration or seconds; when it is over, the step goes on without the event. To ask twice is to ask once.",
 		headers: []string{wire.HeaderWorkflowRunID}, adds: true, body: waitRequest{}, answer: nothing{}, errors: []int{412, 413},
@@ -269,12 +269,13 @@ var operations = []operation{
 		text: "The body is the event's data. The answer is who waited, all of whom are told; if nobody did, the event is not kept.",
 		body: anyBytes{}, answer: []client.NotifyResponse{}, status: 201, errors: []int{413},
 	}, {
-		route: "POST /v2/notify/{run}/{event}", id: "notifyRun", what: "Tell one run of an event",
+		route: "POST /v2/notify/{run}/{event...}", id: "notifyRun", what: "Tell one run of an event",
 		text: "If it does not wait for it, the event is kept until it does, and messageId is empty. So are up to 1000 events of together 16 MiB; " +
-			"what is too many is refused with 429. The answer is an array of one.",
+			"what is too many is refused with 429. The answer is an array of one. Where the first part is no run's id and does not begin " +
+			"with wfr_, all of it is the id of an event that everybody is told of.",
 		body: anyBytes{}, answer: []client.NotifyResponse{}, status: 201, errors: []int{413},
 	},
-	{route: "GET /v2/waiters/{event}", id: "listWaiters", what: "List who waits for an event", answer: []client.Waiter{}},
+	{route: "GET /v2/waiters/{event...}", id: "listWaiters", what: "List who waits for an event", answer: []client.Waiter{}},
 	{
 		route: "ANY /v2/workflows/hooks/{user}/{run}/{event}", id: "callWebhook", what: "Call a webhook that a run has made",
 		text: "The step that waits for it gets the request: method, URL, headers and body. If none does, the call is kept until one does, " +

@@ -116,10 +116,10 @@ var policy = map[string][]client.Scope{
 	"GET /v2/workflows/runs/{id}":    {client.ScopePublish}, // an endpoint's way to its own log
 	"DELETE /v2/workflows/runs/{id}": {client.ScopePublish},
 
-	"POST /v2/wait/{event}":         {client.ScopePublish},
-	"POST /v2/notify/{event}":       {client.ScopePublish},
-	"POST /v2/notify/{run}/{event}": {client.ScopePublish},
-	"GET /v2/waiters/{event}":       {client.ScopeRead, client.ScopeReadMetadata},
+	"POST /v2/wait/{event...}":         {client.ScopePublish},
+	"POST /v2/notify/{event}":          {client.ScopePublish},
+	"POST /v2/notify/{run}/{event...}": {client.ScopePublish},
+	"GET /v2/waiters/{event...}":       {client.ScopeRead, client.ScopeReadMetadata},
 
 	"ANY /v2/workflows/hooks/{user}/{run}/{event}": nil, // who knows the URL may call it
 

@@ -2,6 +2,8 @@ package api
 
 import (
 	"net/http"
+	"net/url"
+	"strings"
 
 	"github.com/signposthq/signpost/client"
 	"github.com/signposthq/signpost/internal/engine"
@@ -10,8 +12,22 @@ import (
 
 const waitBody = 256 << 10
 
-// wait registers a step that waits: POST /v2/wait/{event}.
+// eventID is the id in the rest of a path, which official clients put there as it
+// is: it may have slashes.
+func eventID(raw string) (string, error) {
+	id, err := url.PathUnescape(strings.TrimSuffix(raw, "/"))
+	if err != nil {
+		return "", invalid("event id: expected it percent-encoded")
+	}
+	return id, nil
+}
+
+// wait registers a step that waits: POST /v2/wait/{event...}.
 func wait(r *request) (any, error) {
+	event, err := eventID(r.params[0])
+	if err != nil {
+		return nil, err
+	}
 	body, err := r.body(waitBody)
 	if err != nil {
 		return nil, err
@@ -20,16 +36,18 @@ func wait(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return struct{}{}, r.added(r.handler.engine.Wait(r.Context(), r.caller, r.params[0], r.Header, &w))
+	return struct{}{}, r.added(r.handler.engine.Wait(r.Context(), r.caller, event, r.Header, &w))
 }
 
 // notify tells all who wait for an event: POST /v2/notify/{event}.
-func notify(r *request) (any, error) {
+func notify(r *request) (any, error) { return r.notify(r.params[0]) }
+
+func (r *request) notify(event string) (any, error) {
 	body, err := r.body(r.handler.engine.MaxBody(r.caller))
 	if err != nil {
 		return nil, err
 	}
-	told, err := r.handler.engine.Notify(r.Context(), r.caller, r.params[0], body)
+	told, err := r.handler.engine.Notify(r.Context(), r.caller, event, body)
 	if err != nil {
 		return nil, err
 	}
@@ -40,14 +58,28 @@ func notify(r *request) (any, error) {
 	return reply{http.StatusCreated, answer}, nil
 }
 
-// notifyRun tells one run: POST /v2/notify/{run}/{event}. The official SDK says
-// that the answer is an array.
+// notifyRun tells one run: POST /v2/notify/{run}/{event...}. The official SDK says
+// that the answer is an array. What can't be a run's id is part of the event's.
 func notifyRun(r *request) (any, error) {
+	run := r.params[0]
+	event, err := eventID(r.params[1])
+	if err != nil {
+		return nil, err
+	}
+	if !strings.HasPrefix(run, "wfr_") {
+		known, err := r.handler.engine.KnowsRun(r.Context(), r.caller, run)
+		if err != nil {
+			return nil, err
+		}
+		if !known {
+			return r.notify(run + "/" + event)
+		}
+	}
 	body, err := r.body(r.handler.engine.MaxBody(r.caller))
 	if err != nil {
 		return nil, err
 	}
-	told, err := r.handler.engine.NotifyRun(r.Context(), r.caller, r.params[0], r.params[1], body)
+	told, err := r.handler.engine.NotifyRun(r.Context(), r.caller, run, event, body)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +88,11 @@ func notifyRun(r *request) (any, error) {
 
 // listWaiters lists who waits for an event: GET /v2/waiters/{event}.
 func listWaiters(r *request) (any, error) {
-	all, err := r.handler.engine.Waiters(r.Context(), r.caller, r.params[0])
+	event, err := eventID(r.params[0])
+	if err != nil {
+		return nil, err
+	}
+	all, err := r.handler.engine.Waiters(r.Context(), r.caller, event)
 	if err != nil {
 		return nil, err
 	}

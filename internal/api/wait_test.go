@@ -49,6 +49,35 @@ func (c *call) last() (s struct {
 	return s
 }
 
+// Official clients do not escape the slashes of an event's id. A run's id before it
+// is told from them.
+func TestEventWithSlashes(t *testing.T) {
+	w := newWorld(t)
+	f := w.flow()
+	runs := []string{"wfr_1", "r1"}
+	for _, run := range runs {
+		f.next(f.trigger(run, "")).ok()
+	}
+	if told := w.notify("order/7/", "x"); len(told) != 0 {
+		t.Errorf("told %+v", told)
+	}
+	for _, run := range runs {
+		f.waits(run, "order/7//paid", 1, 1, "Wait", "10d")
+	}
+	for _, path := range []string{"order/7//paid", "order%2F7%2F%2fpaid", "order/7//paid/"} {
+		if waiters := get[[]client.Waiter](w, "/v2/waiters/"+path); len(waiters) != 2 {
+			t.Errorf("%s: waiters %+v", path, waiters)
+		}
+	}
+	if told := w.notify("r1/order/7//paid", "x"); len(told) != 1 || told[0].WorkflowRunID != "r1" {
+		t.Errorf("told %+v", told)
+	}
+	if told := w.notify("order/7//paid", "x"); len(told) != 1 || told[0].WorkflowRunID != "wfr_1" {
+		t.Errorf("told %+v", told)
+	}
+	w.do("POST", "/v2/notify/wfr_2/order/7", "").refused(400, "wfr_2 is not active")
+}
+
 func (w *world) notify(path, body string) (told []client.NotifyResponse) {
 	w.t.Helper()
 	w.do("POST", "/v2/notify/"+path, body).into(201, &told)

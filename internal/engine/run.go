@@ -437,6 +437,16 @@ func (e *Engine) RunLog(ctx context.Context, who *Caller, id string) ([]*LogEntr
 	return log, err
 }
 
+// KnowsRun says whether a caller sees a run with this id, be it active or not.
+func (e *Engine) KnowsRun(ctx context.Context, who *Caller, id string) (known bool, err error) {
+	err = e.store.View(ctx, func(tx Tx) error {
+		run, err := tx.RunByID(who.ID, id)
+		known = run != nil && who.reaches(run.URL)
+		return err
+	})
+	return known, err
+}
+
 // headerFor merges a run's user headers under a message's own.
 func (r *Run) headerFor(m *Message) http.Header {
 	h := maps.Clone(r.Header)
