@@ -148,7 +148,7 @@ var operations = []operation{
 	{
 		route: "POST /v2/topics/{name}/endpoints", id: "addEndpoints", what: "Add endpoints to a URL group",
 		text: "A group that is not there yet is made. An endpoint that has the name or the URL of a new one gives way to it.",
-		body: endpointsRequest{}, answer: nothing{}, errors: []int{412, 413},
+		body: endpointsRequest{}, answer: nothing{}, errors: []int{409, 412, 413},
 	}, {
 		route: "DELETE /v2/topics/{name}/endpoints", id: "removeEndpoints", what: "Remove endpoints from a URL group",
 		text: "By their names or URLs. A group without endpoints is deleted.",

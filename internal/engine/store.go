@@ -109,7 +109,7 @@ type Tx interface {
 	InsertURLGroup(*URLGroup) error
 	URLGroup(tenant int64, name string) (*URLGroup, error)
 	LockURLGroup(tenant int64, name string) (*URLGroup, error)
-	UpdateURLGroup(*URLGroup) error // writes Endpoints, Header and UpdatedAt
+	UpdateURLGroup(*URLGroup) error // writes Endpoints, Header, Prefix and UpdatedAt
 	DeleteURLGroup(seq int64) error
 	URLGroups(tenant int64) ([]*URLGroup, error) // by name
 	CountURLGroups(tenant int64) (int, error)
@@ -459,6 +459,7 @@ type URLGroup struct {
 	Name      string
 	Endpoints []GroupEndpoint // in the order in which they came
 	Header    http.Header     // settings for what is published to the group, under its own
+	Prefix    URLPrefix       // what the tokens reach that made or changed it
 	UpdatedAt int64           // Unix ms
 }
 
