@@ -119,6 +119,9 @@ type Tx interface {
 	LockScheduleNamed(tenant int64, id string) (*Schedule, error)
 	UpdateSchedule(*Schedule) error
 	AdvanceSchedule(*Schedule) error // writes NextAt, LastAt and Messages
+	// WakeSchedules makes those due now that the token of a hash has made, but for
+	// what is paused, and says how many they are.
+	WakeSchedules(token []byte, now int64) (int, error)
 	DeleteSchedule(seq int64) error
 	Schedules(tenant int64) ([]*Schedule, error)
 	CountSchedules(tenant int64) (int, error)
@@ -482,6 +485,7 @@ type Schedule struct {
 	Destination string
 	Header      http.Header // settings and headers of the publish, for wire.ParseConfig
 	Body        []byte
+	Token       []byte // hash of its creator's, with which it ends; nil: it stays
 	Settings    ScheduleSettings
 }
 
