@@ -175,7 +175,7 @@ func auditedSchedule(s *Schedule) scheduleState {
 // for a URL that its token is for; for a URL group, one that was made by such a
 // token.
 func (who *Caller) seesSchedule(s *Schedule) bool {
-	if who.Token.URLPrefix == "" || wire.IsURL(s.Destination) || s.Destination == wire.LLMDestination {
+	if !who.limited() || wire.IsURL(s.Destination) || s.Destination == wire.LLMDestination {
 		return who.reaches(s.Destination)
 	}
 	return who.reaches(string(s.Settings.Prefix))
@@ -319,10 +319,10 @@ func (s *Schedule) ended() bool {
 	return s.Paused && (s.Settings.Error == tokenRevoked || s.Settings.Error == tokenExpired)
 }
 
-// limitedToken is the hash of a token that is limited to some URLs: it may be in
-// others' hands, and what it has made must be known to end with it.
+// limitedToken is the hash of a limited token, with which its schedules end; nil
+// of one that is not.
 func (who *Caller) limitedToken() []byte {
-	if who.Token.URLPrefix == "" {
+	if !who.limited() {
 		return nil
 	}
 	return who.Token.Hash

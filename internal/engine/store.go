@@ -402,6 +402,7 @@ type Settings struct {
 	Concurrent      int            `json:"concurrent,omitempty"`
 	Hop             int            `json:"hop,omitempty"` // how many messages led to this one
 	Redact          wire.Redact    `json:"redact,omitzero"`
+	Limited         bool           `json:"limited,omitempty"` // asked for with a token that is for some URLs only
 
 	Queue       string            `json:"queue,omitempty"` // name
 	FlowControl *wire.FlowControl `json:"flowControl,omitempty"`
@@ -635,7 +636,8 @@ type WaitSettings struct {
 	Timeout       string      `json:"timeout,omitempty"` // as it was asked for, such as "7d"
 	TimeoutURL    string      `json:"timeoutUrl,omitempty"`
 	TimeoutHeader http.Header `json:"timeoutHeader,omitempty"`
-	Step          wire.Step   `json:"step"` // as its result will be, without the result
+	Limited       bool        `json:"limited,omitempty"` // as of messages
+	Step          wire.Step   `json:"step"`              // as its result will be, without the result
 }
 
 // Note is an event that somebody is still to be told of: a run that does not
