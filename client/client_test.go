@@ -117,7 +117,7 @@ func TestRequests(t *testing.T) {
 			_, err := c.CreateToken(ctx, TokenRequest{Name: "n", Scopes: []Scope{ScopeRead}, URLPrefix: "https://a.example/x", ExpiresAt: at})
 			return err
 		}, "POST /v2/tokens", `{"name":"n","scopes":["read"],"urlPrefix":"https://a.example/x","expiresAt":1700000000123}`},
-		{"revoke token", `{}`, func(c *Client) error { return c.RevokeToken(ctx, "tok_1/2") }, "DELETE /v2/tokens/tok_1%2F2", ""},
+		{"revoke token", `{}`, func(c *Client) error { _, err := c.RevokeToken(ctx, "tok_1/2"); return err }, "DELETE /v2/tokens/tok_1%2F2", ""},
 		{"tenants", `{}`, func(c *Client) error { _, err := c.Tenants(ctx); return err }, "GET /v2/tenants", ""},
 		{"limits", `{}`, func(c *Client) error { _, err := c.Limits(ctx); return err }, "GET /v2/limits", ""},
 		{"limits of tenant", `{}`, func(c *Client) error { _, err := c.TenantLimits(ctx, "a/b"); return err }, "GET /v2/tenants/a%2Fb/limits", ""},

@@ -17,6 +17,10 @@ type URLGroup struct {
 	// Header holds Upstash-* settings for what is published to the group; those
 	// of a publish win over them. Nil when there is none.
 	Header http.Header `json:"headers,omitempty"`
+	// URLPrefix is what all endpoints must begin with, as a token that is limited
+	// to it has made or changed the group; "": anything. Setting the header ends
+	// that, unless the token is limited, too.
+	URLPrefix string `json:"urlPrefix,omitempty"`
 }
 
 // Endpoint is a member of a URL group.
@@ -58,7 +62,8 @@ func (c *Client) URLGroup(ctx context.Context, name string) (URLGroup, error) {
 // AddEndpoints adds endpoints to a URL group, which is made if there is none
 // (POST /v2/topics/{name}/endpoints). One with the name, or else the URL, of an
 // endpoint that is there already takes its place. [ErrPrecondition] when there
-// would be too many.
+// would be too many, [ErrConflict] when the group can't have them for its
+// URLPrefix.
 func (c *Client) AddEndpoints(ctx context.Context, group string, endpoints ...Endpoint) error {
 	for _, e := range endpoints {
 		if _, err := checkDestination(e.URL); err != nil {

@@ -231,7 +231,7 @@ func TestNotFound(t *testing.T) {
 		"cancel run":   func() error { return c.CancelRun(ctx, "x") },
 		"cancel runs":  func() error { _, err := c.CancelRuns(ctx, CancelRunsRequest{IDs: []string{"x"}}); return err },
 		"finish run":   func() error { return c.FinishRun(ctx, "x", nil) },
-		"revoke token": func() error { return c.RevokeToken(ctx, "x") },
+		"revoke token": func() error { _, err := c.RevokeToken(ctx, "x"); return err },
 	} {
 		if err := do(); !errors.Is(err, ErrNotFound) {
 			t.Errorf("%s: got error %v", name, err)

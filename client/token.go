@@ -118,16 +118,24 @@ func (r *TokenRequest) encode() ([]byte, error) {
 	return json.Marshal(body)
 }
 
+// RevokedToken says what has ended with a token.
+type RevokedToken struct {
+	// SchedulesPaused are those that the token made; only one with a URLPrefix
+	// takes its schedules with it.
+	SchedulesPaused int `json:"schedulesPaused,omitempty"`
+}
+
 // RevokeToken ends a token at once, by its id; [ErrNotFound] when there is
 // none, [ErrConflict] for the last token that could create another (DELETE
 // /v2/tokens/{id}).
-func (c *Client) RevokeToken(ctx context.Context, id string) error {
+func (c *Client) RevokeToken(ctx context.Context, id string) (RevokedToken, error) {
+	var out RevokedToken
 	path, err := itemPath("/v2/tokens/", id)
 	if err == nil {
-		err = c.do(ctx, call{method: http.MethodDelete, path: path})
+		err = c.do(ctx, call{method: http.MethodDelete, path: path, out: &out})
 	}
 	if err != nil {
-		return fmt.Errorf("revoke token: %w", err)
+		return RevokedToken{}, fmt.Errorf("revoke token: %w", err)
 	}
-	return nil
+	return out, nil
 }

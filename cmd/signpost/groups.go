@@ -58,7 +58,7 @@ func (c *groupsGetCmd) Run(ctx context.Context, o *outside) error {
 		if err != nil {
 			return err
 		}
-		fields := [][2]string{{"group", g.Name}, {"created", timeText(g.CreatedAt, "")}, {"updated", timeText(g.UpdatedAt, "")}}
+		fields := [][2]string{{"group", g.Name}, {"created", timeText(g.CreatedAt, "")}, {"updated", timeText(g.UpdatedAt, "")}, {"url prefix", g.URLPrefix}}
 		if err := writeItem(o.stdout, c.JSON, g, append(fields, headerFields(g.Header)...)); err != nil || c.JSON || len(g.Endpoints) == 0 {
 			return err
 		}

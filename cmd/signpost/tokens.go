@@ -108,9 +108,13 @@ func (c *tokensRevokeCmd) Run(ctx context.Context, o *outside) error {
 	if err != nil {
 		return err
 	}
-	if err := cl.RevokeToken(ctx, c.ID); err != nil {
+	out, err := cl.RevokeToken(ctx, c.ID)
+	if err != nil {
 		return err
 	}
 	fmt.Fprintf(o.stderr, "Revoked. No request is accepted with it any more.\n")
+	if n := out.SchedulesPaused; n > 0 {
+		fmt.Fprintf(o.stderr, "Paused with it: %d schedules that it had made. \"signpost schedules list\" shows them.\n", n)
+	}
 	return nil
 }

@@ -33,7 +33,8 @@ func getURLGroup(r *request) (any, error) {
 // groupJSON hides what the group's settings hide of its messages.
 func (r *request) groupJSON(g *engine.URLGroup) client.URLGroup {
 	out := client.URLGroup{
-		Name: g.Name, CreatedAt: engine.Millis(g.Seq), UpdatedAt: g.UpdatedAt, Endpoints: make([]client.Endpoint, len(g.Endpoints)),
+		Name: g.Name, CreatedAt: engine.Millis(g.Seq), UpdatedAt: g.UpdatedAt, URLPrefix: string(g.Prefix),
+		Endpoints: make([]client.Endpoint, len(g.Endpoints)),
 	}
 	for i, ep := range g.Endpoints {
 		out.Endpoints[i] = client.Endpoint(ep)

@@ -123,3 +123,22 @@ func TestWebhookToGroup(t *testing.T) {
 		}
 	}
 }
+
+// A group that a limited token has made says so, and takes no endpoints from
+// others that the token is not for.
+func TestT21GroupShowsItsPrefix(t *testing.T) {
+	w := newWorld(t)
+	limited := w.withToken(`"urlPrefix": "https://a.example/x"`, client.ScopePublish)
+	limited.group("g", "https://a.example/x/1")
+	limitedTo := func(want string) {
+		t.Helper()
+		if got := get[client.URLGroup](w, "/v2/topics/g").URLPrefix; got != want {
+			t.Errorf("the prefix is %q, want %q", got, want)
+		}
+	}
+	limitedTo("https://a.example/x")
+	w.do("POST", "/v2/topics/g/endpoints", endpointsBody("https://b.example")).refused(409, "endpoints[0].url: topic g was made")
+	w.do("PATCH", "/v2/topics/g", `{"headers": {}}`).into(200, new(struct{}))
+	limitedTo("")
+	w.group("g", "https://b.example")
+}

@@ -15,7 +15,7 @@ import (
 // withoutContent leaves it out.
 var metadata = strings.Fields(`
 	MessageID DLQID WorkflowRunID InvokedWorkflowRunID
-	URL TimeoutURL WorkflowURL CallURL InvokedWorkflowURL Callback FailureCallback
+	URL URLPrefix TimeoutURL WorkflowURL CallURL InvokedWorkflowURL Callback FailureCallback
 	Method CallMethod State FailureFunctionState Type StepName StepType CallType
 	RetryDelayExpression RetryDelay WaitEventID WaitTimeoutDuration
 	Name CallerIP URLGroup EndpointName QueueName ScheduleID FlowControlKey Label Labels

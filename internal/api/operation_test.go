@@ -148,7 +148,7 @@ var operations = []operation{
 	{
 		route: "POST /v2/topics/{name}/endpoints", id: "addEndpoints", what: "Add endpoints to a URL group",
 		text: "A group that is not there yet is made. An endpoint that has the name or the URL of a new one gives way to it.",
-		body: endpointsRequest{}, answer: nothing{}, errors: []int{412, 413},
+		body: endpointsRequest{}, answer: nothing{}, errors: []int{409, 412, 413},
 	}, {
 		route: "DELETE /v2/topics/{name}/endpoints", id: "removeEndpoints", what: "Remove endpoints from a URL group",
 		text: "By their names or URLs. A group without endpoints is deleted.",
@@ -354,7 +354,8 @@ var operations = []operation{
 		route: "POST /v2/tokens", id: "createToken", what: "Create a token",
 		text: "The secret is in the answer, and told this once.", body: tokenRequest{}, answer: client.NewToken{}, status: 201, errors: []int{413},
 	},
-	{route: "DELETE /v2/tokens/{id}", id: "revokeToken", what: "Revoke a token", answer: nothing{}, errors: []int{404, 409}},
+	{route: "DELETE /v2/tokens/{id}", id: "revokeToken", what: "Revoke a token",
+		text: "Schedules that it made are paused, if it is limited to a URL prefix.", answer: client.RevokedToken{}, errors: []int{404, 409}},
 	{route: "GET /v2/audit", id: "listAudit", what: "List management actions", text: "Newest first.", query: []string{"action", "actor", "fromDate", "toDate", "count", "cursor"}, answer: client.AuditPage{}},
 
 	{route: "GET /v2/tenants", id: "listTenants", what: "List tenants", text: "For the operator of the server.", answer: client.TenantsPage{}},

@@ -169,4 +169,11 @@ func TestT21PrefixLimitsSchedules(t *testing.T) {
 	if all := get[[]client.Schedule](full, "/v2/schedules"); len(all) != 2 {
 		t.Errorf("left are %+v", all)
 	}
+	w.schedule(inside, "", cron)
+	tokens := get[client.TokensPage](full, "/v2/tokens").Tokens
+	var revoked client.RevokedToken
+	full.do("DELETE", "/v2/tokens/"+tokens[len(tokens)-1].ID, "").into(200, &revoked)
+	if revoked.SchedulesPaused != 1 {
+		t.Errorf("revoked: %+v", revoked)
+	}
 }

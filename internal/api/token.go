@@ -76,5 +76,9 @@ func revokeToken(r *request) (any, error) {
 	if !tokenID.MatchString(id) {
 		return nil, invalid("id: expected the id of a token, which begins with tok_") // without telling what may be the token itself
 	}
-	return struct{}{}, r.handler.engine.RevokeToken(r.Context(), r.caller, id)
+	n, err := r.handler.engine.RevokeToken(r.Context(), r.caller, id)
+	if err != nil {
+		return nil, err
+	}
+	return client.RevokedToken{SchedulesPaused: n}, nil
 }

@@ -17,7 +17,7 @@ func (c *change) callback(parent *Message, cb *wire.Callback, kind Kind, body []
 		return nil, errorf(Internal, "callback of %s: %v", parent, err)
 	}
 	m := c.newMessage(&Tenant{ID: parent.Tenant}, &Publish{
-		Destination: cb.URL, Config: cfg, Body: body, CallerIP: parent.CallerIP,
+		Destination: cb.URL, Config: cfg, Body: body, CallerIP: parent.CallerIP, limited: parent.Settings.Limited,
 	}, kind)
 	if cfg.Retries == nil {
 		m.MaxRetries = parent.MaxRetries
@@ -146,7 +146,7 @@ func (c *change) failureCall(run *Run, cb *wire.Callback, f *flight, dlq int64, 
 	if err != nil {
 		return nil, err
 	}
-	m.Run = run.Seq
+	m.Run, m.Settings.Limited = run.Seq, run.Settings.Limited
 	m.belong(run)
 	m.Header.Set(wire.HeaderWorkflowIsFailure, "true")
 	m.Header.Set(wire.HeaderWorkflowFailureCB, "true")

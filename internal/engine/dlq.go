@@ -435,7 +435,7 @@ func (c *change) retry(who *Caller, d *DeadMessage, over *wire.Config) (Publishe
 	if len(over.Labels) > 0 {
 		s.Labels = over.Labels
 	}
-	s.Hop, s.Redact = max(s.Hop, over.Hop), s.Redact.Union(over.Redact)
+	s.Hop, s.Redact, s.Limited = max(s.Hop, over.Hop), s.Redact.Union(over.Redact), s.Limited || who.limited()
 	if len(over.SignWith) > 0 {
 		s.SignWith = over.SignWith
 	}

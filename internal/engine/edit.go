@@ -147,5 +147,5 @@ func (s *successor) shown(b []byte) string {
 	if !s.run.Settings.Redact.Body || len(b) == 0 {
 		return string(b)
 	}
-	return s.secrets.Redacted(b)
+	return s.who.Secrets.Redacted(b)
 }

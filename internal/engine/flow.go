@@ -11,15 +11,20 @@ import (
 )
 
 // keyOf is the lane of a message's key, which is made if there is none. What
-// the latest message says of it holds, but for what is pinned.
-func (c *change) keyOf(tenant int64, f *wire.FlowControl) (*lane, error) {
-	l, err := c.keyNamed(tenant, f.Key)
+// the latest message says of it holds, but for what is pinned. A limited message
+// joins a key as it is: the key may be for others' messages.
+func (c *change) keyOf(m *Message) (*lane, error) {
+	f := m.Settings.FlowControl
+	l, err := c.keyNamed(m.Tenant, f.Key)
 	if err != nil {
 		return nil, err
 	}
 	k := l.key
 	if k.used(c.now) {
 		l.dirty = true
+	}
+	if m.Settings.Limited && (k.Parallelism != 0 || k.Rate != 0) {
+		return l, nil
 	}
 	was := *k
 	if !k.PinnedParallelism {
@@ -65,9 +70,8 @@ func (c *change) keyAgain(w *Waiter) (*lane, error) {
 	if err != nil || m == nil {
 		return nil, err
 	}
-	f := m.Settings.FlowControl
-	if l, err = c.keyNamed(m.Tenant, f.Key); err == nil && l.key.Parallelism == 0 && l.key.Rate == 0 {
-		l, err = c.keyOf(m.Tenant, f)
+	if l, err = c.keyNamed(m.Tenant, m.Settings.FlowControl.Key); err == nil && l.key.Parallelism == 0 && l.key.Rate == 0 {
+		l, err = c.keyOf(m)
 	}
 	if err != nil {
 		return nil, err

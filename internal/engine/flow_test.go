@@ -493,3 +493,110 @@ func TestNobodyHasAllAttempts(t *testing.T) {
 		time.Sleep(24 * time.Hour)
 	})
 }
+
+// Messages that a limited token asks for, directly or not, join a key as it is.
+// A key that nobody has described yet they describe.
+func TestT21LimitedTokensChangeNoKey(t *testing.T) {
+	ctx := context.Background()
+	const url = "https://app.example/x"
+	rate := func(flow []string) string { return flow[1][len(flow[1])-1:] } // each is asked for once
+	inBubble(t, func(w *world) {
+		_, secret := w.createToken(engine.NewToken{Name: "limited", Scopes: allScopes[:1], URLPrefix: "https://app.example"})
+		who := w.authenticate(secret)
+		for name, test := range map[string]struct {
+			by  *engine.Caller // who is asked to describe a key
+			ask func(by *engine.Caller, flow ...string) error
+		}{
+			"message": {who, func(by *engine.Caller, flow ...string) error {
+				return second(w.engine.Publish(ctx, by, []engine.Publish{to(url, "", flow...)}))
+			}},
+			"callback": {who, func(by *engine.Caller, flow ...string) error {
+				p := to(url, "", "Upstash-Callback: "+url, "Upstash-Callback-"+flow[0][len("Upstash-"):], "Upstash-Callback-"+flow[1][len("Upstash-"):])
+				return second(w.engine.Publish(ctx, by, []engine.Publish{p}))
+			}},
+			"batch": {who, func(by *engine.Caller, flow ...string) error {
+				return second(w.engine.PublishBatch(ctx, by, []engine.Publish{to(url, "", flow...)}))
+			}},
+			"group": {who, func(by *engine.Caller, flow ...string) error {
+				w.group("g", url)
+				w.groupHeader("g", flow...)
+				return second(w.engine.Publish(ctx, by, []engine.Publish{to("g", "")}))
+			}},
+			"schedule": {who, func(by *engine.Caller, flow ...string) error {
+				lines := append([]string{"Upstash-Cron: * * * * *", "Upstash-Schedule-Id: s"}, flow...)
+				defer time.Sleep(time.Minute)
+				return second(w.engine.Publish(ctx, by, []engine.Publish{to(url, "", lines...)}))
+			}},
+			"retry": {who, func(by *engine.Caller, flow ...string) error {
+				w.respond(status(500))
+				w.publishAll(to(url, "", "Upstash-Retries: 0"))
+				time.Sleep(time.Second)
+				w.respond(ok)
+				entries := w.dlq()
+				return second(w.engine.RetryDLQEntry(ctx, by, engine.DLQID(entries[len(entries)-1].Entry.Seq), to(url, "", flow...).Config))
+			}},
+			"resume": {who, func(by *engine.Caller, flow ...string) error {
+				w.respond(func(engine.Attempt) engine.Outcome { return refusal() })
+				run := "wfr_resume" + rate(flow)
+				w.trigger(run, 0)
+				time.Sleep(time.Second)
+				w.respond(ok)
+				entries := w.dlq()
+				over := to(url, "", flow...).Config
+				return second(w.engine.ResumeRun(ctx, by, engine.DLQID(entries[len(entries)-1].Entry.Seq), engine.Resume{Over: over}))
+			}},
+			"run": {who, func(by *engine.Caller, flow ...string) error {
+				lines := append([]string{"Upstash-Workflow-Init: true", "Upstash-Workflow-RunId: wfr_run" + rate(flow), "Upstash-Workflow-Url: " + url}, flow...)
+				return second(w.engine.Publish(ctx, by, []engine.Publish{to(url, "", lines...)}))
+			}},
+			"event": {who, func(by *engine.Caller, flow ...string) error {
+				run := "wfr_event" + rate(flow)
+				w.trigger(run, 0)
+				h := waitHeader(run)
+				for name, values := range header(flow...) {
+					h[name] = values
+				}
+				if err := w.engine.Wait(ctx, by, run, h, waitRequest(1, 1, nil)); err != nil {
+					return err
+				}
+				w.notify(run, "")
+				return nil
+			}},
+			// What runs ask for that a limited token has started is their endpoint's own wish.
+			"step of a run": {w.caller, func(by *engine.Caller, flow ...string) error {
+				run := "wfr_step" + rate(flow)
+				lines := []string{"Upstash-Workflow-Init: true", "Upstash-Workflow-RunId: " + run, "Upstash-Workflow-Url: " + url}
+				if _, err := w.engine.Publish(ctx, who, []engine.Publish{to(url, "", lines...)}); err != nil {
+					return err
+				}
+				step := to(url, `{"stepId":1,"stepName":"s","stepType":"Run","concurrent":1}`, append([]string{
+					"Upstash-Workflow-RunId: " + run, "Upstash-Workflow-Url: " + url, "Upstash-Workflow-CallType: step"}, flow...)...)
+				return second(w.engine.Publish(ctx, by, []engine.Publish{step}))
+			}},
+		} {
+			t.Run(name, func(t *testing.T) {
+				flow := func(key string, rate int) []string {
+					return []string{"Upstash-Flow-Control-Key: " + key, fmt.Sprint("Upstash-Flow-Control-Value: rate=", rate)}
+				}
+				for i, step := range []struct {
+					by   *engine.Caller
+					key  string
+					rate int
+					want int
+				}{
+					{w.caller, name, 5, 5},
+					{test.by, name, 2, map[bool]int{true: 5, false: 2}[test.by == who]},
+					{test.by, name + " new", 3, 3},
+				} {
+					if err := test.ask(step.by, flow(step.key, step.rate)...); err != nil {
+						t.Fatal(err)
+					}
+					time.Sleep(time.Second)
+					if k := w.flowKey(step.key); k.Rate != step.want {
+						t.Errorf("step %d: rate %d, want %d", i, k.Rate, step.want)
+					}
+				}
+			})
+		}
+	})
+}

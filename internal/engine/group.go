@@ -61,6 +61,14 @@ func (who *Caller) mustReachGroup(g *URLGroup) error {
 	return nil
 }
 
+// narrow keeps the group within what the caller's token is for, as the caller
+// has a say in it: whoever adds an endpoint later may not know that.
+func (g *URLGroup) narrow(who *Caller) {
+	if p := who.Token.URLPrefix; g.Prefix.Covers(string(p)) {
+		g.Prefix = p
+	}
+}
+
 func groupNotFound(name string) error { return errorf(NotFound, "topic %.100s not found", name) }
 
 // lockGroup is a group that the caller may change; nil if there is none.
@@ -103,13 +111,14 @@ func (c *change) newGroup(who *Caller, name string) (*URLGroup, error) {
 type groupState struct {
 	Endpoints []GroupEndpoint `json:"endpoints"`
 	Headers   []string        `json:"headers,omitempty"` // names
+	URLPrefix URLPrefix       `json:"urlPrefix,omitempty"`
 }
 
 func auditedGroup(g *URLGroup) *groupState {
 	if len(g.Endpoints) == 0 {
 		return nil // it is new, or gone
 	}
-	return &groupState{slices.Clone(g.Endpoints), slices.Sorted(maps.Keys(g.Header))}
+	return &groupState{slices.Clone(g.Endpoints), slices.Sorted(maps.Keys(g.Header)), g.Prefix}
 }
 
 // AddToGroup adds endpoints to a group, or changes those that are there. The
@@ -144,9 +153,14 @@ func (e *Engine) AddToGroup(ctx context.Context, who *Caller, name string, endpo
 			return err
 		}
 		before := auditedGroup(g)
-		for _, ep := range endpoints {
+		for i, ep := range endpoints {
+			if !g.Prefix.Covers(ep.URL) {
+				return errorf(Conflict, "endpoints[%d].url: topic %s was made or changed with a token for URLs that begin with %s; to have others, its headers must first be set with a token that is for those, too",
+					i, name, g.Prefix)
+			}
 			g.put(ep)
 		}
+		g.narrow(who)
 		if n, most := len(g.Endpoints), e.limitsOf(who.Tenant).MaxEndpoints; n > most {
 			return errorf(Precondition, "endpoints: topic %s would have %d, at most %d are allowed", name, n, most)
 		}
@@ -220,7 +234,8 @@ func (c *change) auditGroup(who *Caller, action, name string, before, after *gro
 }
 
 // SetGroupHeader has settings hold for what is published to a group, in the
-// place of those that did. cfg is what they say.
+// place of those that did. cfg is what they say. Who sets them answers for the
+// group as it is: it may go wherever the caller's token reaches.
 func (e *Engine) SetGroupHeader(ctx context.Context, who *Caller, name string, h http.Header, cfg wire.Config) error {
 	if err := e.checkLimits(who, &Publish{Config: cfg}); err != nil {
 		return errorf(err.Code, "headers.%s", err.Message)
@@ -233,11 +248,11 @@ func (e *Engine) SetGroupHeader(ctx context.Context, who *Caller, name string, h
 		if err == nil && g == nil {
 			err = groupNotFound(name)
 		}
-		if err != nil || sameHeader(g.Header, h) {
+		if err != nil || sameHeader(g.Header, h) && g.Prefix.Covers(string(who.Token.URLPrefix)) {
 			return err
 		}
 		before := auditedGroup(g)
-		g.Header = h
+		g.Header, g.Prefix = h, who.Token.URLPrefix
 		return c.updateGroup(who, g, before)
 	})
 }

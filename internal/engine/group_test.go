@@ -460,3 +460,73 @@ func TestPublishInAnotherChange(t *testing.T) {
 		}
 	})
 }
+
+// What a token with a prefix makes or changes stays within the prefix, so that
+// its endpoints and settings are nothing to messages for other URLs. Who sets the
+// settings takes the group over.
+func TestT21GroupStaysWithinItsPrefix(t *testing.T) {
+	inBubble(t, func(w *world) {
+		ctx := context.Background()
+		limited := func(prefix string) *engine.Caller {
+			_, secret := w.createToken(engine.NewToken{Name: "limited", Scopes: allScopes[:1], URLPrefix: prefix})
+			return w.authenticate(secret)
+		}
+		wide, narrow := limited("https://in.example"), limited("https://in.example/x")
+		add := func(who *engine.Caller, name string, urls ...string) func() error {
+			return func() error { return w.engine.AddToGroup(ctx, who, name, endpoints(urls...)) }
+		}
+		set := func(who *engine.Caller, name string, lines ...string) func() error {
+			return func() error { return w.engine.SetGroupHeader(ctx, who, name, header(lines...), wire.Config{}) }
+		}
+		const deep, deeper, beside, out = "https://in.example/x/1", "https://in.example/x/2", "https://in.example/y", "https://out.example"
+		for name, steps := range map[string][]struct { // of the group of that name
+			do   func() error
+			want string // how the refusal begins, else the prefix
+		}{
+			"made": {
+				{add(narrow, "made", deep), "https://in.example/x"},
+				{set(narrow, "made", "Upstash-Retries: 1"), "https://in.example/x"},
+				{add(w.caller, "made", deeper, out), "endpoints[1].url: topic made was made or changed with a token for URLs that begin with https://in.example/x;"},
+				{add(wide, "made", beside), "endpoints[0].url: topic made was made"},
+				{add(w.caller, "made", deeper), "https://in.example/x"},
+				{set(w.caller, "made", "Upstash-Retries: 1"), ""},
+				{add(w.caller, "made", out), ""},
+			},
+			"changed": {
+				{add(w.caller, "changed", deep), ""},
+				{add(narrow, "changed", deep), ""}, // nothing changes
+				{set(narrow, "changed"), ""},
+				{add(narrow, "changed", deeper), "https://in.example/x"},
+				{add(w.caller, "changed", out), "endpoints[0].url: topic changed"},
+				{set(w.caller, "changed"), ""},
+				{set(narrow, "changed", "Upstash-Retries: 2"), "https://in.example/x"},
+				{add(w.caller, "changed", out), "endpoints[0].url: topic changed"},
+			},
+			"shared": {
+				{add(wide, "shared", deep), "https://in.example"},
+				{add(narrow, "shared", deeper), "https://in.example/x"},
+				{set(wide, "shared"), "https://in.example"},
+				{set(narrow, "shared"), "https://in.example"},
+				{add(wide, "shared", beside), "https://in.example"},
+				{set(narrow, "shared"), "forbidden: topic shared"},
+			},
+		} {
+			t.Run(name, func(t *testing.T) {
+				for i, s := range steps {
+					err := s.do()
+					if err != nil {
+						code := engine.ErrorCode(err)
+						if s.want == "" || !strings.HasPrefix(err.Error(), s.want) || code != engine.Conflict && code != engine.Forbidden {
+							t.Errorf("step %d: %v, want %q", i, err, s.want)
+						}
+						continue
+					}
+					g, err := w.engine.URLGroup(ctx, w.caller, name)
+					if err != nil || string(g.Prefix) != s.want {
+						t.Errorf("step %d: group %+v, error %v, want %q", i, g, err, s.want)
+					}
+				}
+			})
+		}
+	})
+}

@@ -105,7 +105,7 @@ func (c *change) invoker(who *Caller, req *wire.InvokeRequest) (*invocation, err
 	}
 	w := &Wait{
 		StepID: req.Step.StepID, Kind: WaitRun, URL: cmp.Or(req.URL, run.URL), Header: waitHeader(req.Headers),
-		Settings: WaitSettings{Step: req.Step},
+		Settings: WaitSettings{Limited: who.limited(), Step: req.Step},
 	}
 	cfg, err := waitConfig(w.Header)
 	if err != nil {

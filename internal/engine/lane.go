@@ -220,7 +220,7 @@ func (c *change) enter(m *Message) error {
 		m.Queue = queue.seq
 	}
 	if s.FlowControl != nil {
-		if key, err = c.keyOf(m.Tenant, s.FlowControl); err != nil {
+		if key, err = c.keyOf(m); err != nil {
 			return err
 		}
 		m.Flow = key.seq

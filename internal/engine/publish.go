@@ -26,6 +26,8 @@ type Publish struct {
 	CallerIP   string
 	ViaTrigger bool   // came through /v2/trigger: start a run
 	Schedule   string // id of the schedule whose time it is; "": none
+
+	limited bool // asked for with a token that is for some URLs only
 }
 
 // Published says what became of it.
@@ -215,6 +217,7 @@ func (c *change) publishTo(who *Caller, p *Publish) ([]Published, error) {
 }
 
 func (c *change) publish(who *Caller, p *Publish) (Published, error) {
+	p.limited = who.limited()
 	switch w := &p.Config.Workflow; {
 	case w.Init || p.ViaTrigger:
 		return c.startRun(who, p)
@@ -297,7 +300,7 @@ func (c *change) newMessage(t *Tenant, p *Publish, kind Kind) *Message {
 			RetryDelay: cfg.RetryDelay, Timeout: cfg.Timeout, Labels: cfg.Labels, SignWith: cfg.SignWith,
 			Callback: cfg.Callback, FailureCallback: cfg.FailureCallback,
 			Hop: cfg.Hop, Redact: cfg.Redact, FlowControl: cfg.FlowControl,
-			ScheduleID: p.Schedule,
+			ScheduleID: p.Schedule, Limited: p.limited,
 		},
 	}
 	if kind == KindPlain {

@@ -111,14 +111,14 @@ func (e *Engine) resumeOne(ctx context.Context, who *Caller, id string, how *Res
 
 // resume makes the new run. edited is what became of its log, nil if nothing did.
 func (c *change) resume(who *Caller, d *DeadMessage, how *Resume, run **Run) (edited *logEdits, err error) {
-	s := &successor{change: c, secrets: &who.Secrets, how: how}
+	s := &successor{change: c, who: who, how: how}
 	if err := s.readWaits(d.Run.Seq); err != nil {
 		return nil, err
 	}
 	if s.old, err = c.lockRun(d.Run.Seq); err != nil {
 		return nil, err
 	}
-	s.run = c.newRunOf(s.old, &how.Over)
+	s.run = c.newRunOf(who, s.old, &how.Over)
 	for _, step := range []func() error{s.readLog, s.checkEdit, s.write, s.copyLog, s.carry} {
 		if err := step(); err != nil {
 			return nil, err
@@ -140,7 +140,7 @@ func (s *successor) write() error {
 }
 
 // newRunOf is a run that is to do what another did, under an id of its own.
-func (c *change) newRunOf(old *Run, over *wire.Config) *Run {
+func (c *change) newRunOf(who *Caller, old *Run, over *wire.Config) *Run {
 	key := c.key()
 	run := &Run{
 		Seq: key.Seq, Tenant: old.Tenant, ID: newRunID(), URL: old.URL, State: RunStarted, Init: key,
@@ -148,7 +148,7 @@ func (c *change) newRunOf(old *Run, over *wire.Config) *Run {
 	}
 	s := &run.Settings
 	s.ResumedAs = 0
-	s.override(over)
+	s.override(who, over)
 	override(&s.Retries, over.Retries)
 	for name, values := range over.Header {
 		run.Header[name] = slices.Clone(values)
@@ -175,7 +175,7 @@ func withFailureCallback(old, by *wire.Callback) *wire.Callback {
 
 // override replaces settings of a run, or of a message, by those that a request
 // has.
-func (s *Settings) override(over *wire.Config) {
+func (s *Settings) override(who *Caller, over *wire.Config) {
 	override(&s.RetryDelay, over.RetryDelay)
 	override(&s.Timeout, over.Timeout)
 	override(&s.FlowControl, over.FlowControl)
@@ -185,7 +185,7 @@ func (s *Settings) override(over *wire.Config) {
 	if len(over.SignWith) > 0 {
 		s.SignWith = over.SignWith
 	}
-	s.Hop, s.Redact = max(s.Hop, over.Hop), s.Redact.Union(over.Redact)
+	s.Hop, s.Redact, s.Limited = max(s.Hop, over.Hop), s.Redact.Union(over.Redact), s.Limited || who.limited()
 }
 
 // relabel tells the endpoint of a run's labels, if it was told of them before.
@@ -206,7 +206,7 @@ func (r *Run) relabel(labels []string) {
 // successor is a new run in the making.
 type successor struct {
 	*change
-	secrets  *TenantSecrets
+	who      *Caller
 	old, run *Run
 	how      *Resume
 
@@ -309,7 +309,7 @@ func (s *successor) anew(place int, old *Message) *Message {
 		return &m // which has settings of its own
 	}
 	m.MaxRetries = *cmp.Or(over.Retries, &m.MaxRetries)
-	m.Settings.override(over)
+	m.Settings.override(s.who, over)
 	if over.FailureCallback != nil {
 		m.Settings.FailureCallback = nil // the run's is told
 	}

@@ -88,7 +88,7 @@ func runSettings(p *Publish) Settings {
 		RetryDelay: cfg.RetryDelay, Timeout: cfg.Timeout, Labels: cfg.Labels, SignWith: cfg.SignWith, Retries: cfg.Retries,
 		FailureCallback: cfg.FailureCallback, Features: cfg.Workflow.Features,
 		ViaTrigger: p.ViaTrigger, UnknownSDK: cfg.Workflow.UnknownSDK,
-		Hop: cfg.Hop, Redact: cfg.Redact, FlowControl: cfg.FlowControl,
+		Hop: cfg.Hop, Redact: cfg.Redact, FlowControl: cfg.FlowControl, Limited: p.limited,
 	}
 }
 
@@ -137,7 +137,7 @@ func (c *change) inherit(m *Message, run *Run, cfg *wire.Config) {
 		m.Settings.Labels = run.Settings.Labels
 	}
 	if m.Settings.FlowControl == nil {
-		m.Settings.FlowControl = run.Settings.FlowControl
+		m.Settings.FlowControl, m.Settings.Limited = run.Settings.FlowControl, run.Settings.Limited
 	}
 	m.belong(run)
 }

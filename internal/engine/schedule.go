@@ -13,7 +13,8 @@ import (
 )
 
 // putSchedule makes a schedule, or puts one in the place of another of the same
-// id, all of it: only when it was created, and whether it is paused, stays.
+// id, all of it: only when it was created, and whether it is paused, stays. One
+// that ended with its token goes on.
 func (c *change) putSchedule(who *Caller, p *Publish) (Published, error) {
 	s, err := newSchedule(who, p)
 	if err != nil {
@@ -32,7 +33,7 @@ func (c *change) putSchedule(who *Caller, p *Publish) (Published, error) {
 	if !who.seesSchedule(old) {
 		return Published{}, errorf(Conflict, "schedule %s is there already, for a URL that the token is not for", s.ID)
 	}
-	s.Seq, s.Paused = old.Seq, old.Paused
+	s.Seq, s.Paused = old.Seq, old.Paused && !old.ended()
 	if err := s.setNext(c.now); err != nil {
 		return Published{}, err
 	}
@@ -70,7 +71,7 @@ func newSchedule(who *Caller, p *Publish) (*Schedule, error) {
 	s := &Schedule{
 		Tenant: who.ID, ID: cfg.ScheduleID, Destination: p.Destination,
 		Header: wire.ScheduleHeader(p.Header, !wire.IsURL(p.Destination)), Body: p.Body,
-		Settings: ScheduleSettings{Cron: cfg.Cron, CallerIP: p.CallerIP, Prefix: who.Token.URLPrefix},
+		Token: who.limitedToken(), Settings: ScheduleSettings{Cron: cfg.Cron, CallerIP: p.CallerIP, Prefix: who.Token.URLPrefix},
 	}
 	if s.ID == "" {
 		s.ID = "scd_" + randomID(22)
@@ -174,7 +175,7 @@ func auditedSchedule(s *Schedule) scheduleState {
 // for a URL that its token is for; for a URL group, one that was made by such a
 // token.
 func (who *Caller) seesSchedule(s *Schedule) bool {
-	if who.Token.URLPrefix == "" || wire.IsURL(s.Destination) || s.Destination == wire.LLMDestination {
+	if !who.limited() || wire.IsURL(s.Destination) || s.Destination == wire.LLMDestination {
 		return who.reaches(s.Destination)
 	}
 	return who.reaches(string(s.Settings.Prefix))
@@ -279,8 +280,8 @@ func (e *Engine) DeleteSchedule(ctx context.Context, who *Caller, id string) err
 	})
 }
 
-// PauseSchedule stops a schedule, or lets it go on. What was due while it was
-// paused is not made up for.
+// PauseSchedule stops a schedule, or lets it go on, one that ended with its token
+// as the caller's. What was due while it was paused is not made up for.
 func (e *Engine) PauseSchedule(ctx context.Context, who *Caller, id string, paused bool) error {
 	defer e.rescheduled()
 	return e.update(ctx, func(c *change) error {
@@ -292,7 +293,11 @@ func (e *Engine) PauseSchedule(ctx context.Context, who *Caller, id string, paus
 		if paused {
 			action = "schedule.pause"
 		}
-		s.Paused = paused
+		if s.Paused = paused; !paused {
+			if err := c.takeOver(who, s); err != nil {
+				return err
+			}
+		}
 		if err := s.setNext(c.now); err != nil {
 			return err
 		}
@@ -301,4 +306,55 @@ func (e *Engine) PauseSchedule(ctx context.Context, who *Caller, id string, paus
 		}
 		return c.audit(who, action, id, before, auditedSchedule(s))
 	})
+}
+
+// Why a schedule has ended with its token.
+const (
+	tokenRevoked = "its token was revoked"
+	tokenExpired = "its token has expired"
+)
+
+// ended says whether a schedule was paused because it has ended with its token.
+func (s *Schedule) ended() bool {
+	return s.Paused && (s.Settings.Error == tokenRevoked || s.Settings.Error == tokenExpired)
+}
+
+// limitedToken is the hash of a limited token, with which its schedules end; nil
+// of one that is not.
+func (who *Caller) limitedToken() []byte {
+	if !who.limited() {
+		return nil
+	}
+	return who.Token.Hash
+}
+
+// tokenGone is why a schedule ends with its token now; "": it does not.
+func (c *change) tokenGone(s *Schedule) (why string, err error) {
+	if s.Token == nil {
+		return "", nil
+	}
+	t, err := c.tx.TokenByHash(s.Token)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("read token: %w", err)
+	case t == nil:
+		return tokenRevoked, nil
+	case t.expired(c.now):
+		return tokenExpired, nil
+	}
+	return "", nil
+}
+
+// takeOver makes a schedule the caller's whose token is gone. What it may reach
+// becomes no more by that.
+func (c *change) takeOver(who *Caller, s *Schedule) error {
+	why, err := c.tokenGone(s)
+	if err != nil || why == "" {
+		return err
+	}
+	s.Token, s.Settings.Error = who.limitedToken(), ""
+	if p := who.Token.URLPrefix; s.Settings.Prefix.Covers(string(p)) {
+		s.Settings.Prefix = p
+	}
+	return nil
 }

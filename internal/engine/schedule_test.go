@@ -737,3 +737,93 @@ func TestScheduleReadersDuringTicks(t *testing.T) {
 		wg.Wait()
 	})
 }
+
+// What a limited token has scheduled ends with it. Who resumes it, or puts it
+// there once more, has it go on.
+func TestT21SchedulesEndWithTheirToken(t *testing.T) {
+	ctx := context.Background()
+	inBubble(t, func(w *world) {
+		limited := func(expires time.Duration) (*engine.Token, *engine.Caller) {
+			token, secret := w.createToken(engine.NewToken{
+				Name: "limited", Scopes: []engine.Scope{engine.ScopePublish}, URLPrefix: "https://example.com", ExpiresIn: expires,
+			})
+			return token, w.authenticate(secret)
+		}
+		put := func(who *engine.Caller, id string) {
+			t.Helper()
+			if _, err := putSchedule(w.engine, who, scheduled(t, tickURL, "0 * * * *", "Upstash-Schedule-Id", id)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		token, who := limited(0)
+		for _, id := range []string{"resumed", "put again", "resumed by another", "paused before"} {
+			put(who, strings.ReplaceAll(id, " ", "-"))
+		}
+		put(w.caller, "own")
+		put(who, "own-now")
+		put(w.caller, "own-now")
+		_, secret := w.createToken(engine.NewToken{Name: "all URLs", Scopes: []engine.Scope{engine.ScopePublish}})
+		all := w.authenticate(secret)
+		put(all, "unlimited")
+		_, short := limited(90 * time.Minute)
+		put(short, "short")
+		w.pause("paused-before", true)
+		sleepTo("01-01 01:00:01")
+		if n := len(w.made()); n != 7 {
+			t.Errorf("%d deliveries while all tokens are good", n)
+		}
+
+		n, err := w.engine.RevokeToken(ctx, w.caller, token.ID())
+		if err != nil || n != 3 {
+			t.Errorf("revoked with %d schedules, error %v", n, err)
+		}
+		if _, err := w.engine.RevokeToken(ctx, w.caller, all.Token.ID()); err != nil {
+			t.Error(err)
+		}
+		log, _, err := w.engine.Audit(ctx, w.caller, engine.AuditFilter{Actions: []string{"token.revoke"}}, "", 10)
+		if err != nil || len(log) != 2 || log[1].After != `{"schedulesPaused":3}` || log[0].After != "" {
+			t.Errorf("audit %+v, error %v", log, err)
+		}
+		time.Sleep(time.Second)
+		state := func(id string, paused bool, why string) {
+			t.Helper()
+			s := w.schedule(id)
+			if s.Paused != paused || (s.NextAt == 0) != paused || s.Settings.Error != why {
+				t.Errorf("%s: %+v", id, s.Schedule)
+			}
+		}
+		const revoked = "its token was revoked"
+		for _, id := range []string{"resumed", "put-again", "resumed-by-another"} {
+			state(id, true, revoked)
+		}
+		state("paused-before", true, "")
+		state("short", false, "")
+		sleepTo("01-01 02:00:01") // the short one has expired meanwhile
+		if n := len(w.made()); n != 10 {
+			t.Errorf("%d deliveries, want those of the owner's and of the unlimited token's", n)
+		}
+		state("short", true, "its token has expired")
+
+		again, other := limited(0)
+		put(other, "put-again")
+		state("put-again", false, "")
+		if err := w.engine.PauseSchedule(ctx, other, "resumed-by-another", false); err != nil {
+			t.Error(err)
+		}
+		put(other, "paused-before")
+		state("paused-before", true, "") // by somebody
+		w.pause("resumed", false)
+		w.pause("short", false)
+		state("short", false, "")
+		sleepTo("01-01 03:00:01")
+		if n := len(w.made()); n != 17 {
+			t.Errorf("%d deliveries after they went on", n)
+		}
+		if n, err := w.engine.RevokeToken(ctx, w.caller, again.ID()); err != nil || n != 2 {
+			t.Errorf("revoked with %d schedules, error %v", n, err)
+		}
+		time.Sleep(time.Second)
+		state("resumed-by-another", true, revoked)
+		state("resumed", false, "")
+	})
+}

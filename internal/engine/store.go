@@ -109,7 +109,7 @@ type Tx interface {
 	InsertURLGroup(*URLGroup) error
 	URLGroup(tenant int64, name string) (*URLGroup, error)
 	LockURLGroup(tenant int64, name string) (*URLGroup, error)
-	UpdateURLGroup(*URLGroup) error // writes Endpoints, Header and UpdatedAt
+	UpdateURLGroup(*URLGroup) error // writes Endpoints, Header, Prefix and UpdatedAt
 	DeleteURLGroup(seq int64) error
 	URLGroups(tenant int64) ([]*URLGroup, error) // by name
 	CountURLGroups(tenant int64) (int, error)
@@ -119,6 +119,9 @@ type Tx interface {
 	LockScheduleNamed(tenant int64, id string) (*Schedule, error)
 	UpdateSchedule(*Schedule) error
 	AdvanceSchedule(*Schedule) error // writes NextAt, LastAt and Messages
+	// WakeSchedules makes those due now that the token of a hash has made, but for
+	// what is paused, and says how many they are.
+	WakeSchedules(token []byte, now int64) (int, error)
 	DeleteSchedule(seq int64) error
 	Schedules(tenant int64) ([]*Schedule, error)
 	CountSchedules(tenant int64) (int, error)
@@ -399,6 +402,7 @@ type Settings struct {
 	Concurrent      int            `json:"concurrent,omitempty"`
 	Hop             int            `json:"hop,omitempty"` // how many messages led to this one
 	Redact          wire.Redact    `json:"redact,omitzero"`
+	Limited         bool           `json:"limited,omitempty"` // asked for with a token that is for some URLs only
 
 	Queue       string            `json:"queue,omitempty"` // name
 	FlowControl *wire.FlowControl `json:"flowControl,omitempty"`
@@ -459,6 +463,7 @@ type URLGroup struct {
 	Name      string
 	Endpoints []GroupEndpoint // in the order in which they came
 	Header    http.Header     // settings for what is published to the group, under its own
+	Prefix    URLPrefix       // what the tokens reach that made or changed it
 	UpdatedAt int64           // Unix ms
 }
 
@@ -481,6 +486,7 @@ type Schedule struct {
 	Destination string
 	Header      http.Header // settings and headers of the publish, for wire.ParseConfig
 	Body        []byte
+	Token       []byte // hash of its creator's, with which it ends; nil: it stays
 	Settings    ScheduleSettings
 }
 
@@ -630,7 +636,8 @@ type WaitSettings struct {
 	Timeout       string      `json:"timeout,omitempty"` // as it was asked for, such as "7d"
 	TimeoutURL    string      `json:"timeoutUrl,omitempty"`
 	TimeoutHeader http.Header `json:"timeoutHeader,omitempty"`
-	Step          wire.Step   `json:"step"` // as its result will be, without the result
+	Limited       bool        `json:"limited,omitempty"` // as of messages
+	Step          wire.Step   `json:"step"`              // as its result will be, without the result
 }
 
 // Note is an event that somebody is still to be told of: a run that does not

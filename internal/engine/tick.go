@@ -257,6 +257,14 @@ func (c *change) fire(d Due, refused *Error) (skipped bool, err error) {
 	if s == nil || s.NextAt != d.At || d.At > c.now {
 		return false, nil
 	}
+	gone, err := c.tokenGone(s)
+	if err != nil {
+		return false, err
+	}
+	if gone != "" {
+		s.Paused, s.NextAt, s.Settings.Error = true, 0, gone
+		return false, c.tx.UpdateSchedule(s)
+	}
 	late, before := time.Duration(c.now-s.NextAt)*time.Millisecond, s.Settings.Error
 	if err := s.setNext(c.now); err != nil { // its zone is gone, or it was the last one
 		refused, _ = errors.AsType[*Error](err)

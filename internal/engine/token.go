@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -180,11 +181,13 @@ func secretPrefix(secret string) string {
 	return c.Password[:prefixLen]
 }
 
-// RevokeToken ends a token: once it returns, no request is accepted with it.
-// One admin token that never expires has to stay, or nobody could make another.
-func (e *Engine) RevokeToken(ctx context.Context, who *Caller, id string) error {
+// RevokeToken ends a token: once it returns, no request is accepted with it, and
+// nothing more is published by the schedules that end with it. It says how many
+// those are. One admin token that never expires has to stay, or nobody could make
+// another.
+func (e *Engine) RevokeToken(ctx context.Context, who *Caller, id string) (schedules int, err error) {
 	var hash []byte
-	err := e.update(ctx, func(c *change) error {
+	err = e.update(ctx, func(c *change) error {
 		if _, err := c.tx.LockTenant(who.ID); err != nil {
 			return err
 		}
@@ -204,12 +207,27 @@ func (e *Engine) RevokeToken(ctx context.Context, who *Caller, id string) error 
 		if err := c.tx.DeleteToken(hash); err != nil {
 			return err
 		}
-		return c.audit(who, "token.revoke", id, t.summary(), nil)
+		if schedules, err = c.tx.WakeSchedules(hash, c.now); err != nil {
+			return fmt.Errorf("wake schedules: %w", err)
+		}
+		var after any
+		if schedules > 0 {
+			after = revoked{schedules}
+		}
+		return c.audit(who, "token.revoke", id, t.summary(), after)
 	})
+	if schedules > 0 {
+		e.rescheduled()
+	}
 	if hash != nil {
 		e.callers.forget(hash) // after an error too: it may have been committed all the same
 	}
-	return err
+	return schedules, err
+}
+
+// revoked is what the audit log says of what has ended with a token.
+type revoked struct {
+	Schedules int `json:"schedulesPaused"`
 }
 
 func (t *Token) permanentAdmin() bool { return t.ExpiresAt == 0 && t.May(ScopeAdmin) }

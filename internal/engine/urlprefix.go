@@ -54,10 +54,14 @@ func (p URLPrefix) Covers(raw string) bool {
 // of a URL.
 func (who *Caller) reaches(url string) bool { return who.Token.URLPrefix.Covers(url) }
 
+// limited says whether the caller's token is for some URLs only. It may be in
+// others' hands: what it asks for must not change what is not for these URLs.
+func (who *Caller) limited() bool { return who.Token.URLPrefix != "" }
+
 // checkReach refuses what a publish would have called outside the token's
 // prefix.
 func (who *Caller) checkReach(destination string, cfg *wire.Config) *Error {
-	if who.Token.URLPrefix == "" {
+	if !who.limited() {
 		return nil
 	}
 	if !wire.IsURL(destination) && destination != wire.LLMDestination {

@@ -68,7 +68,7 @@ func (e *Engine) newWait(who *Caller, event string, header http.Header, req *wir
 	w := &Wait{
 		StepID: req.Step.StepID, Kind: WaitEvent, Deadline: req.Timeout.Milliseconds(),
 		URL: cmp.Or(req.URL, cfg.Workflow.URL), Header: header,
-		Settings: WaitSettings{Event: event, Timeout: req.TimeoutText, TimeoutHeader: header, Step: req.Step},
+		Settings: WaitSettings{Event: event, Timeout: req.TimeoutText, TimeoutHeader: header, Limited: who.limited(), Step: req.Step},
 	}
 	w.Settings.TimeoutURL = cmp.Or(req.TimeoutURL, w.URL)
 	if w.URL == "" {
@@ -184,7 +184,7 @@ func (c *change) timeOut(run *Run, w *Wait) error {
 }
 
 func (c *change) result(run *Run, w *Wait, step wire.Step, header http.Header, url string) (*Message, error) {
-	m, err := c.appendResult(run, step, header, url)
+	m, err := c.appendResult(run, step, header, url, w.Settings.Limited)
 	if w.Done = waitDropped; m != nil {
 		w.Done = m.Seq
 	}

@@ -194,7 +194,7 @@ func allSettings() engine.Settings {
 		Invoker:   &engine.Invoker{RunRef: engine.RunRef{ID: "wfr_parent", CreatedAt: 5}, URL: "https://app.example/parent", Depth: 6},
 		ResumedAs: 7,
 		Hop:       4, Redact: wire.Redact{Body: true, Headers: true, Names: []string{"Authorization"}},
-		Queue: "q", URLGroup: "g", Endpoint: oddText, ScheduleID: "scd_1", Holds: &engine.Slot{Queue: "q", Lane: maxInt, Message: maxInt - 1},
+		Limited: true, Queue: "q", URLGroup: "g", Endpoint: oddText, ScheduleID: "scd_1", Holds: &engine.Slot{Queue: "q", Lane: maxInt, Message: maxInt - 1},
 		FlowControl: &wire.FlowControl{Key: oddText, Parallelism: 1, Rate: 2, Period: time.Minute},
 	}
 }

@@ -7,18 +7,19 @@ import (
 	"github.com/signposthq/signpost/internal/engine"
 )
 
-const urlGroupColumns = `seq, tenant, name, endpoints, header, updated_at, sealed`
+const urlGroupColumns = `seq, tenant, name, endpoints, header, url_prefix, updated_at, sealed`
 
 func (t *tx) scanURLGroup(r *sql.Rows) (*engine.URLGroup, error) {
 	var g engine.URLGroup
 	var p private
 	var sealed []byte
-	if err := r.Scan(&g.Seq, &g.Tenant, &g.Name, &p.texts[0], &p.texts[1], &g.UpdatedAt, &sealed); err != nil {
+	if err := r.Scan(&g.Seq, &g.Tenant, &g.Name, &p.texts[0], &p.texts[1], &p.texts[2], &g.UpdatedAt, &sealed); err != nil {
 		return nil, err
 	}
 	if err := t.open(place{"url_groups", g.Seq, 0}, sealed, &p); err != nil {
 		return nil, err
 	}
+	g.Prefix = engine.URLPrefix(p.texts[2])
 	err := parseJSON(p.texts[0], &g.Endpoints)
 	if err == nil {
 		g.Header, err = parseHeader(p.texts[1])
@@ -32,7 +33,7 @@ func (t *tx) sealURLGroup(g *engine.URLGroup) (p private, sealed []byte, err err
 	if err != nil {
 		return p, nil, err
 	}
-	p = private{texts: [3]string{string(endpoints), headerText(g.Header)}}
+	p = private{texts: [3]string{string(endpoints), headerText(g.Header), string(g.Prefix)}}
 	sealed, err = t.seal(place{"url_groups", g.Seq, 0}, &p)
 	return p, sealed, err
 }
@@ -42,8 +43,8 @@ func (t *tx) InsertURLGroup(g *engine.URLGroup) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.exec(`insert into url_groups (`+urlGroupColumns+`) values ($1, $2, $3, $4, $5, $6, $7)`,
-		g.Seq, g.Tenant, g.Name, p.texts[0], p.texts[1], g.UpdatedAt, sealed)
+	_, err = t.exec(`insert into url_groups (`+urlGroupColumns+`) values ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		g.Seq, g.Tenant, g.Name, p.texts[0], p.texts[1], p.texts[2], g.UpdatedAt, sealed)
 	return err
 }
 
@@ -67,8 +68,8 @@ func (t *tx) UpdateURLGroup(g *engine.URLGroup) error {
 	if err != nil {
 		return err
 	}
-	return must(t.exec(`update url_groups set endpoints = $1, header = $2, updated_at = $3, sealed = $4 where seq = $5`,
-		p.texts[0], p.texts[1], g.UpdatedAt, sealed, g.Seq))
+	return must(t.exec(`update url_groups set endpoints = $1, header = $2, url_prefix = $3, updated_at = $4, sealed = $5 where seq = $6`,
+		p.texts[0], p.texts[1], p.texts[2], g.UpdatedAt, sealed, g.Seq))
 }
 
 func (t *tx) DeleteURLGroup(seq int64) error {

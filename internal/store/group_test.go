@@ -11,7 +11,7 @@ func urlGroup(seq, tenant int64, name string) *engine.URLGroup {
 	return &engine.URLGroup{
 		Seq: seq, Tenant: tenant, Name: name, UpdatedAt: seq + 1,
 		Endpoints: []engine.GroupEndpoint{{URL: "https://a.example/x?a=ä"}, {Name: "the second", URL: "https://b.example"}},
-		Header:    http.Header{"Upstash-Retries": {"3"}, "Upstash-Forward-A": {"b", "c"}},
+		Header:    http.Header{"Upstash-Retries": {"3"}, "Upstash-Forward-A": {"b", "c"}}, Prefix: "https://a.example/ü",
 	}
 }
 
@@ -25,7 +25,7 @@ func findURLGroup(t testing.TB, s engine.Store, tenant int64, name string) *engi
 func TestURLGroups(t *testing.T) {
 	forEachStore(t, func(t *testing.T, s engine.Store) {
 		a, b, other := urlGroup(1, 1, "a"), urlGroup(2, 1, "B-.1"), urlGroup(3, 2, "a")
-		b.Header = nil
+		b.Header, b.Prefix = nil, ""
 		update(t, s, func(tx engine.Tx) error {
 			for _, g := range []*engine.URLGroup{a, b, other} {
 				if err := tx.InsertURLGroup(g); err != nil {
@@ -50,13 +50,13 @@ func TestURLGroups(t *testing.T) {
 
 		changed := *a
 		changed.Endpoints = []engine.GroupEndpoint{{Name: "n", URL: "https://c.example"}}
-		changed.Header, changed.UpdatedAt = nil, 99
+		changed.Header, changed.Prefix, changed.UpdatedAt = nil, "https://c.example", 99
 		update(t, s, func(tx engine.Tx) error {
 			locked, err := tx.LockURLGroup(1, "a")
 			if err != nil {
 				return err
 			}
-			locked.Endpoints, locked.Header, locked.UpdatedAt = changed.Endpoints, changed.Header, changed.UpdatedAt
+			locked.Endpoints, locked.Header, locked.Prefix, locked.UpdatedAt = changed.Endpoints, changed.Header, changed.Prefix, changed.UpdatedAt
 			return tx.UpdateURLGroup(locked)
 		})
 		equal(t, "changed", findURLGroup(t, s, 1, "a"), &changed)

@@ -215,6 +215,8 @@ var plans = []struct {
 		"SEARCH schedules USING INTEGER PRIMARY KEY (rowid=?)"},
 	{"AdvanceSchedule", func(tx engine.Tx) error { return tx.AdvanceSchedule(&engine.Schedule{Seq: 1}) },
 		"SEARCH schedules USING INTEGER PRIMARY KEY (rowid=?)"},
+	{"WakeSchedules", func(tx engine.Tx) error { _, err := tx.WakeSchedules([]byte("h"), 1); return err },
+		"SEARCH schedules USING INDEX schedules_token (token=?)"},
 	{"DeleteSchedule", func(tx engine.Tx) error { return tx.DeleteSchedule(1) },
 		"SEARCH schedules USING INTEGER PRIMARY KEY (rowid=?)"},
 

@@ -31,7 +31,7 @@ var sealedTables = []sealedTable{
 	{"run_log", []string{"run", "idx"}, "(run, idx) > ($1, $2)", nil, "body"},
 	{"audit", []string{"seq"}, "seq > $1", []string{"object", "state_before", "state_after"}, ""},
 	{"flow_keys", []string{"seq"}, "seq > $1", []string{"flow_key"}, ""},
-	{"url_groups", []string{"seq"}, "seq > $1", []string{"endpoints", "header"}, ""},
+	{"url_groups", []string{"seq"}, "seq > $1", []string{"endpoints", "header", "url_prefix"}, ""},
 	{"schedules", []string{"seq"}, "seq > $1", []string{"destination", "header", "settings"}, "body"},
 	{"waits", []string{"seq"}, "seq > $1", []string{"url", "header", "settings"}, ""},
 	{"notes", []string{"seq"}, "seq > $1", []string{"event_id", "url_prefix"}, "body"},

@@ -6,7 +6,7 @@ import (
 	"github.com/signposthq/signpost/internal/engine"
 )
 
-const scheduleColumns = `seq, tenant, id, paused, next_at, last_at, messages, destination, header, settings, body, sealed`
+const scheduleColumns = `seq, tenant, id, paused, next_at, last_at, messages, destination, header, settings, body, token, sealed`
 
 func (t *tx) scanSchedule(r *sql.Rows) (*engine.Schedule, error) {
 	var s engine.Schedule
@@ -15,7 +15,7 @@ func (t *tx) scanSchedule(r *sql.Rows) (*engine.Schedule, error) {
 	var p private
 	var sealed []byte
 	err := r.Scan(&s.Seq, &s.Tenant, &s.ID, &paused, &s.NextAt, &s.LastAt, &messages,
-		&p.texts[0], &p.texts[1], &p.texts[2], &p.blob, &sealed)
+		&p.texts[0], &p.texts[1], &p.texts[2], &p.blob, &s.Token, &sealed)
 	if err != nil {
 		return nil, err
 	}
@@ -61,9 +61,9 @@ func (t *tx) InsertSchedule(s *engine.Schedule) error {
 		return err
 	}
 	_, err = t.exec(`
-		insert into schedules (`+scheduleColumns+`) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+		insert into schedules (`+scheduleColumns+`) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
 		s.Seq, s.Tenant, s.ID, flag(s.Paused), s.NextAt, s.LastAt, messages,
-		p.texts[0], p.texts[1], p.texts[2], p.blob, sealed)
+		p.texts[0], p.texts[1], p.texts[2], p.blob, blob(s.Token), sealed)
 	return err
 }
 
@@ -89,8 +89,8 @@ func (t *tx) UpdateSchedule(s *engine.Schedule) error {
 	}
 	return must(t.exec(`
 		update schedules set paused = $1, next_at = $2, last_at = $3, messages = $4, destination = $5,
-			header = $6, settings = $7, body = $8, sealed = $9 where seq = $10`,
-		flag(s.Paused), s.NextAt, s.LastAt, messages, p.texts[0], p.texts[1], p.texts[2], p.blob, sealed, s.Seq))
+			header = $6, settings = $7, body = $8, token = $9, sealed = $10 where seq = $11`,
+		flag(s.Paused), s.NextAt, s.LastAt, messages, p.texts[0], p.texts[1], p.texts[2], p.blob, blob(s.Token), sealed, s.Seq))
 }
 
 func (t *tx) AdvanceSchedule(s *engine.Schedule) error {
@@ -100,6 +100,11 @@ func (t *tx) AdvanceSchedule(s *engine.Schedule) error {
 	}
 	return must(t.exec(`update schedules set next_at = $1, last_at = $2, messages = $3 where seq = $4`,
 		s.NextAt, s.LastAt, messages, s.Seq))
+}
+
+func (t *tx) WakeSchedules(token []byte, now int64) (int, error) {
+	n, err := t.exec(`update schedules set next_at = $1 where token = $2 and next_at > 0`, now, token)
+	return int(n), err
 }
 
 func (t *tx) DeleteSchedule(seq int64) error {

@@ -38,7 +38,7 @@ func TestScheduleRoundTrip(t *testing.T) {
 	forEachStore(t, func(t *testing.T, s engine.Store) {
 		full := &engine.Schedule{
 			Seq: maxInt - 1, Tenant: 1, ID: "B-_.1", Paused: true, NextAt: maxInt, LastAt: maxInt - 2, Messages: []int64{maxInt, 1},
-			Destination: "https://a.example/?ä=" + "%20", Header: oddHeader(), Body: allBytes(),
+			Destination: "https://a.example/?ä=" + "%20", Header: oddHeader(), Body: allBytes(), Token: allBytes(),
 			Settings: engine.ScheduleSettings{Cron: "CRON_TZ=Europe/Berlin 0 0 * * *", CallerIP: "::1", Prefix: "https://a.example", Error: oddText},
 		}
 		everyFieldSet(t, full)
@@ -66,6 +66,7 @@ func TestScheduleRoundTrip(t *testing.T) {
 		changed := *bare
 		changed.Paused, changed.NextAt, changed.LastAt, changed.Messages = true, 0, 5, []int64{6}
 		changed.Destination, changed.Body, changed.Header = "group", []byte("b"), http.Header{"Upstash-Retries": {"1"}}
+		changed.Token = []byte("another")
 		changed.Settings = engine.ScheduleSettings{Cron: "@daily", Error: "topic group not found"}
 		update(t, s, func(tx engine.Tx) error { return tx.UpdateSchedule(&changed) })
 		equal(t, "changed", findSchedule(t, s, 1, "a"), &changed)
@@ -105,6 +106,29 @@ func TestNextSchedules(t *testing.T) {
 		insertSchedules(t, s, schedule(1, 1, "a", 30), schedule(2, 2, "a", 10), schedule(3, 1, "b", 0), schedule(4, 1, "c", 20))
 		equal(t, "two", next(2), []engine.Due{{At: 10, Seq: 2}, {At: 20, Seq: 4}})
 		equal(t, "all", next(int(maxInt)), []engine.Due{{At: 10, Seq: 2}, {At: 20, Seq: 4}, {At: 30, Seq: 1}})
+	})
+}
+
+// A token wakes what it has made, once, and what is paused sleeps on.
+func TestWakeSchedules(t *testing.T) {
+	forEachStore(t, func(t *testing.T, s engine.Store) {
+		all := []*engine.Schedule{
+			schedule(1, 1, "a", 30), schedule(2, 1, "b", 40), schedule(3, 1, "paused", 0),
+			schedule(4, 1, "another's", 50), schedule(5, 2, "nobody's", 60),
+		}
+		for _, one := range all[:3] {
+			one.Token = []byte("token")
+		}
+		all[3].Token = []byte("token2")
+		insertSchedules(t, s, all...)
+		wake := func(token string) int {
+			return inUpdate(t, s, func(tx engine.Tx) (int, error) { return tx.WakeSchedules([]byte(token), 20) })
+		}
+		equal(t, "woken", []int{wake("token"), wake("none"), wake("")}, []int{2, 0, 0})
+		due := read(t, s, func(tx engine.Tx) ([]engine.Due, error) { return tx.NextSchedules(10) })
+		equal(t, "due", len(due), 4)
+		equal(t, "due at", []int64{due[0].At, due[1].At, due[2].At, due[3].At}, []int64{20, 20, 50, 60})
+		equal(t, "paused", findSchedule(t, s, 1, "paused"), all[2])
 	})
 }
 

@@ -114,6 +114,7 @@ func secretsAt(first int64) *secrets {
 		group: &engine.URLGroup{
 			Seq: first + 7, Tenant: 1, Name: fmt.Sprint("g", first), Header: header,
 			Endpoints: []engine.GroupEndpoint{{Name: canary, URL: "https://app.example/?t=" + canary}},
+			Prefix:    "https://app.example/" + canary,
 		},
 		key: &engine.FlowKey{Seq: first + 5, Tenant: 1, Key: fmt.Sprint(canary, first), Period: 1},
 	}

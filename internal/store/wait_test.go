@@ -25,7 +25,8 @@ func fullWait(seq int64) *engine.Wait {
 		Seq: seq, Tenant: 1, Run: maxInt - 1, StepID: 7, Kind: engine.WaitWebhook, Deadline: maxInt - 2, Done: maxInt - 3,
 		Child: maxInt - 4, URL: "https://app.example/" + oddText, Header: oddHeader(),
 		Settings: engine.WaitSettings{
-			Event: oddText, Timeout: "1d10h", TimeoutURL: "https://late.example", TimeoutHeader: oddHeader(), Step: fullStep(),
+			Limited: true,
+			Event:   oddText, Timeout: "1d10h", TimeoutURL: "https://late.example", TimeoutHeader: oddHeader(), Step: fullStep(),
 		},
 	}
 }
