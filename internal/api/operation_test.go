@@ -115,7 +115,7 @@ var operations = []operation{
 		answer: client.Message{}, errors: []int{404},
 	}, {
 		route: "DELETE /v2/messages/{id}", id: "cancelMessage", what: "Cancel a message",
-		text:   "An attempt under way is not cut off.",
+		text:   "An attempt under way is not cut off. If somebody cancelled it before, and the attempt has not ended, cancelled is 0; what has ended is not found.",
 		answer: client.CancelResponse{}, errors: []int{404},
 	}, {
 		route: "DELETE /v2/messages", id: "cancelMessages", what: "Cancel messages",
