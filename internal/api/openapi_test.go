@@ -270,7 +270,7 @@ func (d *documenter) answers(op *operation, r *route) object {
 	for status, answer := range op.also {
 		out[strconv.Itoa(status)] = d.answer(op, r, status, answer)
 	}
-	errors := append([]int{400, 429, 431, 500}, op.errors...)
+	errors := append([]int{400, 417, 429, 431, 500}, op.errors...)
 	if r.scope != noToken {
 		errors = append(errors, 401, 403)
 	}

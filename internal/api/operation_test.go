@@ -526,6 +526,7 @@ var statusTexts = map[int]string{
 	409: "It is there already, or would break what is in use.",
 	412: "A limit of the tenant is reached.",
 	413: "The body is too large.",
+	417: "The request has an Expect header with something else than 100-continue.",
 	429: "Too many requests, or too many messages for a day. With RateLimit-Limit it is the day's limit, else one of a second.",
 	431: "Request line and headers are too large.",
 	500: "Something went wrong in the server. Nothing is told of it here.",
