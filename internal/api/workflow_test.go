@@ -395,6 +395,7 @@ func TestFailure(t *testing.T) {
 	payload := `{"initial":"payload"}`
 	init := f.trigger("wfr_1", payload, "Upstash-Retries: 1", "Upstash-Retry-Delay: 1", "Upstash-Label: l", "Upstash-Forward-User-Header: v",
 		"Upstash-Failure-Callback-Forward-User-Header: v", "Upstash-Failure-Callback-Forward-Upstash-Label: l",
+		"Upstash-Failure-Callback-Forward-Content-Type: text/plain", // as an SDK sends it if the payload is text
 		"Upstash-Failure-Callback-Retries: 2", "Upstash-Failure-Callback-Retry-Delay: 1")
 	c := f.next(init)
 	id := f.append("wfr_1", run(1, "fine", "1"))[0]
@@ -650,7 +651,7 @@ func TestTrigger(t *testing.T) {
 	c.answer(500, `{"message":"no"}`)
 	cb := f.any("the failure callback")
 	if cb.url != f.URL+"/wf?a=b" || cb.header.Get("User-Header") != "v" || cb.header.Get("Upstash-Workflow-Is-Failure") != "true" ||
-		cb.header.Get("Upstash-Workflow-Failure-Callback") != "true" || object(t, cb.body)["sourceBody"] != b64("raw \x00 body") {
+		cb.header.Get("Upstash-Workflow-Failure-Callback") != "true" || cb.header.Get("Content-Type") != "application/json" || object(t, cb.body)["sourceBody"] != b64("raw \x00 body") {
 		t.Errorf("failure callback %s %v %s", cb.url, cb.header, cb.body)
 	}
 	cb.ok()

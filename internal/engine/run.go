@@ -100,7 +100,9 @@ func defaultFailureCallback(run *Run) *wire.Callback {
 		wire.PrefixForward + wire.HeaderWorkflowFailureCB: {"true"},
 	}
 	for name, values := range run.Header {
-		h[wire.PrefixForward+name] = values
+		if name != "Content-Type" { // which is that of the payload
+			h[wire.PrefixForward+name] = values
+		}
 	}
 	return &wire.Callback{URL: run.URL, Header: h}
 }
