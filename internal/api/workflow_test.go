@@ -685,7 +685,7 @@ func TestUnknownSDKHandshake(t *testing.T) {
 	if _, ok := c.header["Upstash-Workflow-Unknown-Sdk"]; ok || c.header.Get("Second") != "2" || c.header.Get("First") != "" || c.header.Get("Upstash-Workflow-Init") != "true" {
 		t.Errorf("called again with %v", c.header)
 	}
-	if log := c.log(); len(log) != 1 || string(log[0].Body) != "payload" {
+	if log := c.log(); len(log) != 1 || string(log[0].Body) != "payload" || log[0].MessageID != again.MessageID {
 		t.Errorf("called again with %s", c.body)
 	}
 	id := f.append("wfr_1", run(1, "s", "1"))[0]
@@ -697,6 +697,30 @@ func TestUnknownSDKHandshake(t *testing.T) {
 	c.answer(500, "no") // retries and failure callback are the first trigger's
 	f.any("the failure callback").ok()
 	w.awaitRun("wfr_1", client.RunFailed)
+
+	// What becomes of the second call is the run's, and it is cancelled with it.
+	for _, id := range []string{"wfr_2", "wfr_3"} {
+		w.do("POST", "/v2/trigger/"+f.URL, "payload", "Upstash-Workflow-Unknown-Sdk: true", "Upstash-Workflow-Runid: "+id).into(200, &p)
+		c = f.any("the handshake")
+		again = f.triggerAnswer(id, "payload", "Upstash-Workflow-Trigger-By-Sdk: true", "Upstash-Retry-Delay: 3600000")
+		c.ok()
+		c = f.next(again.MessageID)
+		if id == "wfr_2" {
+			c.answer(489, "never", "Upstash-NonRetryable-Error: true")
+			f.any("the failure callback").ok()
+			r := w.awaitFailure(id, client.CallbackSuccess)
+			equal(t, "failed", shape(r), []string{"RUN_FAILED", "sequential [0 init SUCCESS]", "next [0 FAILED 1 errors]"})
+			if ff := r.FailureFunction; ff.FailStatus != 489 || ff.FailResponse != "never" {
+				t.Errorf("failure function %+v", ff)
+			}
+			continue
+		}
+		c.answer(500, "later")
+		w.await(again.MessageID, client.EventRetry)
+		w.do("DELETE", "/v2/workflows/runs/"+id, "").into(200, &client.CancelResponse{})
+		w.await(again.MessageID, client.EventCanceled)
+		equal(t, "cancelled", shape(w.run(id)), []string{"RUN_CANCELED", "sequential [0 init SUCCESS]", "next [0 CANCELED 1 errors]"})
+	}
 }
 
 // An active run's id is taken; an ended one's is free. Runs of one id are told

@@ -119,6 +119,10 @@ func (c *change) restartRun(who *Caller, run *Run, p *Publish) (Published, error
 	m := c.newMessage(who.Tenant, p, KindInit)
 	m.Run, m.LogIndex, m.Body, m.Header = run.Seq, 0, nil, nil
 	c.inherit(m, run, &p.Config)
+	// Endpoints look for the message that they are called with in the log.
+	if err := c.tx.SetLogMessage(&LogEntry{Run: run.Seq, Message: m.Key}); err != nil {
+		return Published{}, fmt.Errorf("set message of payload: %w", err)
+	}
 	c.insert(m)
 	return Published{MessageID: m.String(), URL: m.URL, RunID: run.ID, RunCreatedAt: Millis(run.Seq)}, c.tx.UpdateRun(run)
 }
