@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -633,12 +634,13 @@ func TestTrigger(t *testing.T) {
 	w := newWorld(t)
 	f := w.flow()
 	var p client.TriggerResponse
-	w.do("POST", "/v2/trigger/"+f.URL+"/wf?a=b", "raw \x00 body", "Content-Type: text/plain", "Upstash-Forward-User-Header: v", "Upstash-Retries: 0").into(200, &p)
+	w.do("POST", "/v2/trigger/"+f.URL+"/wf?a=b", "raw \x00 body", "Content-Type: text/plain", "Upstash-Forward-User-Header: v", "Upstash-Retries: 0", "Upstash-Label: a, b").into(200, &p)
 	if !strings.HasPrefix(p.WorkflowRunID, "wfr_") || p.WorkflowCreatedAt == 0 || p.Deduplicated {
 		t.Fatalf("triggered %+v", p)
 	}
 	c := f.any("the trigger")
 	if c.url != f.URL+"/wf?a=b" || c.header.Get("User-Header") != "v" || c.header.Get("Content-Type") != "text/plain" || c.header.Get("Upstash-Workflow-Sdk-Version") != "1" ||
+		c.header.Get("Upstash-Label") != "a,b" ||
 		c.header.Get("Upstash-Workflow-Runid") != p.WorkflowRunID || c.header.Get("Upstash-Workflow-Url") != f.URL+"/wf?a=b" ||
 		c.header.Get("Upstash-Workflow-Createdat") != fmt.Sprint(p.WorkflowCreatedAt) || string(c.log()[0].Body) != "raw \x00 body" {
 		t.Errorf("delivered %s %v %s", c.url, c.header, c.body)
@@ -651,10 +653,22 @@ func TestTrigger(t *testing.T) {
 	c.answer(500, `{"message":"no"}`)
 	cb := f.any("the failure callback")
 	if cb.url != f.URL+"/wf?a=b" || cb.header.Get("User-Header") != "v" || cb.header.Get("Upstash-Workflow-Is-Failure") != "true" ||
-		cb.header.Get("Upstash-Workflow-Failure-Callback") != "true" || cb.header.Get("Content-Type") != "application/json" || object(t, cb.body)["sourceBody"] != b64("raw \x00 body") {
+		cb.header.Get("Upstash-Workflow-Failure-Callback") != "true" || cb.header.Get("Content-Type") != "application/json" || cb.header.Get("Upstash-Label") != "a,b" || object(t, cb.body)["sourceBody"] != b64("raw \x00 body") {
 		t.Errorf("failure callback %s %v %s", cb.url, cb.header, cb.body)
 	}
 	cb.ok()
+
+	// Labels that are forwarded by name stay as they are.
+	w.do("POST", "/v2/batch/trigger", `[{"destination":"`+f.URL+`","headers":{"Upstash-Label":"a","Upstash-Forward-Upstash-Label":"c"}},
+		{"destination":"`+f.URL+`","headers":{"upstash-label":"a"}}]`).into(201, &[]client.TriggerResponse{})
+	told := []string{}
+	for range 2 {
+		c := f.any("a trigger of the batch")
+		told = append(told, c.header.Get("Upstash-Label"))
+		c.ok()
+	}
+	slices.Sort(told)
+	equal(t, "labels", told, []string{"a", "c"})
 
 	// One that was asked for wins.
 	other := w.endpoint(nil)
