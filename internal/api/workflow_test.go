@@ -290,8 +290,8 @@ func TestSleep(t *testing.T) {
 	w := newWorld(t)
 	f := w.flow()
 	c := f.next(f.trigger("wfr_1", ""))
-	id := f.append("wfr_1", step{`{"stepId":1,"stepName":"nap","stepType":"SleepFor","sleepFor":0.25,"concurrent":1}`, []string{"Upstash-Delay: 0.25s"}})[0]
 	published := time.Now()
+	id := f.append("wfr_1", step{`{"stepId":1,"stepName":"nap","stepType":"SleepFor","sleepFor":0.25,"concurrent":1}`, []string{"Upstash-Delay: 0.25s"}})[0]
 	c.ok()
 	r := w.run("wfr_1")
 	equal(t, "asleep", shape(r), []string{"RUN_STARTED", "sequential [0 init SUCCESS]", "sequential [1 nap PROGRESS]"})
@@ -303,14 +303,14 @@ func TestSleep(t *testing.T) {
 		t.Errorf("slept %v", slept)
 	}
 	until := time.Now().Add(time.Hour).Unix()
-	id = f.append("wfr_1", step{fmt.Sprintf(`{"stepId":2,"stepName":"long","stepType":"SleepUntil","sleepUntil":%d.4,"concurrent":1}`, until), []string{fmt.Sprint("Upstash-Not-Before: ", until)}})[0]
+	id = f.append("wfr_1", step{fmt.Sprintf(`{"stepId":2,"stepName":"long","stepType":"SleepUntil","sleepUntil":%d.4,"concurrent":1}`, until), []string{fmt.Sprint("Upstash-Not-Before: ", until, ".25")}})[0]
 	c.ok()
-	if m := get[client.Message](w, "/v2/messages/"+id); m.NotBefore != until*1000 {
-		t.Errorf("due at %d, want %d", m.NotBefore, until*1000)
+	if m := get[client.Message](w, "/v2/messages/"+id); m.NotBefore != until*1000+250 {
+		t.Errorf("due at %d, want %d", m.NotBefore, until*1000+250)
 	}
 	r = w.run("wfr_1")
 	equal(t, "asleep", shape(r), []string{"RUN_STARTED", "sequential [0 init SUCCESS]", "sequential [1 nap SUCCESS]", "sequential [2 long PROGRESS]"})
-	if s := r.Steps[2].Steps[0]; s.SleepUntil != until || s.NextDeliveryTime != until*1000 {
+	if s := r.Steps[2].Steps[0]; s.SleepUntil != until || s.NextDeliveryTime != until*1000+250 {
 		t.Errorf("sleep %+v", s)
 	}
 	w.do("DELETE", "/v2/workflows/runs/wfr_1?cancel=true", "").into(200, &client.CancelResponse{})
