@@ -145,6 +145,7 @@ func (c *change) inherit(m *Message, run *Run, cfg *wire.Config) {
 	if m.Settings.FlowControl == nil {
 		m.Settings.FlowControl = run.Settings.FlowControl
 	}
+	m.CallerIP = run.CallerIP // not that of the endpoint, which publishes each step
 	m.belong(run)
 }
 
