@@ -293,6 +293,7 @@ func TestServeManyPaths(t *testing.T) {
 			t.Errorf("%s: reached %q, answer %d %s", target, reached, w.Code, w.Body)
 		}
 		if want == "" && (w.Code != http.StatusNotFound || w.Header().Get(wire.HeaderWorkflowSDKVersion) != "1" ||
+			!strings.HasPrefix(w.Header().Get(wire.HeaderWorkflowSDK), "v1.") ||
 			!strings.HasPrefix(w.Header().Get("Content-Type"), "text/plain") || !strings.HasPrefix(w.Body.String(), "There is no workflow '")) {
 			t.Errorf("%s: answer %d %v %s", target, w.Code, w.Header(), w.Body)
 		}

@@ -102,5 +102,6 @@ func (m *Endpoints) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set(wire.HeaderWorkflowSDKVersion, protocolVersion)
+	w.Header().Set(wire.HeaderWorkflowSDK, sdkLevel)
 	http.Error(w, fmt.Sprintf("There is no workflow '%s' here. Its name is the last segment of the URL.", name), http.StatusNotFound)
 }

@@ -64,10 +64,16 @@ func text(b []byte) string {
 }
 
 func cancelMessage(r *request) (any, error) {
-	if err := r.handler.engine.CancelMessage(r.Context(), r.caller, r.params[0]); err != nil {
-		return nil, err
+	canceled, err := r.handler.engine.CancelMessage(r.Context(), r.caller, r.params[0])
+	return cancelResponse(canceled), err
+}
+
+// cancelResponse says how many were cancelled of one.
+func cancelResponse(canceled bool) client.CancelResponse {
+	if canceled {
+		return client.CancelResponse{Cancelled: 1}
 	}
-	return client.CancelResponse{Cancelled: 1}, nil
+	return client.CancelResponse{}
 }
 
 // cancelMost is the most that a count asks for; without one, all are cancelled.

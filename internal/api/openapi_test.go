@@ -236,7 +236,7 @@ func (p *parameter) schema() object {
 	one := object{"type": "string"}
 	switch p.kind {
 	case aNumber:
-		return object{"type": "integer", "minimum": 0}
+		return object{"type": "integer", "minimum": p.from}
 	case aTruth:
 		return object{"type": "boolean"}
 	case someOf, oneOfThese:
@@ -270,7 +270,7 @@ func (d *documenter) answers(op *operation, r *route) object {
 	for status, answer := range op.also {
 		out[strconv.Itoa(status)] = d.answer(op, r, status, answer)
 	}
-	errors := append([]int{400, 429, 500}, op.errors...)
+	errors := append([]int{400, 417, 429, 431, 500}, op.errors...)
 	if r.scope != noToken {
 		errors = append(errors, 401, 403)
 	}
@@ -378,6 +378,7 @@ func (d *documenter) spellings() {
 			field["type"] = []any{field["type"], "null"}
 		}
 	}
+	d.schemas["QueueRequest"].(object)["properties"].(object)["parallelism"].(object)["minimum"] = 1
 	one := d.schemas["PublishResponse"]
 	d.schemas["PublishResponse"] = object{"anyOf": []any{
 		object{"$ref": "#/components/schemas/PublishedMessage"},

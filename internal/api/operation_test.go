@@ -115,7 +115,7 @@ var operations = []operation{
 		answer: client.Message{}, errors: []int{404},
 	}, {
 		route: "DELETE /v2/messages/{id}", id: "cancelMessage", what: "Cancel a message",
-		text:   "An attempt under way is not cut off.",
+		text:   "An attempt under way is not cut off. If somebody cancelled it before, and the attempt has not ended, cancelled is 0; what has ended is not found.",
 		answer: client.CancelResponse{}, errors: []int{404},
 	}, {
 		route: "DELETE /v2/messages", id: "cancelMessages", what: "Cancel messages",
@@ -157,7 +157,7 @@ var operations = []operation{
 		route: "PATCH /v2/topics/{name}", id: "changeURLGroup", what: "Set what holds for messages to a URL group",
 		text: "Settings as of a publish, which win over them.", body: groupRequest{}, answer: nothing{}, errors: []int{404, 412, 413},
 	},
-	{route: "DELETE /v2/topics/{name}", id: "deleteURLGroup", what: "Delete a URL group", answer: nothing{}, errors: []int{404}},
+	{route: "DELETE /v2/topics/{name}", id: "deleteURLGroup", what: "Delete a URL group", text: "That there is none is no error.", answer: nothing{}},
 
 	{
 		route: "POST /v2/schedules/{destination...}", id: "putSchedule", what: "Make a schedule, or put another in the place of one",
@@ -397,6 +397,7 @@ type parameter struct {
 	what string
 	kind kind
 	of   []string // someOf, oneOfThese
+	from int      // aNumber: the least
 }
 
 // parameters are those of queries. Where two routes mean different things by a
@@ -415,17 +416,17 @@ var parameters = map[string]parameter{
 	"scheduleId":           {what: "Ids of schedules.", kind: aList},
 	"flowControlKey":       {what: "Keys of flow control.", kind: aList},
 	"fromDate":             {what: "From this time on, Unix milliseconds.", kind: aNumber},
-	"toDate":               {what: "Up to this time, inclusive, Unix milliseconds.", kind: aNumber},
-	"count":                {what: "Size of a page. More than the route gives is the most it gives.", kind: aNumber},
-	"most":                 {name: "count", what: "At most so many, the oldest first. Default: all.", kind: aNumber},
+	"toDate":               {what: "Up to this time, inclusive, Unix milliseconds.", kind: aNumber, from: 1},
+	"count":                {what: "Size of a page. More than the route gives is the most it gives.", kind: aNumber, from: 1},
+	"most":                 {name: "count", what: "At most so many, the oldest first. Default: all.", kind: aNumber, from: 1},
 	"cursor":               {what: "Where to go on: the cursor of the page before."},
 	"order":                {what: "Order of the list.", kind: oneOfThese, of: []string{string(client.OldestFirst), string(client.NewestFirst)}},
 	"eventState":           {name: "state", what: "States, any of them; IN_PROGRESS stands for ACTIVE, RETRY and ERROR.", kind: someOf, of: constants("EventState")},
 	"runState":             {name: "state", what: "States of runs, any of them.", kind: someOf, of: constants("RunState")},
 	"search":               {what: "What a key contains."},
-	"parallelism":          {what: "Attempts under way at once.", kind: aNumber},
-	"rate":                 {what: "Attempts in each period.", kind: aNumber},
-	"period":               {what: "Seconds, with rate. Default: 1.", kind: aNumber},
+	"parallelism":          {what: "Attempts under way at once.", kind: aNumber, from: 1},
+	"rate":                 {what: "Attempts in each period.", kind: aNumber, from: 1},
+	"period":               {what: "Seconds, with rate. Default: 1.", kind: aNumber, from: 1},
 	"unpinParallelism":     {name: "parallelism", what: "Whether messages set the parallelism again.", kind: aTruth},
 	"unpinRate":            {name: "rate", what: "Whether messages set rate and period again.", kind: aTruth},
 	"dlqIds":               {what: "Ids of entries. With them, other filters do not count.", kind: aList},
@@ -527,7 +528,9 @@ var statusTexts = map[int]string{
 	409: "It is there already, or would break what is in use.",
 	412: "A limit of the tenant is reached.",
 	413: "The body is too large.",
+	417: "The request has an Expect header with something else than 100-continue.",
 	429: "Too many requests, or too many messages for a day. With RateLimit-Limit it is the day's limit, else one of a second.",
+	431: "Request line and headers are too large.",
 	500: "Something went wrong in the server. Nothing is told of it here.",
 	503: "The server is shutting down.",
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/signposthq/signpost/client"
 	"github.com/signposthq/signpost/internal/engine"
@@ -196,8 +197,15 @@ func batchTrigger(r *request) (any, error) {
 // startRuns asks for what an SDK would have asked for.
 func (r *request) startRuns(items []engine.Publish) ([]client.TriggerResponse, error) {
 	for i := range items {
-		w := &items[i].Config.Workflow
+		cfg := &items[i].Config
+		w := &cfg.Workflow
 		w.Init, items[i].ViaTrigger = true, true
+		if len(cfg.Labels) > 0 && cfg.Header[wire.HeaderLabel] == nil { // the endpoint is told of them
+			if cfg.Header == nil {
+				cfg.Header = http.Header{}
+			}
+			cfg.Header[wire.HeaderLabel] = []string{strings.Join(cfg.Labels, ",")}
+		}
 		if len(w.Features) == 0 {
 			w.Features = []string{wire.FeatureLazy, wire.FeatureInitialBody, wire.FeatureDetectTrigger, wire.FeatureTriggerOnConfig}
 		}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -262,6 +263,70 @@ func (c *contract) checkParameters(t *testing.T, line string, op node, header, q
 			t.Errorf("%s: the document has no header %s", line, name)
 		}
 	}
+}
+
+// each calls do for each operation, with a path whose parameters are its id.
+func (c *contract) each(do func(method, path string, op node)) {
+	for pattern, methods := range c.document["paths"].(node) {
+		for method, op := range methods.(node) {
+			do(strings.ToUpper(method), inBraces.ReplaceAllString(pattern, op.(node)["operationId"].(string)), op.(node))
+		}
+	}
+}
+
+var inBraces = regexp.MustCompile(`{\w+}`)
+
+// A number is taken from its documented minimum on.
+func TestOpenAPIMinimums(t *testing.T) {
+	c, err := readContract()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t)
+	found := 0
+	c.each(func(method, path string, op node) {
+		for _, p := range op["parameters"].([]any) {
+			p := resolve(c.document, p.(node)["$ref"].(string)).(node)
+			schema := p["schema"].(node)
+			if schema["type"] != "integer" || p["in"] != "query" {
+				continue
+			}
+			found++
+			name := p["name"].(string)
+			least, err := schema["minimum"].(json.Number).Int64()
+			if err != nil {
+				t.Fatal(err)
+			}
+			ask := func(n int64) answer { return w.do(method, path+"?"+name+"="+strconv.FormatInt(n, 10), "") }
+			ask(least-1).refused(400, name)
+			if a := ask(least); a.status == 400 && name != "period" { // which is nothing by itself
+				t.Errorf("%s: %s", a.what, a.body)
+			}
+		}
+	})
+	if found < 30 {
+		t.Errorf("found %d only", found)
+	}
+}
+
+// What names a thing that is not there is answered 404 if the document says so,
+// and only then.
+func TestOpenAPINotFound(t *testing.T) {
+	c, err := readContract()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t)
+	c.each(func(method, path string, op node) {
+		_, documented := op["responses"].(node)["404"]
+		if !strings.Contains(path, op["operationId"].(string)) || op["requestBody"] != nil {
+			return
+		}
+		a := w.do(method, path, "")
+		if a.status != 400 && (a.status == 404) != documented { // 400: it can't be a name of such a thing
+			t.Errorf("%s: %d %s; in the document: %v", a.what, a.status, a.body, documented)
+		}
+	})
 }
 
 // The document is served to everybody, and again only when it has changed.

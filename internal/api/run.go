@@ -30,14 +30,7 @@ func endRun(r *request) (any, error) {
 	e, id := r.handler.engine, r.params[0]
 	if cancel {
 		canceled, err := e.CancelRun(r.Context(), r.caller, id)
-		if err != nil {
-			return nil, err
-		}
-		n := 0
-		if canceled {
-			n = 1
-		}
-		return client.CancelResponse{Cancelled: n}, nil
+		return cancelResponse(canceled), err
 	}
 	result, err := r.body(e.MaxBody(r.caller))
 	if err != nil {

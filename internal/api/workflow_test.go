@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -289,8 +290,8 @@ func TestSleep(t *testing.T) {
 	w := newWorld(t)
 	f := w.flow()
 	c := f.next(f.trigger("wfr_1", ""))
-	id := f.append("wfr_1", step{`{"stepId":1,"stepName":"nap","stepType":"SleepFor","sleepFor":0.25,"concurrent":1}`, []string{"Upstash-Delay: 0.25s"}})[0]
 	published := time.Now()
+	id := f.append("wfr_1", step{`{"stepId":1,"stepName":"nap","stepType":"SleepFor","sleepFor":0.25,"concurrent":1}`, []string{"Upstash-Delay: 0.25s"}})[0]
 	c.ok()
 	r := w.run("wfr_1")
 	equal(t, "asleep", shape(r), []string{"RUN_STARTED", "sequential [0 init SUCCESS]", "sequential [1 nap PROGRESS]"})
@@ -302,14 +303,14 @@ func TestSleep(t *testing.T) {
 		t.Errorf("slept %v", slept)
 	}
 	until := time.Now().Add(time.Hour).Unix()
-	id = f.append("wfr_1", step{fmt.Sprintf(`{"stepId":2,"stepName":"long","stepType":"SleepUntil","sleepUntil":%d.4,"concurrent":1}`, until), []string{fmt.Sprint("Upstash-Not-Before: ", until)}})[0]
+	id = f.append("wfr_1", step{fmt.Sprintf(`{"stepId":2,"stepName":"long","stepType":"SleepUntil","sleepUntil":%d.4,"concurrent":1}`, until), []string{fmt.Sprint("Upstash-Not-Before: ", until, ".25")}})[0]
 	c.ok()
-	if m := get[client.Message](w, "/v2/messages/"+id); m.NotBefore != until*1000 {
-		t.Errorf("due at %d, want %d", m.NotBefore, until*1000)
+	if m := get[client.Message](w, "/v2/messages/"+id); m.NotBefore != until*1000+250 {
+		t.Errorf("due at %d, want %d", m.NotBefore, until*1000+250)
 	}
 	r = w.run("wfr_1")
 	equal(t, "asleep", shape(r), []string{"RUN_STARTED", "sequential [0 init SUCCESS]", "sequential [1 nap SUCCESS]", "sequential [2 long PROGRESS]"})
-	if s := r.Steps[2].Steps[0]; s.SleepUntil != until || s.NextDeliveryTime != until*1000 {
+	if s := r.Steps[2].Steps[0]; s.SleepUntil != until || s.NextDeliveryTime != until*1000+250 {
 		t.Errorf("sleep %+v", s)
 	}
 	w.do("DELETE", "/v2/workflows/runs/wfr_1?cancel=true", "").into(200, &client.CancelResponse{})
@@ -395,6 +396,7 @@ func TestFailure(t *testing.T) {
 	payload := `{"initial":"payload"}`
 	init := f.trigger("wfr_1", payload, "Upstash-Retries: 1", "Upstash-Retry-Delay: 1", "Upstash-Label: l", "Upstash-Forward-User-Header: v",
 		"Upstash-Failure-Callback-Forward-User-Header: v", "Upstash-Failure-Callback-Forward-Upstash-Label: l",
+		"Upstash-Failure-Callback-Forward-Content-Type: text/plain", // as an SDK sends it if the payload is text
 		"Upstash-Failure-Callback-Retries: 2", "Upstash-Failure-Callback-Retry-Delay: 1")
 	c := f.next(init)
 	id := f.append("wfr_1", run(1, "fine", "1"))[0]
@@ -632,12 +634,13 @@ func TestTrigger(t *testing.T) {
 	w := newWorld(t)
 	f := w.flow()
 	var p client.TriggerResponse
-	w.do("POST", "/v2/trigger/"+f.URL+"/wf?a=b", "raw \x00 body", "Content-Type: text/plain", "Upstash-Forward-User-Header: v", "Upstash-Retries: 0").into(200, &p)
+	w.do("POST", "/v2/trigger/"+f.URL+"/wf?a=b", "raw \x00 body", "Content-Type: text/plain", "Upstash-Forward-User-Header: v", "Upstash-Retries: 0", "Upstash-Label: a, b").into(200, &p)
 	if !strings.HasPrefix(p.WorkflowRunID, "wfr_") || p.WorkflowCreatedAt == 0 || p.Deduplicated {
 		t.Fatalf("triggered %+v", p)
 	}
 	c := f.any("the trigger")
 	if c.url != f.URL+"/wf?a=b" || c.header.Get("User-Header") != "v" || c.header.Get("Content-Type") != "text/plain" || c.header.Get("Upstash-Workflow-Sdk-Version") != "1" ||
+		c.header.Get("Upstash-Label") != "a,b" ||
 		c.header.Get("Upstash-Workflow-Runid") != p.WorkflowRunID || c.header.Get("Upstash-Workflow-Url") != f.URL+"/wf?a=b" ||
 		c.header.Get("Upstash-Workflow-Createdat") != fmt.Sprint(p.WorkflowCreatedAt) || string(c.log()[0].Body) != "raw \x00 body" {
 		t.Errorf("delivered %s %v %s", c.url, c.header, c.body)
@@ -650,10 +653,22 @@ func TestTrigger(t *testing.T) {
 	c.answer(500, `{"message":"no"}`)
 	cb := f.any("the failure callback")
 	if cb.url != f.URL+"/wf?a=b" || cb.header.Get("User-Header") != "v" || cb.header.Get("Upstash-Workflow-Is-Failure") != "true" ||
-		cb.header.Get("Upstash-Workflow-Failure-Callback") != "true" || object(t, cb.body)["sourceBody"] != b64("raw \x00 body") {
+		cb.header.Get("Upstash-Workflow-Failure-Callback") != "true" || cb.header.Get("Content-Type") != "application/json" || cb.header.Get("Upstash-Label") != "a,b" || object(t, cb.body)["sourceBody"] != b64("raw \x00 body") {
 		t.Errorf("failure callback %s %v %s", cb.url, cb.header, cb.body)
 	}
 	cb.ok()
+
+	// Labels that are forwarded by name stay as they are.
+	w.do("POST", "/v2/batch/trigger", `[{"destination":"`+f.URL+`","headers":{"Upstash-Label":"a","Upstash-Forward-Upstash-Label":"c"}},
+		{"destination":"`+f.URL+`","headers":{"upstash-label":"a"}}]`).into(201, &[]client.TriggerResponse{})
+	told := []string{}
+	for range 2 {
+		c := f.any("a trigger of the batch")
+		told = append(told, c.header.Get("Upstash-Label"))
+		c.ok()
+	}
+	slices.Sort(told)
+	equal(t, "labels", told, []string{"a", "c"})
 
 	// One that was asked for wins.
 	other := w.endpoint(nil)
@@ -684,7 +699,7 @@ func TestUnknownSDKHandshake(t *testing.T) {
 	if _, ok := c.header["Upstash-Workflow-Unknown-Sdk"]; ok || c.header.Get("Second") != "2" || c.header.Get("First") != "" || c.header.Get("Upstash-Workflow-Init") != "true" {
 		t.Errorf("called again with %v", c.header)
 	}
-	if log := c.log(); len(log) != 1 || string(log[0].Body) != "payload" {
+	if log := c.log(); len(log) != 1 || string(log[0].Body) != "payload" || log[0].MessageID != again.MessageID {
 		t.Errorf("called again with %s", c.body)
 	}
 	id := f.append("wfr_1", run(1, "s", "1"))[0]
@@ -696,6 +711,30 @@ func TestUnknownSDKHandshake(t *testing.T) {
 	c.answer(500, "no") // retries and failure callback are the first trigger's
 	f.any("the failure callback").ok()
 	w.awaitRun("wfr_1", client.RunFailed)
+
+	// What becomes of the second call is the run's, and it is cancelled with it.
+	for _, id := range []string{"wfr_2", "wfr_3"} {
+		w.do("POST", "/v2/trigger/"+f.URL, "payload", "Upstash-Workflow-Unknown-Sdk: true", "Upstash-Workflow-Runid: "+id).into(200, &p)
+		c = f.any("the handshake")
+		again = f.triggerAnswer(id, "payload", "Upstash-Workflow-Trigger-By-Sdk: true", "Upstash-Retry-Delay: 3600000")
+		c.ok()
+		c = f.next(again.MessageID)
+		if id == "wfr_2" {
+			c.answer(489, "never", "Upstash-NonRetryable-Error: true")
+			f.any("the failure callback").ok()
+			r := w.awaitFailure(id, client.CallbackSuccess)
+			equal(t, "failed", shape(r), []string{"RUN_FAILED", "sequential [0 init SUCCESS]", "next [0 FAILED 1 errors]"})
+			if ff := r.FailureFunction; ff.FailStatus != 489 || ff.FailResponse != "never" {
+				t.Errorf("failure function %+v", ff)
+			}
+			continue
+		}
+		c.answer(500, "later")
+		w.await(again.MessageID, client.EventRetry)
+		w.do("DELETE", "/v2/workflows/runs/"+id, "").into(200, &client.CancelResponse{})
+		w.await(again.MessageID, client.EventCanceled)
+		equal(t, "cancelled", shape(w.run(id)), []string{"RUN_CANCELED", "sequential [0 init SUCCESS]", "next [0 CANCELED 1 errors]"})
+	}
 }
 
 // An active run's id is taken; an ended one's is free. Runs of one id are told

@@ -80,8 +80,10 @@ var managed = map[string]func(w *world) (do func(who *engine.Caller) error, done
 	},
 	"message.cancel": func(w *world) (func(*engine.Caller) error, func() bool) {
 		id := w.publish(engine.Publish{Config: wire.Config{Delay: time.Hour}})
-		return func(who *engine.Caller) error { return w.engine.CancelMessage(context.Background(), who, id) },
-			w.isCanceled(id)
+		return func(who *engine.Caller) error {
+			_, err := w.engine.CancelMessage(context.Background(), who, id)
+			return err
+		}, w.isCanceled(id)
 	},
 	"message.cancel of a filter": func(w *world) (func(*engine.Caller) error, func() bool) {
 		id := w.publish(engine.Publish{Config: wire.Config{Delay: time.Hour, Labels: []string{"x"}}})

@@ -148,6 +148,7 @@ func (c *change) failureCall(run *Run, cb *wire.Callback, f *flight, dlq int64, 
 	}
 	m.Run, m.Settings.Limited = run.Seq, run.Settings.Limited
 	m.belong(run)
+	m.Header.Set("Content-Type", "application/json") // whatever that of the payload is, which SDKs forward
 	m.Header.Set(wire.HeaderWorkflowIsFailure, "true")
 	m.Header.Set(wire.HeaderWorkflowFailureCB, "true")
 	c.insert(m)

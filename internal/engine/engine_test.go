@@ -357,7 +357,7 @@ func TestCancel(t *testing.T) {
 	ctx := context.Background()
 	inBubble(t, func(w *world) {
 		id := w.publish(engine.Publish{Config: wire.Config{Delay: time.Hour}})
-		if err := w.engine.CancelMessage(ctx, w.caller, id); err != nil {
+		if _, err := w.engine.CancelMessage(ctx, w.caller, id); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * time.Hour)
@@ -365,7 +365,7 @@ func TestCancel(t *testing.T) {
 			t.Fatalf("%d attempts of a cancelled message", n)
 		}
 		w.expectStates(id, created, engine.EventCancelRequested, engine.EventCanceled)
-		if err := w.engine.CancelMessage(ctx, w.caller, id); engine.ErrorCode(err) != engine.NotFound {
+		if _, err := w.engine.CancelMessage(ctx, w.caller, id); engine.ErrorCode(err) != engine.NotFound {
 			t.Errorf("cancelled twice: %v", err)
 		}
 	})
@@ -385,7 +385,7 @@ func TestCancel(t *testing.T) {
 				id := w.publish(engine.Publish{})
 				time.Sleep(time.Second)
 				w.expectStates(id, created, active)
-				if err := w.engine.CancelMessage(ctx, w.caller, id); err != nil {
+				if _, err := w.engine.CancelMessage(ctx, w.caller, id); err != nil {
 					t.Fatal(err)
 				}
 				time.Sleep(24 * time.Hour)

@@ -20,7 +20,7 @@ const (
 func cancelDuring(w *world, o engine.Outcome) func(engine.Attempt) engine.Outcome {
 	return func(a engine.Attempt) engine.Outcome {
 		time.Sleep(time.Second)
-		if err := w.engine.CancelMessage(context.Background(), w.caller, a.Header.Get(wire.HeaderMessageID)); err != nil {
+		if _, err := w.engine.CancelMessage(context.Background(), w.caller, a.Header.Get(wire.HeaderMessageID)); err != nil {
 			w.t.Error(err)
 		}
 		return o
@@ -81,7 +81,7 @@ func TestEventsOfEveryPath(t *testing.T) {
 				id := w.publish(engine.Publish{Config: tt.config})
 				time.Sleep(time.Hour)
 				if tt.cancel {
-					if err := w.engine.CancelMessage(context.Background(), w.caller, id); err != nil {
+					if _, err := w.engine.CancelMessage(context.Background(), w.caller, id); err != nil {
 						t.Fatal(err)
 					}
 				}

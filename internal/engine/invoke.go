@@ -114,12 +114,8 @@ func (c *change) invoker(who *Caller, req *wire.InvokeRequest) (*invocation, err
 	if id := cfg.Workflow.RunID; id != run.ID {
 		return nil, errorf(Invalid, "headers.%s: expected %s, which waits, got %.600s", wire.HeaderWorkflowRunID, run.ID, id)
 	}
-	refused := c.e.checkLimits(who, &Publish{Destination: w.URL, Config: *cfg})
-	if refused == nil {
-		refused = who.checkReach(w.URL, cfg)
-	}
-	if refused != nil {
-		return nil, refused
+	if err := c.e.checkResult(who, w.URL, cfg, "headers."); err != nil {
+		return nil, err
 	}
 	return &invocation{run, w}, nil
 }

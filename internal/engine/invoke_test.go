@@ -204,6 +204,8 @@ func TestInvokeRefused(t *testing.T) {
 		} {
 			w.refusesInvocation(engine.Invalid, want, p)
 		}
+		w.refusesInvocation(engine.Precondition, "headers.Upstash-Retries: 1000, at most 999",
+			with(func(r *wire.InvokeRequest) { r.Headers = waitHeader("wfr_parent", "Upstash-Retries", "1000") }))
 		if steps := w.steps("wfr_parent"); len(steps) != 0 {
 			t.Errorf("appended %+v", steps)
 		}

@@ -127,7 +127,7 @@ func (m *laneModel) do(op laneOp) {
 		s := m.messages[op.which%len(m.messages)]
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		if e.CancelMessage(ctx, who, s.id) != nil || !s.canceled.IsZero() {
+		if canceled, err := e.CancelMessage(ctx, who, s.id); err != nil || !canceled || !s.canceled.IsZero() {
 			return
 		}
 		s.canceled = time.Now()

@@ -79,10 +79,11 @@ func fillBody(tx Tx, m *Message) error {
 	return err
 }
 
-// CancelMessage stops a message from being delivered any more. An attempt
-// under way is not cut off; there will be no other.
-func (e *Engine) CancelMessage(ctx context.Context, who *Caller, id string) error {
-	return e.update(ctx, func(c *change) error {
+// CancelMessage stops a message from being delivered any more, and says whether
+// nobody had done so before. An attempt under way is not cut off; there will be no
+// other. What has ended is not found.
+func (e *Engine) CancelMessage(ctx context.Context, who *Caller, id string) (canceled bool, err error) {
+	err = e.update(ctx, func(c *change) error {
 		key, ok := ParseMessageID(id)
 		if !ok {
 			return errorf(NotFound, "message %s not found", id)
@@ -97,15 +98,17 @@ func (e *Engine) CancelMessage(ctx context.Context, who *Caller, id string) erro
 		if m.Run != 0 {
 			return errorf(Invalid, "message %s belongs to a workflow run; cancel the run instead", id)
 		}
-		canceled, err := c.cancel(m)
-		if err == nil && !canceled {
-			err = errorf(NotFound, "message %s is already finished", id)
-		}
-		if err != nil {
+		switch canceled, err = c.cancel(m); {
+		case err != nil:
 			return err
+		case canceled:
+			return c.audit(who, "message.cancel", id, nil, nil)
+		case m.State.Ended():
+			return errorf(NotFound, "message %s is already finished", id)
 		}
-		return c.audit(who, "message.cancel", id, nil, nil)
+		return nil
 	})
+	return canceled, err
 }
 
 // cancel cancels a locked message that is still to be delivered, and says

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/signposthq/signpost/internal/wire"
@@ -135,10 +136,7 @@ func (e *Engine) checkLimits(who *Caller, p *Publish) *Error {
 	if int64(len(p.Body)) > l.MaxBody {
 		return errorf(TooLarge, "body: %d bytes, at most %d are accepted", len(p.Body), l.MaxBody)
 	}
-	if cfg.Retries != nil && *cfg.Retries > l.MaxRetries {
-		return errorf(Precondition, "%s: %d, at most %d are allowed", wire.HeaderRetries, *cfg.Retries, l.MaxRetries)
-	}
-	if err := l.checkTimes(cfg); err != nil {
+	if err := l.checkSettings(cfg, wire.PrefixUpstash); err != nil {
 		return err
 	}
 	if p.Destination == wire.LLMDestination {
@@ -152,24 +150,23 @@ func (e *Engine) checkLimits(who *Caller, p *Publish) *Error {
 	if err := p.checkPlace(); err != nil {
 		return err
 	}
-	for name, cb := range map[string]*wire.Callback{wire.HeaderCallback: cfg.Callback, wire.HeaderFailureCallback: cfg.FailureCallback} {
-		if cb == nil {
-			continue
-		}
-		// Checked here so that the outcome of a message is never lost to a
-		// callback that could not be made; wire has parsed it once already.
-		inner, err := wire.ParseConfig(cb.Header)
-		if err != nil {
-			return errorf(Invalid, "%s: %v", name, err)
-		}
-		if inner.Retries != nil && *inner.Retries > l.MaxRetries {
-			return errorf(Precondition, "%s: %d retries, at most %d are allowed", name, *inner.Retries, l.MaxRetries)
-		}
-		if err := l.checkTimes(&inner); err != nil {
-			return errorf(err.Code, "callback %s: %s", cb.URL, err.Message)
-		}
+	if err := l.checkCallback(cfg.Callback, wire.PrefixCallback); err != nil {
+		return err
 	}
-	return nil
+	return l.checkCallback(cfg.FailureCallback, wire.PrefixFailureCallback)
+}
+
+// checkCallback is for the settings of a callback, so that the outcome of a message
+// is never lost to one that could not be made. Their names begin with a prefix.
+func (l *Limits) checkCallback(cb *wire.Callback, prefix string) *Error {
+	if cb == nil {
+		return nil
+	}
+	cfg, err := wire.ParseConfig(cb.Header) // as it was parsed before
+	if err != nil {
+		return errorf(Invalid, "%s: %v", strings.TrimSuffix(prefix, "-"), err)
+	}
+	return l.checkSettings(&cfg, prefix)
 }
 
 // checkPlace refuses settings that mean nothing where they stand: ignored, they
@@ -193,13 +190,17 @@ func (p *Publish) checkPlace() *Error {
 	return nil
 }
 
-// checkTimes refuses what would be delivered too far ahead.
-func (l *Limits) checkTimes(cfg *wire.Config) *Error {
-	if cfg.Delay > l.MaxDelay {
-		return errorf(Precondition, "%s: %v, at most %v is allowed", wire.HeaderDelay, cfg.Delay, l.MaxDelay)
-	}
-	if cfg.NotBefore > unixMillis(time.Now().Add(l.MaxDelay)) {
-		return errorf(Precondition, "%s: more than %v ahead", wire.HeaderNotBefore, l.MaxDelay)
+// checkSettings refuses more retries than are allowed, and what would be delivered
+// too far ahead. The names of the headers begin with a prefix.
+func (l *Limits) checkSettings(cfg *wire.Config, prefix string) *Error {
+	name := func(header string) string { return prefix + strings.TrimPrefix(header, wire.PrefixUpstash) }
+	switch {
+	case cfg.Retries != nil && *cfg.Retries > l.MaxRetries:
+		return errorf(Precondition, "%s: %d, at most %d are allowed", name(wire.HeaderRetries), *cfg.Retries, l.MaxRetries)
+	case cfg.Delay > l.MaxDelay:
+		return errorf(Precondition, "%s: %v, at most %v is allowed", name(wire.HeaderDelay), cfg.Delay, l.MaxDelay)
+	case cfg.NotBefore > unixMillis(time.Now().Add(l.MaxDelay)):
+		return errorf(Precondition, "%s: more than %v ahead", name(wire.HeaderNotBefore), l.MaxDelay)
 	}
 	return nil
 }

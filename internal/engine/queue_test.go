@@ -699,7 +699,7 @@ func TestQueueCancel(t *testing.T) {
 			return time.Minute, 500
 		})
 		cancel := func(id string) {
-			if err := w.engine.CancelMessage(ctx, w.caller, id); err != nil {
+			if _, err := w.engine.CancelMessage(ctx, w.caller, id); err != nil {
 				t.Error(err)
 			}
 		}

@@ -100,7 +100,9 @@ func defaultFailureCallback(run *Run) *wire.Callback {
 		wire.PrefixForward + wire.HeaderWorkflowFailureCB: {"true"},
 	}
 	for name, values := range run.Header {
-		h[wire.PrefixForward+name] = values
+		if name != "Content-Type" { // which is that of the payload
+			h[wire.PrefixForward+name] = values
+		}
 	}
 	return &wire.Callback{URL: run.URL, Header: h}
 }
@@ -117,6 +119,10 @@ func (c *change) restartRun(who *Caller, run *Run, p *Publish) (Published, error
 	m := c.newMessage(who.Tenant, p, KindInit)
 	m.Run, m.LogIndex, m.Body, m.Header = run.Seq, 0, nil, nil
 	c.inherit(m, run, &p.Config)
+	// Endpoints look for the message that they are called with in the log.
+	if err := c.tx.SetLogMessage(&LogEntry{Run: run.Seq, Message: m.Key}); err != nil {
+		return Published{}, fmt.Errorf("set message of payload: %w", err)
+	}
 	c.insert(m)
 	return Published{MessageID: m.String(), URL: m.URL, RunID: run.ID, RunCreatedAt: Millis(run.Seq)}, c.tx.UpdateRun(run)
 }
@@ -139,6 +145,7 @@ func (c *change) inherit(m *Message, run *Run, cfg *wire.Config) {
 	if m.Settings.FlowControl == nil {
 		m.Settings.FlowControl, m.Settings.Limited = run.Settings.FlowControl, run.Settings.Limited
 	}
+	m.CallerIP = run.CallerIP // not that of the endpoint, which publishes each step
 	m.belong(run)
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"slices"
 	"strconv"
 	"sync"
@@ -159,6 +160,46 @@ func (w *world) history(id string) *engine.RunHistory {
 		w.t.Fatalf("history of %s: %v, %v", id, runs, err)
 	}
 	return runs[0]
+}
+
+// A run's caller is whoever started it, in every delivery to its endpoint, though
+// that publishes the steps. A third party is told who called it.
+func TestCallerOfARun(t *testing.T) {
+	const user, app = "192.0.2.1", "192.0.2.9"
+	inBubble(t, func(w *world) {
+		w.respond(func(a engine.Attempt) engine.Outcome {
+			if a.Header.Get(wire.HeaderWorkflowStepID) != "" {
+				return engine.Outcome{Status: 489, Header: http.Header{wire.HeaderNonRetryable: {"true"}}}
+			}
+			return engine.Outcome{Status: 200}
+		})
+		publish := func(ip, url, body string, cfg wire.Config) {
+			cfg.Method, cfg.Workflow.RunID, cfg.Workflow.URL = "POST", "wfr_1", workflowURL
+			w.publish(engine.Publish{Destination: url, Body: []byte(body), CallerIP: ip, Config: cfg})
+			time.Sleep(time.Second)
+		}
+		publish(user, workflowURL, "{}", wire.Config{
+			Workflow:        wire.Workflow{Init: true, CallType: wire.CallStep},
+			FailureCallback: &wire.Callback{URL: "https://app.example/failed"},
+		})
+		publish(app, workflowURL, `{"stepId":1,"stepName":"a","stepType":"Run","concurrent":1}`, wire.Config{Workflow: wire.Workflow{CallType: wire.CallStep}})
+		publish(app, "https://third.example/", "", wire.Config{
+			Workflow: wire.Workflow{CallType: wire.CallTo},
+			Callback: &wire.Callback{URL: workflowURL, Header: http.Header{wire.PrefixForward + wire.HeaderWorkflowStepID: {"2"}}},
+		})
+		var got []string
+		for _, a := range w.made() {
+			got = append(got, a.URL+" "+a.Header.Get(wire.HeaderCallerIP))
+		}
+		want := []string{workflowURL + " " + user, workflowURL + " " + user, "https://third.example/ " + app, workflowURL + " " + user, "https://app.example/failed " + user}
+		if !slices.Equal(got, want) {
+			t.Errorf("callers %v, want %v", got, want)
+		}
+		page, _, err := w.engine.DLQ(context.Background(), w.caller, engine.DLQFilter{Message: engine.MessageFilter{CallerIPs: []string{user}}}, false, "", 9)
+		if err != nil || len(page) != 1 || page[0].Message.CallerIP != user {
+			t.Errorf("in the DLQ: %v, %v", page, err)
+		}
+	})
 }
 
 // Whatever fails around it, a workflow runs every step and ends with its

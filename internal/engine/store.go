@@ -177,6 +177,7 @@ type Tx interface {
 	ListActiveRuns(tenant int64, page Page) ([]*Run, error)
 
 	InsertLog(*LogEntry) error
+	SetLogMessage(*LogEntry) error // writes Message
 	// Log is the part of a run's log from one index to another, both inclusive.
 	Log(run int64, from, to int) ([]*LogEntry, error)
 	// LogBytes is how many entries Log gives, and how many bytes their bodies

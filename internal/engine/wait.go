@@ -84,12 +84,11 @@ func (e *Engine) newWait(who *Caller, event string, header http.Header, req *wir
 			return nil, nil, errorf(Invalid, "timeoutHeaders.%s: expected %s, which waits, got %s", wire.HeaderWorkflowRunID, cfg.Workflow.RunID, id)
 		}
 	}
-	for _, p := range []*Publish{{Destination: w.URL, Config: *cfg}, {Destination: w.Settings.TimeoutURL, Config: *late}} {
-		err := e.checkLimits(who, p)
-		if err == nil {
-			err = who.checkReach(p.Destination, &p.Config)
-		}
-		if err != nil {
+	if err := e.checkResult(who, w.URL, cfg, ""); err != nil {
+		return nil, nil, err
+	}
+	if late != cfg || w.Settings.TimeoutURL != w.URL {
+		if err := e.checkResult(who, w.Settings.TimeoutURL, late, "timeoutHeaders."); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -98,6 +97,18 @@ func (e *Engine) newWait(who *Caller, event string, header http.Header, req *wir
 	}
 	w.Settings.Step.WaitEventID = event
 	return w, cfg, nil
+}
+
+// checkResult refuses what a result can't be delivered with. Names of headers are
+// told with what stands before them in the request.
+func (e *Engine) checkResult(who *Caller, url string, cfg *wire.Config, in string) error {
+	if err := e.checkLimits(who, &Publish{Destination: url, Config: *cfg}); err != nil {
+		return errorf(err.Code, "%s%s", in, err.Message)
+	}
+	if err := who.checkReach(url, cfg); err != nil {
+		return err
+	}
+	return nil
 }
 
 // waitConfig is how a result is to be delivered, and of which run.

@@ -473,6 +473,8 @@ func TestRefusedWaits(t *testing.T) {
 			"bad header":          {header: waitHeader("wfr_1", "Upstash-Retries", "x"), req: step(2, 1), want: "Upstash-Retries: expected"},
 			"queue":               {header: waitHeader("wfr_1", "Upstash-Queue-Name", "q"), req: step(2, 1), want: "Upstash-Queue-Name: messages of workflow runs"},
 			"bad timeout header":  {req: with(func(r *wire.Wait) { r.TimeoutHeader = waitHeader("wfr_1", "Upstash-Retries", "x") }), want: "timeoutHeaders.Upstash-Retries: expected"},
+			"over a limit":        {header: waitHeader("wfr_1", "Upstash-Retries", "1000"), req: step(2, 1), code: engine.Precondition, want: "Upstash-Retries: 1000, at most 999"},
+			"timeout, over it":    {req: with(func(r *wire.Wait) { r.TimeoutHeader = waitHeader("wfr_1", "Upstash-Retries", "1000") }), code: engine.Precondition, want: "timeoutHeaders.Upstash-Retries: 1000, at most 999"},
 			"another run's":       {req: with(func(r *wire.Wait) { r.TimeoutHeader = waitHeader("wfr_2") }), want: "timeoutHeaders.Upstash-Workflow-Runid: expected wfr_1"},
 			"too long":            {req: with(func(r *wire.Wait) { r.Timeout = 367 * 24 * time.Hour }), code: engine.Precondition, want: "timeout: "},
 			"no event":            {event: "-", req: step(2, 1), want: "event id: expected"},

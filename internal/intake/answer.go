@@ -13,11 +13,23 @@ import (
 // the status line.
 const plainText = "\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"
 
+// unexpected is how its answer to an Expect that it does not know begins; it ends
+// in noBody.
+const (
+	unexpected = "HTTP/1.1 417 Expectation Failed\r\n"
+	noBody     = "\r\nContent-Length: 0\r\n\r\n"
+)
+
 // inJSON is the same answer in JSON, as clients of the API expect all errors;
 // nil for what is not one of net/http's own. Those hold nothing of the request.
 func inJSON(answer []byte) []byte {
 	const longest = 512
-	if len(answer) > longest || !bytes.Contains(answer, []byte(plainText)) {
+	switch {
+	case len(answer) > longest:
+		return nil
+	case bytes.HasPrefix(answer, []byte(unexpected)) && bytes.HasSuffix(answer, []byte(noBody)):
+		return refusal(http.StatusExpectationFailed, "expected no Expect but 100-continue")
+	case !bytes.Contains(answer, []byte(plainText)):
 		return nil
 	}
 	line, text, _ := strings.Cut(string(answer), plainText)
@@ -35,6 +47,10 @@ func inJSON(answer []byte) []byte {
 	} else if !strings.HasPrefix(text, code) {
 		message += ", got: " + text
 	}
+	return refusal(status, message)
+}
+
+func refusal(status int, message string) []byte {
 	body, _ := json.Marshal(map[string]string{"error": "request: " + message})
 	return fmt.Appendf(nil, "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s",
 		status, http.StatusText(status), len(body), body)

@@ -290,6 +290,7 @@ func TestMalformedRequests(t *testing.T) {
 		"GET / HTTP/1.1\r\nHost: x\r\nA B: c\r\n\r\n":                                                {400, "well-formed HTTP/1.1"},
 		"GET / HTTP/1.1\r\nHost: x\r\nA: \x01secret\r\n\r\n":                                         {400, "well-formed HTTP/1.1"},
 		"GET /%zz HTTP/1.1\r\nHost: x\r\n\r\n":                                                       {400, "well-formed HTTP/1.1"},
+		"POST / HTTP/1.1\r\nHost: x\r\nExpect: secret\r\nContent-Length: 1\r\n\r\nx":                 {417, "no Expect but 100-continue"},
 		"GET / HTTP/3.1\r\nHost: x\r\n\r\n":                                                          {505, "unsupported protocol version"},
 		"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: secret\r\n\r\n":                            {501, "nsupported transfer encoding"},
 		"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n":               {400, "well-formed HTTP/1.1"},

@@ -256,6 +256,8 @@ var plans = []struct {
 	{"ListActiveRuns", func(tx engine.Tx) error { _, err := tx.ListActiveRuns(1, anyPage); return err },
 		"SEARCH runs USING INDEX runs_state (tenant=? AND state=? AND rowid>? AND rowid<?)"},
 
+	{"SetLogMessage", func(tx engine.Tx) error { return tx.SetLogMessage(&engine.LogEntry{Run: 1}) },
+		"SEARCH run_log USING PRIMARY KEY (run=? AND idx=?)"},
 	{"Log", func(tx engine.Tx) error { _, err := tx.Log(1, 0, 5); return err },
 		"SEARCH run_log USING PRIMARY KEY (run=? AND idx>? AND idx<?)"},
 	{"LogBytes", func(tx engine.Tx) error { _, _, err := tx.LogBytes(1, 0, 5); return err },
@@ -379,6 +381,7 @@ func prepared(t *testing.T, s engine.Store, err error) engine.Store {
 			func() error {
 				return tx.InsertRun(&engine.Run{Seq: 2, Tenant: 1, ID: "wfr_2", State: engine.RunSuccess})
 			},
+			func() error { return tx.InsertLog(&engine.LogEntry{Run: 1}) },
 			func() error { return tx.InsertSchedule(&engine.Schedule{Seq: 1, Tenant: 1, ID: "s"}) },
 			func() error { return tx.InsertWait(&engine.Wait{Seq: 1, Tenant: 1, Run: 1}) },
 			func() error { return tx.InsertURLGroup(&engine.URLGroup{Seq: 1, Tenant: 1, Name: "g"}) },

@@ -173,6 +173,10 @@ func (t *tx) InsertLog(e *engine.LogEntry) error {
 	return err
 }
 
+func (t *tx) SetLogMessage(e *engine.LogEntry) error {
+	return must(t.exec(`update run_log set seq = $1, rnd = $2 where run = $3 and idx = $4`, e.Message.Seq, e.Message.Rnd, e.Run, e.Index))
+}
+
 func (t *tx) Log(run int64, from, to int) ([]*engine.LogEntry, error) {
 	return collect(t, t.scanLog, `select `+logColumns+` from run_log where run = $1 and idx >= $2 and idx <= $3 order by idx`,
 		run, from, to)

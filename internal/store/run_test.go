@@ -306,6 +306,25 @@ func TestLogPlaceIsTaken(t *testing.T) {
 	})
 }
 
+// An entry may be of another message than it was at first, and is what it was
+// otherwise.
+func TestSetLogMessage(t *testing.T) {
+	forEachStore(t, func(t *testing.T, s engine.Store) {
+		first, second, other := fullLogEntry(7, 0), fullLogEntry(7, 1), fullLogEntry(8, 0)
+		insertLog(t, s, first, second, other)
+		first.Message = engine.Key{Seq: 99, Rnd: 98}
+		update(t, s, func(tx engine.Tx) error {
+			return tx.SetLogMessage(&engine.LogEntry{Run: 7, Message: first.Message})
+		})
+		equal(t, "log", logOf(t, s, 7, 0, 9), []*engine.LogEntry{first, second})
+		equal(t, "another log", logOf(t, s, 8, 0, 9), []*engine.LogEntry{other})
+		err := s.Update(context.Background(), func(tx engine.Tx) error { return tx.SetLogMessage(&engine.LogEntry{Run: 7, Index: 2}) })
+		if err == nil {
+			t.Error("an entry that is not there was changed")
+		}
+	})
+}
+
 // LogStep finds the first entry that is exactly that step of that kind: plans,
 // results and calls of one step are told apart.
 func TestLogStep(t *testing.T) {

@@ -210,6 +210,7 @@ func TestViewCannotWrite(t *testing.T) {
 		"purge audit":       func(tx engine.Tx) error { _, err := tx.PurgeAudit(engine.Millis(maxInt), 9); return err },
 		"insert run":        func(tx engine.Tx) error { return tx.InsertRun(run(2, "wfr_2")) },
 		"insert log":        func(tx engine.Tx) error { return tx.InsertLog(&engine.LogEntry{Run: 1, Index: 9}) },
+		"set log message":   func(tx engine.Tx) error { return tx.SetLogMessage(&engine.LogEntry{Run: 1}) },
 		"insert DLQ entry":  func(tx engine.Tx) error { return tx.InsertDLQ(&engine.DLQEntry{Seq: 2}) },
 		"put deduplication": func(tx engine.Tx) error { return tx.PutDeduplication(1, []byte("h"), engine.Key{Seq: 1}, 1, 2) },
 		"update run":        func(tx engine.Tx) error { return tx.UpdateRun(fullRun(1)) },

@@ -317,15 +317,18 @@ func parseRetries(s string) (*int, error) {
 	return &retries, nil
 }
 
-// parseNotBefore turns Unix seconds into milliseconds. The epoch itself becomes
-// 1 ms after it, as 0 stands for a header that was not given.
+// parseNotBefore turns Unix seconds into milliseconds. They may have decimals: some
+// clients send what their language has for a time. The epoch itself becomes 1 ms
+// after it, as 0 stands for a header that was not given.
 func parseNotBefore(s string) (int64, error) {
 	const year10000 = 253402300800
-	n, err := strconv.ParseUint(s, 10, 63)
-	if err != nil || n >= year10000 {
+	whole, decimals, hasDecimals := strings.Cut(s, ".")
+	n, err := strconv.ParseUint(whole, 10, 63)
+	ms, err2 := strconv.ParseUint((decimals + "000")[:3], 10, 63)
+	if err != nil || err2 != nil || n >= year10000 || hasDecimals && decimals == "" || strings.Trim(decimals, "0123456789") != "" {
 		return 0, errorf("", "expected a time in Unix seconds, before the year 10000, got %s", quote(s))
 	}
-	return max(1, int64(n)*1000), nil
+	return max(1, int64(n)*1000+int64(ms)), nil
 }
 
 func parseBool(s string) (bool, error) {
