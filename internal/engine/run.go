@@ -139,6 +139,9 @@ func (c *change) inherit(m *Message, run *Run, cfg *wire.Config) {
 	if m.Settings.FlowControl == nil {
 		m.Settings.FlowControl = run.Settings.FlowControl
 	}
+	if !slices.Equal(cfg.Workflow.Features, run.Settings.Features) {
+		m.Settings.Features = cfg.Workflow.Features
+	}
 	m.belong(run)
 }
 
