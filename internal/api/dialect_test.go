@@ -4,6 +4,8 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -14,8 +16,9 @@ import (
 )
 
 // The official clients in Python and Go speak the protocol otherwise than those
-// in JavaScript, which e2e runs. What is known of theirs is spoken here: the
-// requests as they write them, and of the answers what they can't do without.
+// in JavaScript, which e2e runs. No test runs them. What is known of theirs is
+// spoken here: requests as they write them, and of the answers what they can't do
+// without.
 
 // Keys that the Python client reads without looking whether they are there.
 var (
@@ -292,4 +295,227 @@ func TestPythonClaims(t *testing.T) {
 	if _, ok := claims["jti"].(string); !ok || claims["aud"] != nil || claims["iat"].(float64) > float64(time.Now().Unix()) {
 		t.Errorf("claims %v", claims)
 	}
+}
+
+// python is a step as the Python SDK writes it: every field, null where it has
+// none, and the method of a request.
+func python(fields map[string]any, header ...string) step {
+	all := map[string]any{"stepId": nil, "stepName": nil, "stepType": nil, "out": nil, "sleepFor": nil, "sleepUntil": nil, "concurrent": nil,
+		"targetStep": nil, "callUrl": nil, "callMethod": nil, "callBody": nil, "callHeaders": nil, "waitEventId": nil, "timeout": nil, "method": "POST"}
+	maps.Copy(all, fields)
+	text, _ := json.MarshalIndent(all, "", " ")
+	return step{string(text), append([]string{
+		"Upstash-Feature-Set: LazyFetch,InitialBody", "Upstash-Retries: 0", "Upstash-Forward-user-header: v", "Upstash-Forward-content-type: application/json",
+	}, header...)}
+}
+
+// A run of the Python SDK: the endpoint starts it itself when it is called without
+// a run, sends all settings along with each step, and names no version of its own.
+func TestPythonEndpoint(t *testing.T) {
+	w := newWorld(t)
+	f := w.flow()
+	third := w.endpoint(answers("done", []string{"Content-Type: text/plain"}, 201))
+	ok := func(c *call) {
+		c.answer(200, `{"workflowRunId": "wfr_py", "finishCondition": "success"}`, "Upstash-Workflow-Sdk-Version: ", "Upstash-Workflow-Sdk: ")
+	}
+
+	plain := f.next(w.publish(f.URL, `{"n": 1}`, "Upstash-Forward-content-type: application/json", "Upstash-Forward-user-header: v"))
+	if plain.header.Get("Upstash-Workflow-Runid") != "" || plain.header.Get("Upstash-Workflow-Sdk-Version") != "" {
+		t.Fatalf("a plain message came as one of a run: %v", plain.header)
+	}
+	init := w.publish(f.URL, `{"n": 1}`, "Upstash-Method: POST", "Upstash-Workflow-Init: true", "Upstash-Workflow-RunId: wfr_py", "Upstash-Workflow-Url: "+f.URL,
+		"Upstash-Workflow-Sdk-Version: 1", "Upstash-Forward-Upstash-Workflow-Sdk-Version: 1", "Upstash-Feature-Set: LazyFetch,InitialBody",
+		"Upstash-Retries: 0", "Upstash-Forward-user-header: v", "Upstash-Forward-content-type: application/json", asJSON)
+	ok(plain)
+
+	c := f.next(init)
+	one := f.append("wfr_py", python(map[string]any{"stepId": 1, "stepName": "one", "stepType": "Run", "out": `{"a": "\u00e9"}`, "concurrent": 1}))
+	ok(c)
+	c = f.next(one[0])
+	plans := f.append("wfr_py",
+		python(map[string]any{"stepId": 0, "stepName": "nap", "stepType": "SleepFor", "out": "null", "sleepFor": "1s", "concurrent": 2, "targetStep": 2}, "Upstash-Delay: 1s"),
+		python(map[string]any{"stepId": 0, "stepName": "side", "stepType": "Run", "out": "null", "concurrent": 2, "targetStep": 3}))
+	ok(c)
+	c = f.next(plans[1])
+	equal(t, "the second plan", c.prefix(), append([]string{init, one[0]}, plans...))
+	side := f.append("wfr_py", python(map[string]any{"stepId": 3, "stepName": "side", "stepType": "Run", "out": "null", "concurrent": 2}))
+	ok(c)
+	ok(f.next(side[0]))
+	c = f.next(plans[0])
+	equal(t, "the first plan", c.prefix(), []string{init, one[0], plans[0]})
+	nap := f.append("wfr_py", python(map[string]any{"stepId": 2, "stepName": "nap", "stepType": "SleepFor", "sleepFor": "1s", "concurrent": 2}))
+	ok(c)
+	c = f.next(nap[0])
+	if c.header.Get("User-Header") != "v" || c.header.Get("Content-Type") != "application/json" || c.header.Get("Upstash-Workflow-Sdk-Version") != "1" {
+		t.Errorf("delivered with %v", c.header)
+	}
+
+	f.call("wfr_py", 4, "ask", third.URL, "Upstash-Callback-Forward-user-header: v")
+	ok(c)
+	c = f.any("the outcome of the call")
+	if outcome := object(t, c.body); outcome["status"] != 201.0 || outcome["body"] != b64("done") || c.header.Get("Upstash-Workflow-Stepid") != "4" || c.header.Get("User-Header") != "v" {
+		t.Errorf("outcome %v with %v", outcome, c.header)
+	}
+	asked := w.publish(f.URL, python(map[string]any{"stepId": 4, "stepName": "ask", "stepType": "Call", "out": `{"status": 201, "body": "done", "header": {}}`, "concurrent": 1}).body,
+		"Upstash-Workflow-Init: false", "Upstash-Workflow-RunId: wfr_py", "Upstash-Workflow-Url: "+f.URL, "Upstash-Feature-Set: LazyFetch,InitialBody",
+		"Upstash-Forward-Upstash-Workflow-Sdk-Version: 1", "Upstash-Retries: 0")
+	ok(c)
+	c = f.next(asked)
+	w.ok("DELETE", "/v2/workflows/runs/wfr_py?cancel=false", `{"result": [1, null]}`)
+	ok(c)
+
+	r := w.awaitRun("wfr_py", client.RunSuccess)
+	equal(t, "history", shape(r), []string{"RUN_SUCCESS", "sequential [0 init SUCCESS]", "sequential [1 one SUCCESS]",
+		"parallel [2 nap SUCCESS] [3 side SUCCESS]", "sequential [4 ask SUCCESS]"})
+	if r.Response != `{"result": [1, null]}` || r.Steps[1].Steps[0].Out != `{"a": "\u00e9"}` || r.Steps[2].Steps[0].SleepFor != 1 {
+		t.Errorf("run %+v", r)
+	}
+}
+
+// The Go client writes paths of its own, an empty queue, and a type for no body. It
+// decodes numbers as int64, headers as http.Header, and every refusal as JSON.
+func TestGoClient(t *testing.T) {
+	w := newWorld(t)
+	e := w.endpoint(w.byPath())
+	var made struct {
+		ScheduleID string `json:"scheduleId"`
+	}
+	w.do("POST", "/v2/Schedules/https://example.com", `{"a":1}`, "Upstash-Cron: 0 0 1 1 *", asJSON, "Upstash-Forward-Test-Header: test-value").into(200, &made)
+	var s struct {
+		ScheduleID, Cron, Destination, Method, Body string
+		CreatedAt, Retries, Delay                   int64
+		IsPaused                                    bool
+		Header                                      http.Header
+	}
+	w.do("GET", "/v2/Schedules/"+made.ScheduleID, "").into(200, &s)
+	if s.ScheduleID != made.ScheduleID || s.Destination != "https://example.com" || s.Body != `{"a":1}` || s.Header.Get("Test-Header") != "test-value" || s.Retries != 3 {
+		t.Errorf("schedule %+v", s)
+	}
+	w.ok("PATCH", "/v2/schedules/"+made.ScheduleID+"/pause", "")
+	w.ok("DELETE", "/v2/schedules/"+made.ScheduleID, "")
+
+	var batch []client.PublishResponse
+	w.do("POST", "/v2/batch", `[{"destination":"http://example.com","queue":"","headers":{"Content-Type":"application/json","Upstash-Forward-Content-Type":"application/json","Upstash-Delay":"1h"},"body":"{}"},
+		{"destination":"http://example.com","queue":"q","headers":{"Upstash-Delay":"1h"},"body":""}]`, asJSON).into(200, &batch)
+	if m := get[client.Message](w, "/v2/messages/"+batch[0].MessageID); m.URL != "http://example.com" || m.QueueName != "" || m.Header.Get("Content-Type") != "application/json" {
+		t.Errorf("message %+v", m)
+	}
+	var done client.CancelResponse
+	if w.do("DELETE", "/v2/messages", fmt.Sprintf(`{"messageIds":[%q]}`, batch[0].MessageID), asJSON).into(200, &done); done.Cancelled != 1 {
+		t.Errorf("cancelled %+v", done)
+	}
+	if w.do("DELETE", "/v2/messages", "", asJSON).into(200, &done); done.Cancelled != 1 {
+		t.Errorf("cancelled %+v of the rest", done)
+	}
+
+	w.group("g", e.URL+"/1", e.URL+"/2")
+	var copies []client.PublishResponse
+	w.do("POST", "/v2/enqueue/q/g", `{}`, asJSON).into(200, &copies)
+	if len(copies) != 2 || copies[0].URL == "" {
+		t.Errorf("enqueued %+v", copies)
+	}
+	w.do("POST", "/v2/publish/", "x").refused(400, "a non-empty destination must be provided")
+	w.do("POST", "/v2/publish/nobody", "x").refused(404, "topic nobody not found")
+
+	failed := w.publish(e.URL+"/broken", "x", "Upstash-Retries: 0")
+	w.await(failed, client.EventFailed)
+	var events struct {
+		Events []struct {
+			State, MessageID, URL, Body, Error string
+			Time, NextDeliveryTime             int64
+			Header                             http.Header
+		}
+	}
+	w.do("GET", "/v2/events?api=llm&messageId="+failed, "").into(200, &events)
+	var states []string
+	for _, ev := range events.Events {
+		states = append(states, ev.State)
+	}
+	equal(t, "events", states, []string{"FAILED", "ERROR", "ACTIVE", "CREATED"})
+	dead := get[client.DLQPage](w, fmt.Sprintf("/v2/dlq?api=llm&messageId=%s&fromDate=%d&toDate=%d", failed, events.Events[3].Time, time.Now().UnixMilli())).Messages
+	if len(dead) != 1 || dead[0].ResponseStatus != 500 || dead[0].ResponseBody != "it broke" {
+		t.Fatalf("dead %+v", dead)
+	}
+	var deleted client.DLQDeleteResponse
+	if w.do("DELETE", "/v2/dlq", fmt.Sprintf(`{"dlqIds":[%q]}`, dead[0].DLQID), asJSON).into(200, &deleted); deleted.Deleted != 1 {
+		t.Errorf("deleted %+v", deleted)
+	}
+
+	before := get[client.SigningKeys](w, "/v2/keys")
+	var after client.SigningKeys
+	if w.do("POST", "/v2/rotate", "").into(200, &after); after.Current != before.Next {
+		t.Errorf("rotated %+v into %+v", before, after)
+	}
+}
+
+// The Go client of workflows starts runs by publishing, with ids of the user's own
+// and two headers of features, and cancels them by a body.
+func TestGoWorkflowClient(t *testing.T) {
+	w := newWorld(t)
+	f := w.flow()
+	start := func(id string, header ...string) string {
+		t.Helper()
+		return w.publish(f.URL, "payload", append(header, "Upstash-Workflow-Init: true", "Upstash-Workflow-RunId: "+id, "Upstash-Workflow-Url: "+f.URL,
+			"Upstash-Feature-Set: LazyFetch", "Upstash-Feature-Set: InitialBody", "Upstash-Forward-Upstash-Workflow-Sdk-Version: 1", "Upstash-Forward-user-header: v")...)
+	}
+	init := start("own-id", "Upstash-Label: l", "Upstash-Retries: 1", "Upstash-Flow-Control-Key: k", "Upstash-Flow-Control-Value: rate=100,parallelism=9")
+	c := f.next(init)
+	if c.header.Get("Upstash-Workflow-Runid") != "own-id" || c.header.Get("Upstash-Workflow-Sdk-Version") != "1" || c.header.Get("User-Header") != "v" {
+		t.Errorf("started with %v", c.header)
+	}
+	c.answer(200, "no version: nobody asked to look for one", "Upstash-Workflow-Sdk-Version: ")
+	f.waits("own-id", "event", 1, 1, "Wait", "1h")
+
+	var waiters []struct {
+		URL, TimeoutURL         string
+		Deadline                int64
+		Headers, TimeoutHeaders http.Header
+		TimeoutBody             []byte
+	}
+	w.do("GET", "/v2/waiters/event", "").into(200, &waiters)
+	if len(waiters) != 1 || waiters[0].Headers.Get("Upstash-Workflow-Runid") != "own-id" || waiters[0].Deadline < time.Now().Unix() {
+		t.Errorf("waiters %+v", waiters)
+	}
+	told := w.notify("event", "")
+	c = f.next(told[0].MessageID)
+	f.append("own-id",
+		step{`{"stepId":0,"stepName":"a","stepType":"SleepFor","sleepFor":"10m","concurrent":2,"targetStep":2}`, []string{"Upstash-Delay: 10m"}},
+		step{`{"stepId":0,"stepName":"b","stepType":"SleepUntil","sleepUntil":4102444800.5,"concurrent":2,"targetStep":3}`, []string{"Upstash-Delay: 1h"}})
+	c.ok()
+	var logs struct {
+		Cursor string
+		Runs   []struct {
+			WorkflowRunID, WorkflowURL, WorkflowState    string
+			WorkflowRunCreatedAt, WorkflowRunCompletedAt int64
+			WorkflowRunResponse, DLQID, Label            string
+			Steps                                        []struct {
+				Type  string
+				Steps []struct {
+					StepID, Concurrent, TargetStep, CreatedAt, Retries, SleepFor, SleepUntil, NextDeliveryTime, WaitTimeoutDeadline int64
+					StepName, StepType, CallType, MessageID, Out, State, CallBody, WaitEventID, WaitTimeoutDuration                 string
+					Headers                                                                                                         http.Header
+					WaitTimeout                                                                                                     bool
+				}
+			}
+		}
+	}
+	w.do("GET", "/v2/workflows/logs?workflowRunId=own-id&count=10", "").into(200, &logs)
+	if run := logs.Runs[0]; run.WorkflowState != "RUN_STARTED" || run.Steps[2].Steps[0].SleepFor != 600 || run.Steps[2].Steps[1].SleepUntil != 4102444801 || run.Steps[0].Steps[0].Out != "payload" {
+		t.Errorf("run %+v", run)
+	}
+
+	start("other", "Upstash-Delay: 1h")
+	start("third", "Upstash-Delay: 1h")
+	for _, bulk := range []struct {
+		body string
+		want int
+	}{{`{"workflowRunIds":["own-id"]}`, 1}, {`{"workflowRunIds":["own-id"],"workflowUrl":"` + f.URL + `"}`, 0}, {`{"workflowUrl":"` + f.URL[:len(f.URL)-2] + `"}`, 2}, {`{}`, 0}} {
+		var done client.CancelResponse
+		if w.do("DELETE", "/v2/workflows/runs", bulk.body, asJSON).into(200, &done); done.Cancelled != bulk.want {
+			t.Errorf("%s cancelled %d runs, want %d", bulk.body, done.Cancelled, bulk.want)
+		}
+	}
+	start("other") // that one has ended
+	w.ok("DELETE", "/v2/workflows/runs/other", "")
+	w.do("DELETE", "/v2/workflows/runs/nobody", "").refused(404, "nobody")
 }
