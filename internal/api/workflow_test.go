@@ -795,10 +795,23 @@ func TestLazyFetch(t *testing.T) {
 		t.Errorf("failure callback of %d bytes", len(cb.body))
 	}
 
-	// Who did not offer to fetch is sent everything.
-	c = f.next(f.trigger("wfr_2", large, "Upstash-Feature-Set: InitialBody"))
-	if log := c.log(); string(log[0].Body) != large {
-		t.Errorf("delivered %d entries", len(log))
+	// Who did not offer to fetch is sent everything, and so is the Python SDK, which
+	// offers it and can't. An endpoint knows more of itself than who started the run.
+	const python = "LazyFetch,InitialBody"
+	for i, test := range []struct{ trigger, step string }{{"InitialBody", ""}, {python, ""}, {python, python}, {python, features}, {features, python}} {
+		id := fmt.Sprint("wfr_other_", i)
+		c = f.next(f.trigger(id, large, "Upstash-Feature-Set: "+test.trigger))
+		if test.trigger != features && string(c.log()[0].Body) != large {
+			t.Errorf("%+v: started with %d bytes", test, len(c.body))
+		}
+		c.ok()
+		one := run(1, "one", "1")
+		one.header = []string{"Upstash-Feature-Set: " + test.step}
+		c = f.next(f.append(id, one)[0])
+		if whole := len(c.body) > len(large); whole != (test.step != features) {
+			t.Errorf("%+v: went on with %d bytes", test, len(c.body))
+		}
+		c.ok()
 	}
 	c = f.next(f.trigger("wfr_3", "small"))
 	if log := c.log(); string(log[0].Body) != "small" {

@@ -177,7 +177,7 @@ func (l *load) log(tx Tx, run *Run, m *Message) ([]*LogEntry, error) {
 	}
 	if prefix {
 		n = encodedLog(entries, n)
-		if n > int64(l.engine.limits.LazyThreshold) && slices.Contains(run.Settings.Features, wire.FeatureLazy) {
+		if n > int64(l.engine.limits.LazyThreshold) && fetches(run, m) {
 			return nil, nil
 		}
 	}
@@ -186,6 +186,18 @@ func (l *load) log(tx Tx, run *Run, m *Message) ([]*LogEntry, error) {
 	}
 	l.engine.litter.expect(2 * n) // it is encoded, too
 	return tx.Log(run.Seq, from, m.LogIndex)
+}
+
+// fetches says whether the endpoint gets the log when it is delivered without it.
+// What the endpoint says of itself with a step counts for more than what the run's
+// starter said. The SDK for Python claims FeatureLazy and fails on an empty body;
+// all that fetch claim FeatureDetectTrigger, too, and it does not.
+func fetches(run *Run, m *Message) bool {
+	features := run.Settings.Features
+	if m.Settings.Features != nil {
+		features = m.Settings.Features
+	}
+	return slices.Contains(features, wire.FeatureLazy) && slices.Contains(features, wire.FeatureDetectTrigger)
 }
 
 // encodedLog is how long a log's encoding is at most.

@@ -363,10 +363,11 @@ func TestResumeCopiesAnyLog(t *testing.T) {
 		w.stop()
 		w.limits.LazyThreshold = 1 << 10
 		w.start()
+		w.respond(status(200, "Upstash-Workflow-Sdk-Version", "1"))
 		const last = 120
 		sizes := map[int]int{1: 1 << 20, 2: 700 << 10, 77: 600 << 10, 78: 600 << 10, 100: 1 << 20}
 		w.publish(engine.Publish{Destination: workflowURL, Config: wire.Config{Method: "POST", Workflow: wire.Workflow{
-			Init: true, RunID: "wfr_old", URL: workflowURL, CallType: wire.CallStep, Features: []string{wire.FeatureLazy}}}})
+			Init: true, RunID: "wfr_old", URL: workflowURL, CallType: wire.CallStep, Features: []string{wire.FeatureLazy, wire.FeatureDetectTrigger}}}})
 		for i := 1; i <= last; i++ {
 			if i == last {
 				time.Sleep(time.Minute)

@@ -146,6 +146,9 @@ func (c *change) inherit(m *Message, run *Run, cfg *wire.Config) {
 		m.Settings.FlowControl, m.Settings.Limited = run.Settings.FlowControl, run.Settings.Limited
 	}
 	m.CallerIP = run.CallerIP // not that of the endpoint, which publishes each step
+	if !slices.Equal(cfg.Workflow.Features, run.Settings.Features) {
+		m.Settings.Features = cfg.Workflow.Features
+	}
 	m.belong(run)
 }
 

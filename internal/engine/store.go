@@ -393,7 +393,7 @@ type Settings struct {
 	Callback        *wire.Callback `json:"callback,omitempty"`
 	FailureCallback *wire.Callback `json:"failureCallback,omitempty"`
 	Retries         *int           `json:"retries,omitempty"`    // runs: for every later message
-	Features        []string       `json:"features,omitempty"`   // runs
+	Features        []string       `json:"features,omitempty"`   // of its endpoint; steps: nil where they are the run's
 	Invoker         *Invoker       `json:"invoker,omitempty"`    // runs: which run waits for it; nil: none
 	ResumedAs       int64          `json:"resumedAs,omitempty"`  // runs: Seq of the run that went on with it; 0: none
 	ViaTrigger      bool           `json:"viaTrigger,omitempty"` // runs: started through /v2/trigger
