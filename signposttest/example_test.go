@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 
 	"github.com/signposthq/signpost/client"
 	"github.com/signposthq/signpost/internal/exampletest"
@@ -50,4 +51,20 @@ func ExampleServer_WaitRun() {
 	})
 	// Output:
 	// RUN_SUCCESS "hello Ada"
+}
+
+// What was accepted is there when the server has been away.
+func ExampleServer_Restart() {
+	test(func(t testing.TB) {
+		srv := signposttest.NewServer(t)
+		p, err := srv.Client().Publish(t.Context(), client.PublishRequest{URL: "https://example.com/", Delay: time.Hour, Body: []byte("hello")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		srv.Restart(t)
+		m, err := srv.Client().Message(t.Context(), p.MessageID)
+		fmt.Println(m.Body, err)
+	})
+	// Output:
+	// hello <nil>
 }

@@ -14,7 +14,7 @@ import (
 type Context struct {
 	context.Context
 
-	RunID     string
+	RunID     string      // names the run among those under way
 	URL       string      // of the endpoint, as the server calls it
 	CreatedAt time.Time   // when the run was started; zero where the call does not tell
 	Header    http.Header // what the run was started with, on every call; Content-Type is the call's

@@ -223,3 +223,27 @@ func ExampleReplay() {
 	// Output:
 	// the code fits runs that were begun before
 }
+
+// What the code under test asks the server for is there for the test, too.
+func ExampleEnv_Client() {
+	test(func(t testing.TB) {
+		env := workflowtest.New(t)
+		env.Start = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+		run := workflowtest.Run(env, func(ctx *workflow.Context, _ struct{}) (string, error) {
+			if _, err := workflow.Run(ctx, "tell myself", func(c context.Context) (struct{}, error) {
+				_, err := env.Client().NotifyRun(c, ctx.RunID, "note", []byte("buy milk"))
+				return struct{}{}, err
+			}); err != nil {
+				return "", err
+			}
+			note, err := workflow.WaitForEvent[string](ctx, "read", "note", time.Hour)
+			if err != nil {
+				return "", err
+			}
+			return note.Data, ctx.Sleep("a day", 24*time.Hour)
+		}, struct{}{})
+		fmt.Println(run.Value, env.Now().Format(time.DateOnly))
+	})
+	// Output:
+	// buy milk 2030-01-02
+}
