@@ -44,9 +44,10 @@ var rooms = map[string][]string{
 	"examples/onboarding": {"client", "receiver", "workflow"},
 	"examples/demo":       {"client", "receiver"},
 
-	"internal/pgtest": {},
-	"examples/guard":  {},
-	"e2e":             {},
+	"internal/exampletest": {},
+	"internal/pgtest":      {},
+	"examples/guard":       {},
+	"e2e":                  {},
 }
 
 // outside are the modules of others, each with the rooms that may import them.
@@ -64,7 +65,7 @@ var outside = map[string][]string{
 // reserved are packages of the standard library that not everybody may import.
 var reserved = map[string][]string{
 	"database/sql":      {"internal/store", "internal/pgtest", "receiver/sqlreplay"},
-	"testing":           {"signposttest", "workflowtest", "internal/pgtest"},
+	"testing":           {"signposttest", "workflowtest", "internal/pgtest", "internal/exampletest"},
 	"net/http/httptest": {},
 	"encoding/gob":      {},
 	"math/rand":         {},

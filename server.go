@@ -185,10 +185,10 @@ type Limits struct {
 // Credentials are what a client of the server needs: QSTASH_TOKEN to call it,
 // the signing keys to verify what it delivers.
 type Credentials struct {
-	UserID            string
-	Token             string
-	CurrentSigningKey string
-	NextSigningKey    string
+	UserID            string // whose they are
+	Token             string // QSTASH_TOKEN
+	CurrentSigningKey string // QSTASH_CURRENT_SIGNING_KEY
+	NextSigningKey    string // QSTASH_NEXT_SIGNING_KEY, which comes after it
 }
 
 // Format keeps tokens and keys out of what prints credentials.

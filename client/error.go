@@ -71,6 +71,7 @@ func (e *Error) RetryAfter() time.Duration {
 	return max(0, time.Until(e.Reset))
 }
 
+// Error tells the status and the message.
 func (e *Error) Error() string {
 	if e.Message == "" {
 		return fmt.Sprintf("server answered %d %s", e.Status, http.StatusText(e.Status))

@@ -4,30 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"time"
 
-	"github.com/signposthq/signpost"
 	"github.com/signposthq/signpost/client"
+	"github.com/signposthq/signpost/internal/exampletest"
+	"github.com/signposthq/signpost/signposttest"
 )
 
 // signpostServer runs a real server for an example.
 func signpostServer() (c *client.Client, stop func()) {
-	s := &signpost.Server{
-		Addr: "127.0.0.1:0", Data: signpost.Memory, Dev: true, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
-	}
-	if err := s.Start(context.Background()); err != nil {
-		panic(err)
-	}
-	c = client.New(client.Options{URL: s.URL(), Token: signpost.DevUsers[0].Token})
+	t := exampletest.New()
+	c = signposttest.NewServer(t).Client()
 	return c, func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
 		c.CloseIdleConnections()
-		if err := s.Close(ctx); err != nil {
-			panic(err)
-		}
+		t.Close()
+		fmt.Print(t.Said())
 	}
 }
 

@@ -16,44 +16,72 @@ import (
 	"github.com/signposthq/signpost/workflow"
 )
 
-// checkout is a workflow whose second step fails until the shop is repaired.
-func checkout(c *client.Client) (url string, repair, stop func()) {
-	var repaired atomic.Bool
+// workflowOptions are those of workflows on signpostServer.
+func workflowOptions(c *client.Client) *workflow.Options {
 	user := signpost.DevUsers[0]
 	rc, err := receiver.New(receiver.Options{CurrentSigningKey: user.CurrentSigningKey, NextSigningKey: user.NextSigningKey, Development: true})
 	if err != nil {
 		panic(err)
 	}
-	h, err := workflow.Serve(func(ctx *workflow.Context, order string) (string, error) {
-		price, err := workflow.Run(ctx, "price", func(context.Context) (int, error) {
-			fmt.Println("looked up the price")
-			return 10, nil
-		})
-		if err != nil {
-			return "", err
-		}
-		return workflow.Run(ctx, "charge", func(context.Context) (string, error) {
-			if !repaired.Load() {
-				return "", workflow.NonRetryable(errors.New("the shop is closed"))
-			}
-			return fmt.Sprintf("charged %d for %s", price, order), nil
-		})
-	}, &workflow.Options{Client: c, Receiver: rc, Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		panic(err)
-	}
-	server := httptest.NewServer(h)
-	return server.URL, func() { repaired.Store(true) }, server.Close
+	return &workflow.Options{Client: c, Receiver: rc, Logger: slog.New(slog.DiscardHandler)}
 }
 
-// ended waits until a run has ended.
+// shop has a workflow whose second step fails until the shop is repaired. Its
+// failure function does so, too.
+type shop struct {
+	URL      string // of the workflow
+	repaired atomic.Bool
+	server   *httptest.Server
+}
+
+var errClosed = workflow.NonRetryable(errors.New("the shop is closed"))
+
+func openShop(c *client.Client) *shop {
+	s, options := &shop{}, workflowOptions(c)
+	options.OnFailure = s.failed
+	s.server = httptest.NewServer(workflow.MustServe(s.checkout, options))
+	s.URL = s.server.URL
+	return s
+}
+
+func (s *shop) checkout(ctx *workflow.Context, order string) (string, error) {
+	price, err := workflow.Run(ctx, "price", func(context.Context) (int, error) {
+		fmt.Println("looked up the price")
+		return 10, nil
+	})
+	if err != nil {
+		return "", err
+	}
+	return workflow.Run(ctx, "charge", func(context.Context) (string, error) {
+		if !s.repaired.Load() {
+			return "", errClosed
+		}
+		return fmt.Sprintf("charged %d for %s", price, order), nil
+	})
+}
+
+func (s *shop) failed(ctx *workflow.FailureContext) (string, error) {
+	if !s.repaired.Load() {
+		return "", errClosed
+	}
+	return "told who ordered " + string(ctx.Payload), nil
+}
+
+func (s *shop) Repair() { s.repaired.Store(true) }
+
+func (s *shop) Close() { s.server.Close() }
+
+// ended waits until a run has ended, and its failure function if it has failed.
 func ended(c *client.Client, id string) client.Run {
 	for {
 		run, err := c.Run(context.Background(), id)
 		if err != nil {
 			panic(err)
 		}
-		if run.State != client.RunStarted {
+		switch f := run.FailureFunction; {
+		case run.State == client.RunStarted:
+		case run.State == client.RunFailed && (f == nil || f.State == client.CallbackInProgress):
+		default:
 			return run
 		}
 		time.Sleep(10 * time.Millisecond)
@@ -64,11 +92,11 @@ func ended(c *client.Client, id string) client.Run {
 func ExampleClient_ResumeRun() {
 	c, stop := signpostServer()
 	defer stop()
-	url, repair, closeShop := checkout(c)
-	defer closeShop()
+	shop := openShop(c)
+	defer shop.Close()
 	ctx := context.Background()
 
-	started, err := c.Trigger(ctx, client.TriggerRequest{URL: url, Body: []byte("tea")})
+	started, err := c.Trigger(ctx, client.TriggerRequest{URL: shop.URL, Body: []byte("tea")})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -76,7 +104,7 @@ func ExampleClient_ResumeRun() {
 	failed := ended(c, started.WorkflowRunID)
 	fmt.Println(failed.State)
 
-	repair()
+	shop.Repair()
 	resumed, err := c.ResumeRun(ctx, failed.DLQID, client.ResumeOptions{
 		Edit: client.RunEdit{Steps: []client.StepEdit{{StepID: 1, Out: json.RawMessage("9")}}},
 	})
@@ -96,18 +124,18 @@ func ExampleClient_ResumeRun() {
 func ExampleClient_RestartAllRuns() {
 	c, stop := signpostServer()
 	defer stop()
-	url, repair, closeShop := checkout(c)
-	defer closeShop()
+	shop := openShop(c)
+	defer shop.Close()
 	ctx := context.Background()
 
-	started, err := c.Trigger(ctx, client.TriggerRequest{URL: url, Body: []byte("tea"), Labels: []string{"checkout"}})
+	started, err := c.Trigger(ctx, client.TriggerRequest{URL: shop.URL, Body: []byte("tea"), Labels: []string{"checkout"}})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	ended(c, started.WorkflowRunID)
 
-	repair()
+	shop.Repair()
 	failed := client.RunDLQSelection{Filter: client.RunDLQFilter{Labels: []string{"checkout"}}}
 	for restarted, err := range c.RestartAllRuns(ctx, client.ResumeRequest{RunDLQSelection: failed}) {
 		if err != nil {
@@ -126,12 +154,12 @@ func ExampleClient_RestartAllRuns() {
 func ExampleClient_AllRunEvents() {
 	c, stop := signpostServer()
 	defer stop()
-	url, repair, closeShop := checkout(c)
-	defer closeShop()
-	repair()
+	shop := openShop(c)
+	defer shop.Close()
+	shop.Repair()
 	ctx := context.Background()
 
-	started, err := c.Trigger(ctx, client.TriggerRequest{URL: url, Body: []byte("tea")})
+	started, err := c.Trigger(ctx, client.TriggerRequest{URL: shop.URL, Body: []byte("tea")})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -153,26 +181,83 @@ func ExampleClient_AllRunEvents() {
 }
 
 func ExampleClient_AllRunDLQ() {
-	srv := server(`{"messages":[{"messageId":"msg_1","dlqId":"1725323658779-0","workflowRunId":"wfr_1","workflowUrl":"https://example.com/checkout","responseStatus":500,"failureFunctionState":"CALLBACK_FAIL"}]}`)
-	defer srv.Close()
-	c := client.New(client.Options{URL: srv.URL, Token: "token"})
+	c, stop := signpostServer()
+	defer stop()
+	shop := openShop(c)
+	defer shop.Close()
+	ctx := context.Background()
 
-	for m, err := range c.AllRunDLQ(context.Background(), client.RunDLQRequest{}) {
+	started, err := c.Trigger(ctx, client.TriggerRequest{URL: shop.URL, RunID: "order-7", Body: []byte("tea")})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	ended(c, started.WorkflowRunID)
+	for m, err := range c.AllRunDLQ(ctx, client.RunDLQRequest{}) {
 		if err != nil {
 			fmt.Println(err)
 			return
 		}
-		fmt.Println(m.DLQID, m.WorkflowRunID, m.WorkflowURL, m.ResponseStatus, m.FailureFunctionState)
+		fmt.Println(m.WorkflowRunID, m.ResponseStatus, m.FailureFunctionState)
 	}
-	// Output: 1725323658779-0 wfr_1 https://example.com/checkout 500 CALLBACK_FAIL
+	// Output:
+	// looked up the price
+	// order-7 489 CALLBACK_FAIL
 }
 
-func ExampleClient_RerunFailureCallback() {
-	srv := server(`{"workflowRunId":"wfr_1","workflowCreatedAt":1700000000000}`)
-	defer srv.Close()
-	c := client.New(client.Options{URL: srv.URL, Token: "token"})
+// A run that failed starts over.
+func ExampleClient_RestartRun() {
+	c, stop := signpostServer()
+	defer stop()
+	shop := openShop(c)
+	defer shop.Close()
+	ctx := context.Background()
 
-	run, err := c.RerunFailureCallback(context.Background(), "1725323658779-0")
-	fmt.Println(run.WorkflowRunID, err)
-	// Output: wfr_1 <nil>
+	started, err := c.Trigger(ctx, client.TriggerRequest{URL: shop.URL, Body: []byte("tea")})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	failed := ended(c, started.WorkflowRunID)
+
+	shop.Repair()
+	restarted, err := c.RestartRun(ctx, failed.DLQID, client.ResumeOptions{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(ended(c, restarted.WorkflowRunID).Response)
+	// Output:
+	// looked up the price
+	// looked up the price
+	// "charged 10 for tea"
+}
+
+// The failure function of a run has failed itself, and is called again.
+func ExampleClient_RerunFailureCallback() {
+	c, stop := signpostServer()
+	defer stop()
+	shop := openShop(c)
+	defer shop.Close()
+	ctx := context.Background()
+
+	started, err := c.Trigger(ctx, client.TriggerRequest{URL: shop.URL, Body: []byte("tea")})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	failed := ended(c, started.WorkflowRunID)
+	fmt.Println(failed.FailureFunction.State)
+
+	shop.Repair()
+	if _, err := c.RerunFailureCallback(ctx, failed.DLQID); err != nil {
+		fmt.Println(err)
+		return
+	}
+	again := ended(c, started.WorkflowRunID).FailureFunction
+	fmt.Println(again.State, again.ResponseBody)
+	// Output:
+	// looked up the price
+	// CALLBACK_FAIL
+	// CALLBACK_SUCCESS {"result":"told who ordered tea"}
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"strings"
 	"time"
 
 	"github.com/signposthq/signpost/client"
@@ -99,20 +98,6 @@ func ExampleClient_Batch() {
 	// Output:
 	// msg_1
 	// msg_2
-}
-
-func ExampleClient_Trigger() {
-	srv := server(`[{"messageId":"msg_1"}]`)
-	defer srv.Close()
-	c := client.New(client.Options{URL: srv.URL, Token: "token"})
-
-	run, err := c.Trigger(context.Background(), client.TriggerRequest{
-		URL:   "https://app.example/api/onboard",
-		RunID: "onboard-42",
-		Body:  []byte(`{"email":"ada@example.com"}`),
-	})
-	fmt.Println(run.WorkflowRunID, run.MessageID, err)
-	// Output: onboard-42 msg_1 <nil>
 }
 
 func ExampleClient_Message() {
@@ -232,40 +217,6 @@ func ExampleClient_Keys() {
 	keys, err := c.Keys(context.Background())
 	fmt.Println(keys.Current, keys.Next, err)
 	// Output: sig_current sig_next <nil>
-}
-
-func ExampleClient_Run() {
-	srv := server(`{"cursor":"","runs":[{"workflowRunId":"onboard-42","workflowUrl":"https://app.example/api/onboard","workflowState":"RUN_STARTED","workflowRunCreatedAt":1700000000000,"steps":[
-		{"type":"sequential","steps":[{"messageId":"msg_1","stepName":"init","stepType":"Initial","state":"STEP_SUCCESS","retries":3}]},
-		{"type":"parallel","steps":[{"messageId":"msg_2","stepName":"mail","stepType":"Run","state":"STEP_SUCCESS","retries":3},{"messageId":"msg_3","stepName":"bill","stepType":"Run","state":"STEP_PROGRESS","retries":3}]}]}]}`)
-	defer srv.Close()
-	c := client.New(client.Options{URL: srv.URL, Token: "token"})
-
-	run, err := c.Run(context.Background(), "onboard-42")
-	if err != nil {
-		fmt.Println(err)
-	}
-	fmt.Println(run.WorkflowRunID, run.State)
-	for _, group := range run.Steps {
-		for _, step := range group.Steps {
-			fmt.Println(group.Type, step.StepName, strings.ToLower(string(step.State)))
-		}
-	}
-	// Output:
-	// onboard-42 RUN_STARTED
-	// sequential init step_success
-	// parallel mail step_success
-	// parallel bill step_progress
-}
-
-func ExampleClient_CancelRuns() {
-	srv := server(`{"cancelled":1}`)
-	defer srv.Close()
-	c := client.New(client.Options{URL: srv.URL, Token: "token"})
-
-	n, err := c.CancelRuns(context.Background(), client.CancelRunsRequest{IDs: []string{"onboard-42", "long-gone"}})
-	fmt.Println(n, err)
-	// Output: 1 <nil>
 }
 
 func ExampleError() {

@@ -29,8 +29,8 @@ type Filter struct {
 type Order string
 
 const (
-	OldestFirst Order = "earliestFirst"
-	NewestFirst Order = "latestFirst"
+	OldestFirst Order = "earliestFirst" // by when it came to be
+	NewestFirst Order = "latestFirst"   // by when it came to be
 )
 
 func (f Filter) query() *query {

@@ -15,31 +15,31 @@ import (
 type RunState string
 
 const (
-	RunStarted  RunState = "RUN_STARTED" // and not ended yet
-	RunSuccess  RunState = "RUN_SUCCESS"
-	RunFailed   RunState = "RUN_FAILED"
-	RunCanceled RunState = "RUN_CANCELED"
+	RunStarted  RunState = "RUN_STARTED"  // and not ended yet
+	RunSuccess  RunState = "RUN_SUCCESS"  // its function has returned
+	RunFailed   RunState = "RUN_FAILED"   // for good: it is in the dead-letter queue
+	RunCanceled RunState = "RUN_CANCELED" // by itself or from outside
 )
 
 // StepState is where a step stands.
 type StepState string
 
 const (
-	StepProgress StepState = "STEP_PROGRESS"
-	StepSuccess  StepState = "STEP_SUCCESS"
-	StepRetry    StepState = "STEP_RETRY"
-	StepFailed   StepState = "STEP_FAILED"
-	StepCanceled StepState = "STEP_CANCELED"
+	StepProgress StepState = "STEP_PROGRESS" // being executed, or waiting
+	StepSuccess  StepState = "STEP_SUCCESS"  // it has its result
+	StepRetry    StepState = "STEP_RETRY"    // failed, and tried again later
+	StepFailed   StepState = "STEP_FAILED"   // for good, and the run with it
+	StepCanceled StepState = "STEP_CANCELED" // with the run
 )
 
 // CallbackState is where the failure callback of a run stands.
 type CallbackState string
 
 const (
-	CallbackInProgress CallbackState = "CALLBACK_INPROGRESS"
-	CallbackSuccess    CallbackState = "CALLBACK_SUCCESS"
-	CallbackFail       CallbackState = "CALLBACK_FAIL"
-	CallbackCanceled   CallbackState = "CALLBACK_CANCELED"
+	CallbackInProgress CallbackState = "CALLBACK_INPROGRESS" // not called yet, or tried again later
+	CallbackSuccess    CallbackState = "CALLBACK_SUCCESS"    // it has answered
+	CallbackFail       CallbackState = "CALLBACK_FAIL"       // for good: see [Client.RerunFailureCallback]
+	CallbackCanceled   CallbackState = "CALLBACK_CANCELED"   // see [Client.CancelFailureCallback]
 )
 
 // Run is one execution of a workflow, as GET /v2/workflows/logs tells it.

@@ -70,9 +70,9 @@ func (s Schedule) MarshalJSON() ([]byte, error) {
 type ScheduleState string
 
 const (
-	ScheduleInProgress ScheduleState = "IN_PROGRESS"
-	ScheduleSuccess    ScheduleState = "SUCCESS"
-	ScheduleFail       ScheduleState = "FAIL"
+	ScheduleInProgress ScheduleState = "IN_PROGRESS" // on its way
+	ScheduleSuccess    ScheduleState = "SUCCESS"     // delivered
+	ScheduleFail       ScheduleState = "FAIL"        // given up
 )
 
 // Bytes returns the body from whichever of Body and BodyBase64 holds it.

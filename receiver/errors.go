@@ -44,6 +44,7 @@ type VerifyError struct {
 	Reason   string // one phrase for a log line, without query strings and hashes
 }
 
+// Error is Err and Reason. It holds no secrets, and can be logged.
 func (e *VerifyError) Error() string {
 	if e.Reason == "" {
 		return e.Err.Error()

@@ -22,8 +22,8 @@ import (
 
 // Server is a running server and the credentials to use it with.
 type Server struct {
-	URL string
-	signpost.Credentials
+	URL                  string // scheme, host and port: QSTASH_URL
+	signpost.Credentials        // of its first user
 
 	dir    string
 	server *signpost.Server

@@ -9,7 +9,7 @@ import (
 
 // AuthRequest is the call that [Options.Authorize] decides about.
 type AuthRequest struct {
-	Kind    Kind
+	Kind    Kind        // of the call that is made
 	RunID   string      // of a start: the id that the run will get
 	Header  http.Header // what the run was started with, as Context.Header
 	Payload []byte      // what the run was started with, as it came

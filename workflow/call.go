@@ -42,7 +42,7 @@ type CallRequest struct {
 type CallResponse struct {
 	Status int         // 0 if there was no answer
 	Header http.Header // nil if there was none
-	Body   []byte
+	Body   []byte      // empty if there was none
 }
 
 // Call is the step of an HTTP request that the server makes: nothing of the

@@ -14,7 +14,7 @@ import (
 type Context struct {
 	context.Context
 
-	RunID     string
+	RunID     string      // names the run among those under way
 	URL       string      // of the endpoint, as the server calls it
 	CreatedAt time.Time   // when the run was started; zero where the call does not tell
 	Header    http.Header // what the run was started with, on every call; Content-Type is the call's
@@ -28,7 +28,15 @@ type Context struct {
 // OnFailure is not called. Cancel does not return, except with an error when
 // it was used like a step must not be used.
 func (c *Context) Cancel() error {
+	locked, err := c.x.lock("cancel")
+	if err != nil {
+		return err
+	}
+	defer c.x.unlock(locked)
 	if err := c.x.enter("cancel"); err != nil {
+		return err
+	}
+	if err := c.x.here("cancel"); err != nil {
 		return err
 	}
 	c.x.end = endCancelled

@@ -34,6 +34,8 @@ type execution struct {
 	check     bool   // end at the first step that is not in the log: it is only asked for
 	goroutine uint64 // the function's
 
+	using sync.Mutex // guards what is below; held for good when the function's call is over
+
 	reached bool    // a step was used
 	steps   int     // used so far
 	plans   int     // entries of the log that are plans of those
@@ -98,6 +100,7 @@ func (x *execution) play(fn function) verdict {
 		returned = true
 	}()
 	<-done
+	x.using.Lock() // what other goroutines still do with steps comes to nothing
 	v := verdict{end: x.end, result: result}
 	switch {
 	case crash != nil:
@@ -138,11 +141,48 @@ func (x *execution) inFailed(err error) error {
 	return &stepError{x.failed.step, err}
 }
 
+// here checks that this is the function's goroutine. Whatever executes a step, or
+// ends the goroutine, does so first. A step that is in the log is found without: it
+// was here when it was executed.
+func (x *execution) here(name string) error {
+	if goroutineID() != x.goroutine {
+		return x.setFault(misplacedError(name))
+	}
+	return nil
+}
+
+// lock keeps other goroutines out. The function's own has the lock already within
+// a step, and does not get it again.
+func (x *execution) lock(name string) (locked bool, err error) {
+	if x.using.TryLock() {
+		return true, nil
+	}
+	if err := x.here(name); err != nil {
+		return false, err
+	}
+	if x.inside == "" { // another one looks something up, which it was not to do
+		x.using.Lock()
+		return true, nil
+	}
+	return false, nil
+}
+
+func (x *execution) unlock(locked bool) {
+	if locked {
+		x.using.Unlock()
+	}
+}
+
 // enter checks that a step may be used here and now.
 func (x *execution) enter(name string) error {
+	if x.inside == "" && x.end == endReturned && name != "" && !x.rehearsal {
+		x.reached = true
+		return nil
+	}
+	if err := x.here(name); err != nil {
+		return err
+	}
 	switch {
-	case goroutineID() != x.goroutine:
-		return x.setFault(misplacedError(name))
 	case x.inside != "":
 		x.stop(protocolErrorf("A step can not be run inside another step. Tried to run '%s' inside '%s'", name, x.inside))
 	case x.end != endReturned:
@@ -151,9 +191,7 @@ func (x *execution) enter(name string) error {
 		x.stop(protocolErrorf("A workflow step needs a name"))
 	}
 	x.reached = true
-	if x.rehearsal {
-		x.stop(nil)
-	}
+	x.stop(nil) // of a rehearsal
 	return nil
 }
 
@@ -165,6 +203,16 @@ func (x *execution) enterStep(name string) error {
 	if x.failed != nil {
 		return x.failed.err
 	}
+	return nil
+}
+
+// fail is stop for where nobody has asked yet whether this is the function's
+// goroutine. It returns if it is not.
+func (x *execution) fail(name string, fault error) error {
+	if err := x.here(name); err != nil {
+		return err
+	}
+	x.stop(fault)
 	return nil
 }
 
@@ -193,44 +241,60 @@ func (x *execution) takeFault() error {
 }
 
 // settle finds or makes the results of all pending steps: they are one step, or
-// one parallel group.
-func (x *execution) settle() {
+// one parallel group. It returns an error in another goroutine than the function's.
+func (x *execution) settle() (err error) {
 	group := x.pending
 	x.pending, x.asked = nil, group
 	first := x.steps - len(group) + 1
 	if len(group) == 1 {
-		x.single(group[0], first)
+		err = x.single(group[0], first)
 	} else {
-		x.parallel(group, first)
+		err = x.parallel(group, first)
+	}
+	if err != nil {
+		x.pending = group
+		return x.fail(group[0].name, err)
+	}
+	if x.asked = nil; len(group) > 1 {
 		x.plans += len(group)
 	}
-	x.asked = nil
+	return nil
 }
 
-func (x *execution) single(t *task, place int) {
+func (x *execution) single(t *task, place int) error {
 	if place < x.known {
-		entry := x.entry(place + x.plans)
+		entry, err := x.entry(place + x.plans)
+		if err != nil {
+			return err
+		}
 		if entry.IsPlan() {
-			x.stop(countError("single", 1, entry.Concurrent))
+			return countError("single", 1, entry.Concurrent)
 		}
 		if err := t.match(entry); err != nil {
-			x.stop(err)
+			return err
 		}
 		t.settle(entry)
 		x.passed++
-		return
+		return nil
 	}
 	if planned := x.from(place); len(planned) > 0 {
-		x.stop(countError("single", 1, planned[0].Concurrent))
+		return countError("single", 1, planned[0].Concurrent)
+	}
+	if err := x.here(t.name); err != nil {
+		return err
 	}
 	x.execute(t, place, 1)
+	return nil
 }
 
-func (x *execution) parallel(group []*task, first int) {
+func (x *execution) parallel(group []*task, first int) error {
 	entries, n := x.from(first), len(group)
 	if len(entries) == 0 {
+		if err := x.here(group[0].name); err != nil {
+			return err
+		}
 		x.plan(group, first)
-		return
+		return nil
 	}
 	last := entries[len(entries)-1]
 	state := "discard"
@@ -241,48 +305,55 @@ func (x *execution) parallel(group []*task, first int) {
 		state = "partial"
 	}
 	slices.SortStableFunc(entries, func(a, b wire.Step) int { return a.Place() - b.Place() })
-	if x.check && state != "last" {
+	if state == "last" {
+		return x.collect(group, entries)
+	}
+	if err := x.here(group[0].name); err != nil {
+		return err
+	}
+	if x.check {
 		x.checkGroup(group, first, entries)
 	}
 	if planned := entries[0].Concurrent; planned != n {
-		x.stop(countError(state, n, planned))
+		return countError(state, n, planned)
 	}
-	switch state {
-	case "last":
-		x.collect(group, entries)
-	case "partial":
-		i := last.TargetStep - first
-		if i >= n {
-			x.stop(countError(state, n, last.Concurrent))
-		}
-		if err := group[i].match(last); err != nil {
-			x.stop(err)
-		}
-		x.execute(group[i], last.TargetStep, n)
-		for _, t := range group { // the step failed, and with it the group
-			t.err = group[i].err
-			t.settled = true
-		}
-	default: // the results of others are still to come
+	if state == "discard" { // the results of others are still to come
 		x.stop(nil)
 	}
+	i := last.TargetStep - first
+	if i >= n {
+		return countError(state, n, last.Concurrent)
+	}
+	if err := group[i].match(last); err != nil {
+		return err
+	}
+	x.execute(group[i], last.TargetStep, n)
+	for _, t := range group { // the step failed, and with it the group
+		t.err = group[i].err
+		t.settled = true
+	}
+	return nil
 }
 
 // collect takes the results of a group from the log's entries, which are
 // sorted by place and begin with the group's.
-func (x *execution) collect(group []*task, entries []wire.Step) {
+func (x *execution) collect(group []*task, entries []wire.Step) error {
+	if planned := entries[0].Concurrent; planned != len(group) {
+		return countError("last", len(group), planned)
+	}
 	results := slices.DeleteFunc(slices.Clone(entries), wire.Step.IsPlan)
 	if len(results) < len(group) {
-		x.stop(countError("last", len(group), len(results)))
+		return countError("last", len(group), len(results))
 	}
 	results = results[:len(group)]
 	for i, t := range group {
 		if err := t.match(results[i]); err != nil {
-			x.stop(mismatchError(err, group, results))
+			return mismatchError(err, group, results)
 		}
 		t.settle(results[i])
 		x.passed++
 	}
+	return nil
 }
 
 // plan announces a group: the server then calls once for each of its steps.
@@ -379,11 +450,11 @@ func submission(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), submitTimeout)
 }
 
-func (x *execution) entry(i int) wire.Step {
+func (x *execution) entry(i int) (wire.Step, error) {
 	if i >= len(x.log) {
-		x.stop(protocolErrorf("The log has %d entries, but the workflow is at entry %d", len(x.log), i))
+		return wire.Step{}, protocolErrorf("The log has %d entries, but the workflow is at entry %d", len(x.log), i)
 	}
-	return x.log[i]
+	return x.log[i], nil
 }
 
 // from is the log's entries about the steps from place on.

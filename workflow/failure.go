@@ -15,7 +15,7 @@ import (
 type FailureContext struct {
 	context.Context
 
-	RunID     string
+	RunID     string      // of the run that has failed
 	URL       string      // of the endpoint
 	CreatedAt time.Time   // when the run was started; zero if the server does not tell
 	Header    http.Header // what the run was started with

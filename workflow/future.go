@@ -33,7 +33,7 @@ func (f *Future[T]) Get() (T, error) {
 		return v, err
 	}
 	if err != nil {
-		f.task.x.stop(protocolErrorf("The result of step '%s' in the log is not what the workflow expects: %v", f.task.name, err))
+		return v, f.task.x.fail(f.task.name, protocolErrorf("The result of step '%s' in the log is not what the workflow expects: %v", f.task.name, err))
 	}
 	return v, nil
 }

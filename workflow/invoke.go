@@ -79,7 +79,7 @@ type InvokeOptions struct {
 type Invoked[Out any] struct {
 	Body     Out  // its result; zero if it has none
 	Failed   bool // for good, after its retries
-	Canceled bool
+	Canceled bool // by itself or from outside
 }
 
 // Invoke is the step of running another workflow to its end. Nothing of this

@@ -39,7 +39,7 @@ type Middleware struct {
 
 // RunInfo is what [Middleware] gets to know of a run.
 type RunInfo struct {
-	RunID     string
+	RunID     string      // names the run among those under way
 	URL       string      // of the endpoint
 	CreatedAt time.Time   // when the run was started; zero where the call does not tell
 	Header    http.Header // what the run was started with; not to be changed
@@ -50,11 +50,11 @@ type RunInfo struct {
 
 // StepInfo is what [Middleware] gets to know of a step that is executed.
 type StepInfo struct {
-	Run        RunInfo
-	Name       string
-	Type       string // Run, SleepFor, SleepUntil, Call, and what else the protocol has
-	Place      int    // among the run's steps, from 1
-	Concurrent int    // steps of its parallel group; 1: it has none
+	Run        RunInfo // that it is a step of, and this call of it
+	Name       string  // as the code has it
+	Type       string  // Run, SleepFor, SleepUntil, Call, and what else the protocol has
+	Place      int     // among the run's steps, from 1
+	Concurrent int     // steps of its parallel group; 1: it has none
 }
 
 func (d *delivery) info() RunInfo {

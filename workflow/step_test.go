@@ -11,6 +11,8 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -662,6 +664,64 @@ func FuzzDelivery(f *testing.F) {
 			wire.HeaderWorkflowStepType: "Call", wire.HeaderWorkflowRunID: "wfr_1", wire.HeaderMessageID: "msg_0"}))
 		if w.Code >= 300 && strings.HasPrefix(said(t, w), "panic") {
 			t.Errorf("answer %s", w.Body)
+		}
+	})
+}
+
+// TestMisuseInReplay: goroutines that find steps in the log do no harm, and those
+// that do not find them are refused.
+func TestMisuseInReplay(t *testing.T) {
+	const many = 50
+	misplaced := "is used in another goroutine or run than that of its workflow function"
+	var log []wire.Step
+	for i := range many {
+		log = append(log, ran(i+1, "a", "1", 1))
+	}
+	t.Run("other step than in the log", func(t *testing.T) {
+		e, s := endpointOf(t, func(ctx *workflow.Context) error {
+			got := make(chan error)
+			go func() { got <- only(workflow.Run(ctx, "b", value(1))) }()
+			if err := <-got; err == nil || !strings.Contains(err.Error(), misplaced) {
+				t.Errorf("the other goroutine got %v", err)
+			}
+			return nil
+		})
+		if w := deliverLog(e, log...); !strings.Contains(said(t, w), misplaced) || len(s.sent) > 0 {
+			t.Errorf("answer %s, sent %v", w.Body, s.sent)
+		}
+	})
+	t.Run("many at once", func(t *testing.T) {
+		for range 20 {
+			var executed atomic.Int32
+			e, s := endpointOf(t, func(ctx *workflow.Context) error {
+				var all sync.WaitGroup
+				for range 8 {
+					all.Go(func() {
+						for range many {
+							_ = only(workflow.Run(ctx, "a", func(context.Context) (int, error) { return int(executed.Add(1)), nil }))
+						}
+					})
+				}
+				all.Wait()
+				return nil
+			})
+			if w := deliverLog(e, log...); !strings.Contains(said(t, w), misplaced) || len(s.sent) > 0 || executed.Load() > 0 {
+				t.Fatalf("answer %s, sent %v, %d steps executed", w.Body, s.sent, executed.Load())
+			}
+		}
+	})
+	t.Run("when the call is over", func(t *testing.T) {
+		over, got := make(chan struct{}), make(chan error, 1)
+		e, _ := endpointOf(t, func(ctx *workflow.Context) error {
+			go func() { <-over; got <- only(workflow.Run(ctx, "a", value(1))) }()
+			return only(workflow.Run(ctx, "a", value(1)))
+		})
+		if w := deliverLog(e, log...); w.Code != 200 {
+			t.Errorf("answer %d %s", w.Code, w.Body)
+		}
+		close(over)
+		if err := <-got; err == nil || !strings.Contains(err.Error(), misplaced) {
+			t.Errorf("the other goroutine got %v", err)
 		}
 	})
 }

@@ -38,25 +38,41 @@ func published(item client.BatchItem, err error) (report, error) {
 // use makes t the next step of the run. Its result is found, or the step
 // executed, when somebody asks for it.
 func (c *Context) use(t *task) *task {
-	t.x = c.x
-	if t.err = t.x.enterStep(t.name); t.err != nil {
-		t.settled = true
+	x := c.x
+	t.x = x
+	locked, err := x.lock(t.name)
+	defer x.unlock(locked)
+	if err == nil {
+		err = x.enterStep(t.name)
+	}
+	if err == nil && x.steps+1 >= x.known { // it is used for the first time, perhaps
+		err = x.here(t.name)
+	}
+	if err != nil {
+		t.err, t.settled = err, true
 		return t
 	}
-	t.x.steps++
-	t.x.pending = append(t.x.pending, t)
+	x.steps++
+	x.pending = append(x.pending, t)
 	return t
 }
 
 // await is the step's entry in the log.
 func (t *task) await() (wire.Step, error) {
-	if goroutineID() == t.x.goroutine && t.settled {
+	locked, err := t.x.lock(t.name)
+	if err != nil {
+		return wire.Step{}, err
+	}
+	defer t.x.unlock(locked)
+	if t.settled {
 		return t.result, t.err
 	}
 	if err := t.x.enterStep(t.name); err != nil {
 		return wire.Step{}, err
 	}
-	t.x.settle()
+	if err := t.x.settle(); err != nil {
+		return wire.Step{}, err
+	}
 	return t.result, t.err
 }
 

@@ -31,40 +31,68 @@ import (
 // deployed.
 func Version(ctx *Context, changeID string, min, max int) (int, error) {
 	x, name := ctx.x, "version: "+changeID
-	if err := x.enterStep(name); err != nil {
+	v, known, err := x.version(name, changeID, min, max)
+	if err == nil && !known {
+		v, err = Run(ctx, name, func(context.Context) (int, error) { return max, nil })
+	}
+	if err != nil {
 		return 0, err
 	}
-	if changeID == "" || min > max {
-		x.stop(protocolErrorf("A version needs the id of a change, and a min that is no greater than max: got '%s', %d and %d", changeID, min, max))
-	}
-	if len(x.pending) > 0 {
-		x.settle()
-		if x.failed != nil {
-			return 0, x.failed.err
-		}
-	}
-	v, known := x.versions[changeID]
-	if !known {
-		var err error
-		if v, err = x.version(ctx, name, min, max); err != nil {
-			return 0, err
-		}
-		if x.versions == nil {
-			x.versions = map[string]int{}
-		}
-		x.versions[changeID] = v
-	}
-	if v < min || v > max {
-		x.stop(protocolErrorf("The run goes by version %d of '%s', but the code has %d to %d", v, changeID, min, max))
-	}
-	return v, nil
+	return v, x.goBy(name, changeID, v, min, max)
 }
 
-// version reads the note of a version, or makes it at the log's end.
-func (x *execution) version(ctx *Context, name string, min, max int) (int, error) {
-	place := x.steps + 1
-	if len(x.from(place)) > 0 && (place >= x.known || !isVersion(x.entry(place+x.plans), name)) {
-		return min, nil
+// version is the one that a run goes by, if that is known without a note in the log,
+// or has none.
+func (x *execution) version(name, changeID string, min, max int) (v int, known bool, err error) {
+	locked, err := x.lock(name)
+	if err != nil {
+		return 0, false, err
 	}
-	return Run(ctx, name, func(context.Context) (int, error) { return max, nil })
+	defer x.unlock(locked)
+	if err := x.enterStep(name); err != nil {
+		return 0, false, err
+	}
+	if changeID == "" || min > max {
+		return 0, false, x.fail(name, protocolErrorf("A version needs the id of a change, and a min that is no greater than max: got '%s', %d and %d", changeID, min, max))
+	}
+	if len(x.pending) > 0 {
+		if err := x.settle(); err != nil {
+			return 0, false, err
+		}
+		if x.failed != nil {
+			return 0, false, x.failed.err
+		}
+	}
+	if v, known = x.versions[changeID]; known {
+		return v, true, nil
+	}
+	place := x.steps + 1
+	if len(x.from(place)) == 0 {
+		return 0, false, nil
+	}
+	if place >= x.known {
+		return min, true, nil
+	}
+	entry, err := x.entry(place + x.plans)
+	if err != nil {
+		return 0, false, x.fail(name, err)
+	}
+	return min, !isVersion(entry, name), nil
+}
+
+// goBy remembers the version that a run goes by, if the code has it.
+func (x *execution) goBy(name, changeID string, v, min, max int) error {
+	locked, err := x.lock(name)
+	if err != nil {
+		return err
+	}
+	defer x.unlock(locked)
+	if v < min || v > max {
+		return x.fail(name, protocolErrorf("The run goes by version %d of '%s', but the code has %d to %d", v, changeID, min, max))
+	}
+	if x.versions == nil {
+		x.versions = map[string]int{}
+	}
+	x.versions[changeID] = v
+	return nil
 }

@@ -185,7 +185,7 @@ func eventData(data any) (body []byte, shown json.RawMessage, err error) {
 // Webhook is an address that one event of a run comes to.
 type Webhook struct {
 	URL     string `json:"webhookUrl"` // whoever knows it can call it; nobody guesses it
-	EventID string `json:"eventId"`
+	EventID string `json:"eventId"`    // what the run waits for, in the server's words
 }
 
 // CreateWebhook is the step of making an address for [Context.WaitForWebhook].
@@ -211,11 +211,11 @@ func (c *Context) CreateWebhookAsync(name string) *Future[Webhook] {
 
 // WebhookCall is a request to a [Webhook].
 type WebhookCall struct {
-	Method   string
-	URL      string // absolute, with its query
-	Header   http.Header
-	Body     []byte
-	TimedOut bool // nobody called in time; then the rest is empty
+	Method   string      // GET, POST, …
+	URL      string      // absolute, with its query
+	Header   http.Header // as it came
+	Body     []byte      // as it came
+	TimedOut bool        // nobody called in time; then the rest is empty
 }
 
 // WaitForWebhook is the step of waiting for the next call of a webhook that this

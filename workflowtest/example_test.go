@@ -11,15 +11,13 @@ import (
 	"time"
 
 	"github.com/signposthq/signpost/client"
+	"github.com/signposthq/signpost/internal/exampletest"
 	"github.com/signposthq/signpost/workflow"
 	"github.com/signposthq/signpost/workflowtest"
 )
 
 // test runs a test function, as go test does.
-func test(f func(t *testing.T)) {
-	all := func(string, string) (bool, error) { return true, nil }
-	testing.RunTests(all, []testing.InternalTest{{Name: "Test", F: f}})
-}
+func test(f func(t testing.TB)) { exampletest.Run(f) }
 
 type SignUp struct{ Email string }
 
@@ -46,7 +44,7 @@ func onboard(ctx *workflow.Context, in SignUp) (string, error) {
 }
 
 func Example() {
-	test(func(t *testing.T) {
+	test(func(t testing.TB) {
 		env := workflowtest.New(t)
 		env.OnCall("https://mail.example.com/", workflowtest.Reply(200, nil))
 		env.Notify("confirmed", Confirmation{By: "ada"}).After(2 * time.Hour)
@@ -62,7 +60,7 @@ func Example() {
 }
 
 func ExampleRun() {
-	test(func(t *testing.T) {
+	test(func(t testing.TB) {
 		env := workflowtest.New(t)
 		env.OnCall("send mail", workflowtest.Reply(200, nil))
 		run := workflowtest.Run(env, onboard, SignUp{"ada@example.com"})
@@ -73,7 +71,7 @@ func ExampleRun() {
 }
 
 func ExampleEnv_OnCall() {
-	test(func(t *testing.T) {
+	test(func(t testing.TB) {
 		env := workflowtest.New(t)
 		env.OnCall("https://api.example.com/users/", func(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprintf(w, "%s %s", r.Method, r.URL.Path)
@@ -102,7 +100,7 @@ func (w writer) Header() http.Header { return http.Header{} }
 func (w writer) WriteHeader(n int)   { fmt.Fprint(w.Builder, n, " ") }
 
 func ExampleEnv_Notify() {
-	test(func(t *testing.T) {
+	test(func(t testing.TB) {
 		env := workflowtest.New(t)
 		env.Notify("paid", 100)
 		env.Notify("paid", 200).After(time.Hour)
@@ -124,7 +122,7 @@ func ExampleEnv_Notify() {
 }
 
 func ExampleEnv_Webhook() {
-	test(func(t *testing.T) {
+	test(func(t testing.TB) {
 		env := workflowtest.New(t)
 		r, _ := http.NewRequest("POST", "/?status=paid", strings.NewReader("42 EUR"))
 		env.Webhook("wait for bank", r)
@@ -143,7 +141,7 @@ func ExampleEnv_Webhook() {
 }
 
 func ExampleEnv_OnInvoke() {
-	test(func(t *testing.T) {
+	test(func(t testing.TB) {
 		env := workflowtest.New(t)
 		env.OnInvoke("charge", func(payload []byte) (any, error) { return "charged " + string(payload), nil })
 		run := workflowtest.Run(env, func(ctx *workflow.Context, amount int) (string, error) {
@@ -157,7 +155,7 @@ func ExampleEnv_OnInvoke() {
 }
 
 func ExampleEnv_Serve() {
-	test(func(t *testing.T) {
+	test(func(t testing.TB) {
 		charge := workflow.Define("charge", func(ctx *workflow.Context, amount int) (string, error) {
 			return workflow.Run(ctx, "charge", func(context.Context) (string, error) { return fmt.Sprint("charged ", amount), nil })
 		}, nil)
@@ -174,7 +172,7 @@ func ExampleEnv_Serve() {
 }
 
 func ExampleEnv_FailStep() {
-	test(func(t *testing.T) {
+	test(func(t testing.TB) {
 		env := workflowtest.New(t)
 		env.OnCall("send mail", workflowtest.Reply(200, nil))
 		env.Notify("confirmed", nil)
@@ -196,7 +194,7 @@ func ExampleEnv_FailStep() {
 }
 
 func ExampleEnv_LoseStep() {
-	test(func(t *testing.T) {
+	test(func(t testing.TB) {
 		env := workflowtest.New(t)
 		env.LoseStep("charge", 1)
 		charges := 0
@@ -210,7 +208,7 @@ func ExampleEnv_LoseStep() {
 }
 
 func ExampleReplay() {
-	test(func(t *testing.T) {
+	test(func(t testing.TB) {
 		env := workflowtest.New(t)
 		env.OnCall("send mail", workflowtest.Reply(200, nil))
 		env.Notify("confirmed", nil)
@@ -224,4 +222,28 @@ func ExampleReplay() {
 	})
 	// Output:
 	// the code fits runs that were begun before
+}
+
+// What the code under test asks the server for is there for the test, too.
+func ExampleEnv_Client() {
+	test(func(t testing.TB) {
+		env := workflowtest.New(t)
+		env.Start = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+		run := workflowtest.Run(env, func(ctx *workflow.Context, _ struct{}) (string, error) {
+			if _, err := workflow.Run(ctx, "tell myself", func(c context.Context) (struct{}, error) {
+				_, err := env.Client().NotifyRun(c, ctx.RunID, "note", []byte("buy milk"))
+				return struct{}{}, err
+			}); err != nil {
+				return "", err
+			}
+			note, err := workflow.WaitForEvent[string](ctx, "read", "note", time.Hour)
+			if err != nil {
+				return "", err
+			}
+			return note.Data, ctx.Sleep("a day", 24*time.Hour)
+		}, struct{}{})
+		fmt.Println(run.Value, env.Now().Format(time.DateOnly))
+	})
+	// Output:
+	// buy milk 2030-01-02
 }

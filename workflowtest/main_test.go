@@ -2,16 +2,13 @@ package workflowtest_test
 
 import (
 	"context"
-	"fmt"
-	"io"
 	"os"
-	"runtime"
-	"slices"
 	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
 
+	"github.com/signposthq/signpost/internal/exampletest"
 	"github.com/signposthq/signpost/workflow"
 )
 
@@ -39,56 +36,14 @@ func noError(t testing.TB, err error) {
 	}
 }
 
-// failing is a test that may fail: it keeps what it was told.
-type failing struct {
-	testing.TB
-	failed   bool
-	said     strings.Builder
-	cleanups []func()
-}
-
-func (f *failing) Helper() {}
-
-func (f *failing) Cleanup(fn func()) { f.cleanups = append(f.cleanups, fn) }
-
-func (f *failing) Failed() bool { return f.failed }
-
-func (f *failing) FailNow() { f.failed = true; runtime.Goexit() }
-
-func (f *failing) Log(args ...any) { fmt.Fprintln(&f.said, args...) }
-
-func (f *failing) Error(args ...any) { f.Log(args...); f.failed = true }
-
-func (f *failing) Fatal(args ...any) { f.Log(args...); f.FailNow() }
-
-func (f *failing) Logf(s string, a ...any) { fmt.Fprintf(&f.said, s+"\n", a...) }
-
-func (f *failing) Fatalf(s string, a ...any) {
-	f.Logf(s, a...)
-	f.FailNow()
-}
-
-func (f *failing) Output() io.Writer { return io.Discard }
-
 // fails runs a test that must fail, and gives what it says.
 func fails(t *testing.T, test func(t testing.TB)) string {
 	t.Helper()
-	f := &failing{TB: t}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		defer func() {
-			for _, fn := range slices.Backward(f.cleanups) {
-				fn()
-			}
-		}()
-		test(f)
-	}()
-	<-done
-	if !f.failed {
+	f := exampletest.Ended(test)
+	if !f.Failed() {
 		t.Fatal("the test does not fail")
 	}
-	return f.said.String()
+	return f.Said()
 }
 
 func contains(t *testing.T, text string, parts ...string) {

@@ -23,10 +23,11 @@ type Result[Out any] struct {
 	// which errors.Is and errors.As see, or [ErrCanceled]. Nil: it succeeded.
 	Err error
 
-	// Handled is what Options.OnFailure returned, and HandledErr the error with
-	// which it failed for good; zero without an OnFailure, and if the run has not
-	// failed.
-	Handled    string
+	// Handled is what Options.OnFailure returned; empty without an OnFailure, and
+	// if the run has not failed.
+	Handled string
+
+	// HandledErr is the error with which Options.OnFailure failed for good.
 	HandledErr error
 
 	Steps   []Step        // those that have a result, in the workflow's order
@@ -42,7 +43,7 @@ type Result[Out any] struct {
 
 // Step is one step of a run.
 type Step struct {
-	Name  string
+	Name  string          // as the code has it
 	Type  string          // Run, SleepFor, SleepUntil, Call, Wait, Notify, Invoke, CreateWebhook or WaitForWebhook
 	Out   json.RawMessage // its result as the run's log has it; nil if it has none
 	Tries int             // how often it was executed
