@@ -301,7 +301,11 @@ func (r *request) stepJSON(run *engine.Run, h *engine.StepHistory) client.RunSte
 		out.InvokedWorkflowRunBody, out.InvokedWorkflowRunHeaders = cv.text(child.Payload), cv.header(child.Run.Header)
 	}
 	out.SleepFor, out.SleepUntil = s.SleepSeconds(), s.SleepUntilUnix()
-	v := r.veil(&run.Settings)
+	hides := run.Settings.Redact
+	if h.Wait != nil {
+		hides = hides.Union(h.Wait.Settings.Redact)
+	}
+	v := veil{&hides, &r.caller.Secrets}
 	if s.Out != nil {
 		out.Out = v.text([]byte(*s.Out))
 	}

@@ -321,6 +321,57 @@ func TestT17RedactedWaits(t *testing.T) {
 	w.hides([]string{secret, other})
 }
 
+// invoke has a step of a run invoke another one, as the SDK does.
+func (f *flow) invoke(run, child string, stepID int, payload string, header ...string) {
+	f.w.t.Helper()
+	back := http.Header{}
+	for name, value := range f.base(run) {
+		back.Set(name, value)
+	}
+	body, _ := json.Marshal(map[string]any{
+		"body": payload, "headers": back, "workflowRunId": run, "workflowUrl": f.URL,
+		"step": map[string]any{"stepId": stepID, "stepName": "invoke", "stepType": "Invoke", "concurrent": 1},
+	})
+	h := f.base(child)
+	h["upstash-workflow-init"], h["upstash-workflow-invoke"] = "true", "true"
+	set(h, header)
+	f.batch(item{f.URL, h, string(body)})
+}
+
+// What a run hides is hidden of the run that it invokes; and what that hides by
+// itself, of its result.
+func TestT17RedactedInvocation(t *testing.T) {
+	const header, redact = "Upstash-Forward-Authorization: secret-token", "Upstash-Redact-Fields: body,header[Authorization]"
+	secrets := []string{"secret-payload", "secret-token", "secret-result"}
+	for name, test := range map[string]struct{ run, child []string }{
+		"hidden by the run":   {[]string{redact}, []string{header}},
+		"hidden by the other": {nil, []string{header, redact}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			f := w.flow()
+			f.next(f.trigger("wfr_1", "", test.run...)).ok()
+			f.invoke("wfr_1", "wfr_2", 1, "secret-payload", test.child...)
+			c := f.any("the other run starts")
+			if c.header.Get("Authorization") != "secret-token" || string(c.log()[0].Body) != "secret-payload" {
+				t.Errorf("delivered %v %s", c.header, c.body)
+			}
+			init := c.header.Get("Upstash-Message-Id")
+			f.finish("wfr_2", `"secret-result"`)
+			c.ok()
+			c = f.any("the result is delivered")
+			if s := c.last(); s.Out == nil || !strings.Contains(*s.Out, "secret-result") {
+				t.Errorf("result %+v", s)
+			}
+			c.ok()
+			w.hides(secrets, init, c.header.Get("Upstash-Message-Id"))
+			if shown := w.run("wfr_1").Steps[1].Steps[0].Out; !placeholder.MatchString(shown) {
+				t.Errorf("the result is shown as %q", shown)
+			}
+		})
+	}
+}
+
 // Nothing is appended by what is refused, and the answer says what is wrong.
 func TestRefusedWaitRequests(t *testing.T) {
 	w := newLimitedWorld(t, engine.Limits{MaxBody: 1 << 10})

@@ -161,9 +161,10 @@ func (c *change) appendLog(run *Run, entry *LogEntry, m *Message) error {
 
 // appendResult appends to an active run's log the result of a step that the
 // server writes, and makes its delivery, to url and with the settings that
-// header has. The run is locked. A step has one result: if there is one
-// already, nothing is appended, and the message is nil.
-func (c *change) appendResult(run *Run, step wire.Step, header http.Header, url string) (*Message, error) {
+// header has; hides is what is hidden of it beside what the run hides. The run is
+// locked. A step has one result: if there is one already, nothing is appended, and
+// the message is nil.
+func (c *change) appendResult(run *Run, step wire.Step, header http.Header, url string, hides wire.Redact) (*Message, error) {
 	step.TargetStep = 0 // with it, the endpoint would take the result for a plan
 	body, err := json.Marshal(step)
 	if err != nil {
@@ -179,5 +180,6 @@ func (c *change) appendResult(run *Run, step wire.Step, header http.Header, url 
 	}
 	m := c.newMessage(&Tenant{ID: run.Tenant}, &Publish{Destination: url, Config: cfg, CallerIP: run.CallerIP}, KindStep)
 	c.inherit(m, run, &cfg)
+	m.Settings.Redact = m.Settings.Redact.Union(hides)
 	return m, c.appendLog(run, entry, m)
 }

@@ -630,7 +630,8 @@ type WaitSettings struct {
 	Timeout       string      `json:"timeout,omitempty"` // as it was asked for, such as "7d"
 	TimeoutURL    string      `json:"timeoutUrl,omitempty"`
 	TimeoutHeader http.Header `json:"timeoutHeader,omitempty"`
-	Step          wire.Step   `json:"step"` // as its result will be, without the result
+	Step          wire.Step   `json:"step"`            // as its result will be, without the result
+	Redact        wire.Redact `json:"redact,omitzero"` // what the run hides that it waits for
 }
 
 // Note is an event that somebody is still to be told of: a run that does not

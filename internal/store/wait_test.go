@@ -26,6 +26,7 @@ func fullWait(seq int64) *engine.Wait {
 		Child: maxInt - 4, URL: "https://app.example/" + oddText, Header: oddHeader(),
 		Settings: engine.WaitSettings{
 			Event: oddText, Timeout: "1d10h", TimeoutURL: "https://late.example", TimeoutHeader: oddHeader(), Step: fullStep(),
+			Redact: wire.Redact{Body: true, Headers: true, Names: []string{"X-" + oddText}},
 		},
 	}
 }
