@@ -196,7 +196,7 @@ func TestWebhookCalls(t *testing.T) {
 		t.Errorf("header %v", got.Header)
 	}
 	// These are no calls.
-	for method, status := range map[string]int{"HEAD": 200, "OPTIONS": 200, "TRACE": 405} {
+	for method, status := range map[string]int{"HEAD": 200, "OPTIONS": 200, "options": 200, "TRACE": 405, "trace": 405, "Connect": 405, "track": 405} {
 		for _, path := range []string{path, "/v2/workflows/hooks/a/b/c"} {
 			if a := anybody.do(method, path, ""); a.status != status || !strings.Contains(a.header.Get("Allow"), "POST") {
 				t.Errorf("%s %s: %d %v", method, path, a.status, a.header)
@@ -206,6 +206,26 @@ func TestWebhookCalls(t *testing.T) {
 	anybody.do("POST", path, "last").into(200, &struct{}{})
 	if got := next(); got.Body != b64("last") {
 		t.Errorf("got %+v, want the last call", got)
+	}
+}
+
+// What the URLs of endpoints can't have for a host would fail a run for good: such
+// a call is refused, and the run waits on.
+func TestT14WebhookCalledByOddHosts(t *testing.T) {
+	w := newWorldOf(t, &signpost.Server{RateLimit: -1, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	f := w.flow()
+	f.next(f.trigger("wfr_1", "")).ok()
+	path := f.hook("wfr_1", 1)
+	f.any("the webhook is made").ok()
+	f.waits("wfr_1", "evt_AbC123", 2, 1, "WaitForWebhook", "1m")
+	for _, host := range []string{"1.2.3.4.5", "xn--", "a.XN--a:80", "xn--9999999.example", "xn--a-ecp.ru", "a.0x1"} {
+		w.do("POST", path, "forged", "X-Forwarded-Host: "+host).refused(400, "Host")
+	}
+	w.do("POST", path, "good", "X-Forwarded-Host: xn--mnchen-3ya.example:8443").into(200, &struct{}{})
+	c := f.any("the call is delivered")
+	c.ok()
+	if got := c.webhook(); got.Body != b64("good") || got.Host != "xn--mnchen-3ya.example:8443" {
+		t.Errorf("got %+v", got)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/signposthq/signpost/internal/engine"
+	"github.com/signposthq/signpost/internal/intake"
 	"github.com/signposthq/signpost/internal/wire"
 )
 
@@ -22,7 +23,7 @@ const (
 // may call it. What asks about the URL and does not call it, as link checkers and
 // browsers do, is no call, and is answered the same for whatever URL.
 func callWebhook(r *request) (any, error) {
-	switch r.Method {
+	switch strings.ToUpper(r.Method) { // as whoever makes a request of it again will
 	case http.MethodOptions, http.MethodHead:
 		r.writer.Header().Set("Allow", webhookMethods)
 		return struct{}{}, nil
@@ -50,6 +51,9 @@ func callWebhook(r *request) (any, error) {
 	proto, host, err := h.address(r.Request)
 	if err != nil {
 		return nil, err
+	}
+	if !intake.IsReadable(host) {
+		return nil, invalid("Host: expected a host whose labels in Punycode can be decoded, got %.300q", host)
 	}
 	call, err := wire.NewWebhookCall(r.Method, r.Header, body, proto, host, uri(r.Request))
 	if err != nil {
