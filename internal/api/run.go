@@ -309,6 +309,9 @@ func (r *request) stepJSON(run *engine.Run, h *engine.StepHistory) client.RunSte
 	if s.Out != nil {
 		out.Out = v.text([]byte(*s.Out))
 	}
+	if s.StepType == wire.StepWaitForWebhook { // the result of the step that made the webhook has it, too
+		out.WaitEventID = v.text([]byte(s.WaitEventID))
+	}
 	if h.Entry != nil && h.Entry.Index == 0 {
 		out.Headers = v.header(run.Header)
 	}
