@@ -264,9 +264,13 @@ func TestT30UnknownWebhooksTellNothing(t *testing.T) {
 	w.do("POST", "/v2/notify/wfr_1/e", "x").refused(429, "wfr_1", "1000")
 }
 
-// Whoever calls very many webhooks that are not there has to wait.
+// Whoever calls very many webhooks that are not there is told to wait, but for
+// those that are: the address may be a provider's, and the guesser a customer.
 func TestT30GuessersOfWebhooksWait(t *testing.T) {
 	w := newWorldOf(t, &signpost.Server{RateLimit: -1, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	f := w.flow()
+	f.trigger("wfr_1", "")
+	good := f.hook("wfr_1", 1)
 	const from, other = "X-Forwarded-For: 192.0.2.1", "X-Forwarded-For: 192.0.2.2"
 	path := func(i int) string { return fmt.Sprint("/v2/workflows/hooks/defaultUser/wfr_1/evt_", i) }
 	for i := range 1000 {
@@ -275,10 +279,37 @@ func TestT30GuessersOfWebhooksWait(t *testing.T) {
 				t.Errorf("after %d: %v", i, a.header)
 			}
 			w.do("POST", path(i), "", other).refused(404)
+			w.do("POST", good, "", from).into(200, &struct{}{})
 			return
 		}
 	}
 	t.Error("nobody said to wait")
+}
+
+// What a webhook's URL is made of is shown to nobody who may not read content,
+// and for a run that hides it, to nobody.
+func TestT30WebhooksAreHidden(t *testing.T) {
+	w := newWorld(t)
+	var created client.NewToken
+	w.do("POST", "/v2/tokens", `{"name":"metadata","scopes":["read-metadata"]}`).into(201, &created)
+	reader := *w
+	reader.token = created.Secret
+	f := w.flow()
+	for id, header := range map[string][]string{"wfr_1": nil, "wfr_2": {"Upstash-Redact-Fields: body"}} {
+		f.next(f.trigger(id, "", header...)).ok()
+		f.hook(id, 1)
+		f.any("the webhook is made").ok()
+		f.waits(id, "evt_AbC123", 2, 1, "WaitForWebhook", "1m")
+		for _, path := range []string{"/v2/workflows/logs?workflowRunId=" + id, "/v2/workflows/events?workflowRunId=" + id, "/v2/events", "/v2/waiters/e"} {
+			if all := string(reader.do("GET", path, "").body); strings.Contains(all, "AbC123") {
+				t.Errorf("%s shows %s", path, all)
+			}
+		}
+		shown := w.run(id).Steps[2].Steps[0].WaitEventID
+		if hidden := placeholder.MatchString(shown); hidden != (header != nil) || !hidden && shown != "evt_AbC123" {
+			t.Errorf("%s waits for %q", id, shown)
+		}
+	}
 }
 
 // Behind a proxy that is trusted, the URL is the one that the proxy was called

@@ -11,8 +11,8 @@ import (
 	"github.com/signposthq/signpost/internal/wire"
 )
 
-// Calls of webhooks that are not there, which one address may make before it
-// has to wait. There may be many by no fault of the caller's: a run has ended.
+// Calls of webhooks that are not there, which one address may make before it is
+// told to wait. There may be many by no fault of the caller's: a run has ended.
 const (
 	strays      = 200
 	straysEvery = 10 * time.Second
@@ -33,15 +33,8 @@ func callWebhook(r *request) (any, error) {
 		return reply{http.StatusMethodNotAllowed, map[string]string{"error": "method " + r.Method + " is not allowed here"}}, nil
 	}
 	h := r.handler
-	key := h.strays.addr(r.addr)
-	if wait := h.strays.wait(key); wait > 0 {
-		return nil, r.limited(wait, "too many calls of unknown webhooks from "+r.callerIP())
-	}
-	hook, err := h.engine.Webhook(r.Context(), r.params[0], r.params[1], r.params[2])
+	hook, err := r.webhook()
 	if err != nil {
-		if engine.ErrorCode(err) == engine.NotFound {
-			h.strays.charge(key)
-		}
 		return nil, err
 	}
 	body, err := r.body(h.engine.MaxBody(&engine.Caller{Tenant: hook.Tenant}))
@@ -64,6 +57,28 @@ func callWebhook(r *request) (any, error) {
 		return nil, err
 	}
 	return struct{}{}, h.engine.Call(r.Context(), hook, event)
+}
+
+// webhook finds the one that is called. Whoever has called many that are not there
+// is told to wait, and makes the server look for no more than one at a time. Those
+// that are there answer nonetheless: a provider's addresses are many customers'.
+func (r *request) webhook() (*engine.Webhook, error) {
+	h := r.handler
+	key := h.strays.addr(r.addr)
+	wait := h.strays.wait(key)
+	if wait > 0 {
+		h.straying.Lock()
+		defer h.straying.Unlock()
+	}
+	hook, err := h.engine.Webhook(r.Context(), r.params[0], r.params[1], r.params[2])
+	if engine.ErrorCode(err) != engine.NotFound {
+		return hook, err
+	}
+	if wait > 0 {
+		return nil, r.limited(wait, "too many calls of unknown webhooks from "+r.callerIP())
+	}
+	h.strays.charge(key)
+	return nil, err
 }
 
 const webhookMethods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
