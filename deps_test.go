@@ -33,7 +33,7 @@ var rooms = map[string][]string{
 	"internal/engine":  {"internal/budget", "internal/secret", "internal/wire", "internal/cron"},
 	"internal/store":   {"internal/engine", "internal/wire"},
 	"internal/deliver": {"internal/budget", "internal/engine", "internal/wire", "receiver"},
-	"internal/api":     {"internal/budget", "internal/engine", "internal/wire", "client"},
+	"internal/api":     {"internal/budget", "internal/engine", "internal/intake", "internal/wire", "client"},
 	"internal/guard":   {"receiver"},
 	"internal/chaos":   {"internal/engine", "internal/wire"},
 
@@ -59,6 +59,7 @@ var outside = map[string][]string{
 	"code.dny.dev/ssrf":          {"internal/deliver"},
 	"github.com/alecthomas/kong": {"cmd/signpost"},
 	"golang.org/x/term":          {"cmd/signpost"},
+	"golang.org/x/net":           {"internal/intake"},
 	"go.opentelemetry.io/otel":   {"workflow/otelworkflow"},
 }
 

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/signposthq/signpost/internal/budget"
@@ -29,6 +30,8 @@ type Handler struct {
 
 	perToken, perTenant, perIP, guesses, strays *limiter // nil: no limit
 	proxies                                     []netip.Prefix
+
+	straying sync.Mutex // held while a webhook is looked for, for who has called many that are not there
 }
 
 // New makes a Handler. log may be nil.

@@ -5,12 +5,14 @@ import (
 	"net/http"
 
 	"github.com/signposthq/signpost/client"
+	"github.com/signposthq/signpost/internal/wire"
 )
 
 // withoutContent is an answer for a token with the scope read-metadata: bodies,
-// payloads, results and responses are left out, and of headers all but their
-// names. This is the one place that does it, on every answer of a route that
-// needs the scope read; one that it does not know is refused.
+// payloads, results and responses are left out, of headers all but their names,
+// and what would let its holder call a run's webhook. This is the one place that
+// does it, on every answer of a route that needs the scope read; one that it does
+// not know is refused.
 //
 // What is left are ids, URLs, methods, states, times, statuses, labels, names
 // of steps, settings, and why an attempt failed.
@@ -133,6 +135,9 @@ func stripRun(r *client.Run) {
 
 func stripStep(s *client.RunStep) {
 	s.Out, s.CallBody, s.CallResponseBody, s.InvokedWorkflowRunBody = "", "", "", ""
+	if s.StepType == string(wire.StepWaitForWebhook) {
+		s.WaitEventID = "" // who knows it may call the webhook
+	}
 	stripHeader(&s.Headers)
 	stripHeader(&s.CallHeaders)
 	stripHeader(&s.CallResponseHeaders)

@@ -294,9 +294,16 @@ func (r *request) stepJSON(run *engine.Run, h *engine.StepHistory) client.RunSte
 		out.InvokedWorkflowRunBody, out.InvokedWorkflowRunHeaders = cv.text(child.Payload), cv.header(child.Run.Header)
 	}
 	out.SleepFor, out.SleepUntil = s.SleepSeconds(), s.SleepUntilUnix()
-	v := r.veil(&run.Settings)
+	hides := run.Settings.Redact
+	if h.Wait != nil {
+		hides = hides.Union(h.Wait.Settings.Redact)
+	}
+	v := veil{&hides, &r.caller.Secrets}
 	if s.Out != nil {
 		out.Out = v.text([]byte(*s.Out))
+	}
+	if s.StepType == wire.StepWaitForWebhook { // the result of the step that made the webhook has it, too
+		out.WaitEventID = v.text([]byte(s.WaitEventID))
 	}
 	if h.Entry != nil && h.Entry.Index == 0 {
 		out.Headers = v.header(run.Header)

@@ -226,7 +226,7 @@ func TestWebhookCalls(t *testing.T) {
 		t.Errorf("header %v", got.Header)
 	}
 	// These are no calls.
-	for method, status := range map[string]int{"HEAD": 200, "OPTIONS": 200, "TRACE": 405} {
+	for method, status := range map[string]int{"HEAD": 200, "OPTIONS": 200, "options": 200, "TRACE": 405, "trace": 405, "Connect": 405, "track": 405} {
 		for _, path := range []string{path, "/v2/workflows/hooks/a/b/c"} {
 			if a := anybody.do(method, path, ""); a.status != status || !strings.Contains(a.header.Get("Allow"), "POST") {
 				t.Errorf("%s %s: %d %v", method, path, a.status, a.header)
@@ -236,6 +236,26 @@ func TestWebhookCalls(t *testing.T) {
 	anybody.do("POST", path, "last").into(200, &struct{}{})
 	if got := next(); got.Body != b64("last") {
 		t.Errorf("got %+v, want the last call", got)
+	}
+}
+
+// What the URLs of endpoints can't have for a host would fail a run for good: such
+// a call is refused, and the run waits on.
+func TestT14WebhookCalledByOddHosts(t *testing.T) {
+	w := newWorldOf(t, &signpost.Server{RateLimit: -1, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	f := w.flow()
+	f.next(f.trigger("wfr_1", "")).ok()
+	path := f.hook("wfr_1", 1)
+	f.any("the webhook is made").ok()
+	f.waits("wfr_1", "evt_AbC123", 2, 1, "WaitForWebhook", "1m")
+	for _, host := range []string{"1.2.3.4.5", "xn--", "a.XN--a:80", "xn--9999999.example", "xn--a-ecp.ru", "a.0x1"} {
+		w.do("POST", path, "forged", "X-Forwarded-Host: "+host).refused(400, "Host")
+	}
+	w.do("POST", path, "good", "X-Forwarded-Host: xn--mnchen-3ya.example:8443").into(200, &struct{}{})
+	c := f.any("the call is delivered")
+	c.ok()
+	if got := c.webhook(); got.Body != b64("good") || got.Host != "xn--mnchen-3ya.example:8443" {
+		t.Errorf("got %+v", got)
 	}
 }
 
@@ -286,9 +306,13 @@ func TestT30UnknownWebhooksTellNothing(t *testing.T) {
 	w.do("POST", "/v2/notify/wfr_1/e", "x").refused(429, "wfr_1", "1000")
 }
 
-// Whoever calls very many webhooks that are not there has to wait.
+// Whoever calls very many webhooks that are not there is told to wait, but for
+// those that are: the address may be a provider's, and the guesser a customer.
 func TestT30GuessersOfWebhooksWait(t *testing.T) {
 	w := newWorldOf(t, &signpost.Server{RateLimit: -1, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	f := w.flow()
+	f.trigger("wfr_1", "")
+	good := f.hook("wfr_1", 1)
 	const from, other = "X-Forwarded-For: 192.0.2.1", "X-Forwarded-For: 192.0.2.2"
 	path := func(i int) string { return fmt.Sprint("/v2/workflows/hooks/defaultUser/wfr_1/evt_", i) }
 	for i := range 1000 {
@@ -297,10 +321,37 @@ func TestT30GuessersOfWebhooksWait(t *testing.T) {
 				t.Errorf("after %d: %v", i, a.header)
 			}
 			w.do("POST", path(i), "", other).refused(404)
+			w.do("POST", good, "", from).into(200, &struct{}{})
 			return
 		}
 	}
 	t.Error("nobody said to wait")
+}
+
+// What a webhook's URL is made of is shown to nobody who may not read content,
+// and for a run that hides it, to nobody.
+func TestT30WebhooksAreHidden(t *testing.T) {
+	w := newWorld(t)
+	var created client.NewToken
+	w.do("POST", "/v2/tokens", `{"name":"metadata","scopes":["read-metadata"]}`).into(201, &created)
+	reader := *w
+	reader.token = created.Secret
+	f := w.flow()
+	for id, header := range map[string][]string{"wfr_1": nil, "wfr_2": {"Upstash-Redact-Fields: body"}} {
+		f.next(f.trigger(id, "", header...)).ok()
+		f.hook(id, 1)
+		f.any("the webhook is made").ok()
+		f.waits(id, "evt_AbC123", 2, 1, "WaitForWebhook", "1m")
+		for _, path := range []string{"/v2/workflows/logs?workflowRunId=" + id, "/v2/workflows/events?workflowRunId=" + id, "/v2/events", "/v2/waiters/e"} {
+			if all := string(reader.do("GET", path, "").body); strings.Contains(all, "AbC123") {
+				t.Errorf("%s shows %s", path, all)
+			}
+		}
+		shown := w.run(id).Steps[2].Steps[0].WaitEventID
+		if hidden := placeholder.MatchString(shown); hidden != (header != nil) || !hidden && shown != "evt_AbC123" {
+			t.Errorf("%s waits for %q", id, shown)
+		}
+	}
 }
 
 // Behind a proxy that is trusted, the URL is the one that the proxy was called
@@ -361,6 +412,57 @@ func TestT17RedactedWaits(t *testing.T) {
 	c.ok()
 	f.finish("wfr_1", "")
 	w.hides([]string{secret, other})
+}
+
+// invoke has a step of a run invoke another one, as the SDK does.
+func (f *flow) invoke(run, child string, stepID int, payload string, header ...string) {
+	f.w.t.Helper()
+	back := http.Header{}
+	for name, value := range f.base(run) {
+		back.Set(name, value)
+	}
+	body, _ := json.Marshal(map[string]any{
+		"body": payload, "headers": back, "workflowRunId": run, "workflowUrl": f.URL,
+		"step": map[string]any{"stepId": stepID, "stepName": "invoke", "stepType": "Invoke", "concurrent": 1},
+	})
+	h := f.base(child)
+	h["upstash-workflow-init"], h["upstash-workflow-invoke"] = "true", "true"
+	set(h, header)
+	f.batch(item{f.URL, h, string(body)})
+}
+
+// What a run hides is hidden of the run that it invokes; and what that hides by
+// itself, of its result.
+func TestT17RedactedInvocation(t *testing.T) {
+	const header, redact = "Upstash-Forward-Authorization: secret-token", "Upstash-Redact-Fields: body,header[Authorization]"
+	secrets := []string{"secret-payload", "secret-token", "secret-result"}
+	for name, test := range map[string]struct{ run, child []string }{
+		"hidden by the run":   {[]string{redact}, []string{header}},
+		"hidden by the other": {nil, []string{header, redact}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			f := w.flow()
+			f.next(f.trigger("wfr_1", "", test.run...)).ok()
+			f.invoke("wfr_1", "wfr_2", 1, "secret-payload", test.child...)
+			c := f.any("the other run starts")
+			if c.header.Get("Authorization") != "secret-token" || string(c.log()[0].Body) != "secret-payload" {
+				t.Errorf("delivered %v %s", c.header, c.body)
+			}
+			init := c.header.Get("Upstash-Message-Id")
+			f.finish("wfr_2", `"secret-result"`)
+			c.ok()
+			c = f.any("the result is delivered")
+			if s := c.last(); s.Out == nil || !strings.Contains(*s.Out, "secret-result") {
+				t.Errorf("result %+v", s)
+			}
+			c.ok()
+			w.hides(secrets, init, c.header.Get("Upstash-Message-Id"))
+			if shown := w.run("wfr_1").Steps[1].Steps[0].Out; !placeholder.MatchString(shown) {
+				t.Errorf("the result is shown as %q", shown)
+			}
+		})
+	}
 }
 
 // Nothing is appended by what is refused, and the answer says what is wrong.

@@ -7,11 +7,12 @@ import (
 	"time"
 
 	"github.com/signposthq/signpost/internal/engine"
+	"github.com/signposthq/signpost/internal/intake"
 	"github.com/signposthq/signpost/internal/wire"
 )
 
-// Calls of webhooks that are not there, which one address may make before it
-// has to wait. There may be many by no fault of the caller's: a run has ended.
+// Calls of webhooks that are not there, which one address may make before it is
+// told to wait. There may be many by no fault of the caller's: a run has ended.
 const (
 	strays      = 200
 	straysEvery = 10 * time.Second
@@ -22,7 +23,7 @@ const (
 // may call it. What asks about the URL and does not call it, as link checkers and
 // browsers do, is no call, and is answered the same for whatever URL.
 func callWebhook(r *request) (any, error) {
-	switch r.Method {
+	switch strings.ToUpper(r.Method) { // as whoever makes a request of it again will
 	case http.MethodOptions, http.MethodHead:
 		r.writer.Header().Set("Allow", webhookMethods)
 		return struct{}{}, nil
@@ -32,15 +33,8 @@ func callWebhook(r *request) (any, error) {
 		return reply{http.StatusMethodNotAllowed, map[string]string{"error": "method " + r.Method + " is not allowed here"}}, nil
 	}
 	h := r.handler
-	key := h.strays.addr(r.addr)
-	if wait := h.strays.wait(key); wait > 0 {
-		return nil, r.limited(wait, "too many calls of unknown webhooks from "+r.callerIP())
-	}
-	hook, err := h.engine.Webhook(r.Context(), r.params[0], r.params[1], r.params[2])
+	hook, err := r.webhook()
 	if err != nil {
-		if engine.ErrorCode(err) == engine.NotFound {
-			h.strays.charge(key)
-		}
 		return nil, err
 	}
 	body, err := r.body(h.engine.MaxBody(&engine.Caller{Tenant: hook.Tenant}))
@@ -51,6 +45,9 @@ func callWebhook(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !intake.IsReadable(host) {
+		return nil, invalid("Host: expected a host whose labels in Punycode can be decoded, got %.300q", host)
+	}
 	call, err := wire.NewWebhookCall(r.Method, r.Header, body, proto, host, uri(r.Request))
 	if err != nil {
 		return nil, err
@@ -60,6 +57,28 @@ func callWebhook(r *request) (any, error) {
 		return nil, err
 	}
 	return struct{}{}, h.engine.Call(r.Context(), hook, event)
+}
+
+// webhook finds the one that is called. Whoever has called many that are not there
+// is told to wait, and makes the server look for no more than one at a time. Those
+// that are there answer nonetheless: a provider's addresses are many customers'.
+func (r *request) webhook() (*engine.Webhook, error) {
+	h := r.handler
+	key := h.strays.addr(r.addr)
+	wait := h.strays.wait(key)
+	if wait > 0 {
+		h.straying.Lock()
+		defer h.straying.Unlock()
+	}
+	hook, err := h.engine.Webhook(r.Context(), r.params[0], r.params[1], r.params[2])
+	if engine.ErrorCode(err) != engine.NotFound {
+		return hook, err
+	}
+	if wait > 0 {
+		return nil, r.limited(wait, "too many calls of unknown webhooks from "+r.callerIP())
+	}
+	h.strays.charge(key)
+	return nil, err
 }
 
 const webhookMethods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"

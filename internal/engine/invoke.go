@@ -62,6 +62,7 @@ func (c *change) invoke(who *Caller, p *Publish) (Published, error) {
 	}
 	w := by.wait
 	w.Seq, w.Tenant, w.Run, w.Child = c.seq(), by.run.Tenant, by.run.Seq, child.Seq
+	w.Settings.Redact = child.Settings.Redact
 	if err := c.tx.InsertWait(w); err != nil {
 		return Published{}, fmt.Errorf("insert wait: %w", err)
 	}

@@ -66,6 +66,7 @@ func (c *change) start(who *Caller, p *Publish, by *invocation) (*Run, Published
 		LogLen: 1, CallerIP: p.CallerIP, Header: p.Config.Header, Settings: settings,
 	}
 	m.Run, m.Header = run.Seq, nil // the run's headers are on every delivery
+	m.belong(run)
 	if p.ViaTrigger && run.Settings.FailureCallback == nil {
 		run.Settings.FailureCallback = defaultFailureCallback(run)
 	}
@@ -116,6 +117,7 @@ func (c *change) restartRun(who *Caller, run *Run, p *Publish) (Published, error
 	run.Header = p.Config.Header
 	run.Settings.Features = p.Config.Workflow.Features
 	run.Settings.UnknownSDK = false
+	run.Settings.Redact = run.Settings.Redact.Union(p.Config.Redact)
 	m := c.newMessage(who.Tenant, p, KindInit)
 	m.Run, m.LogIndex, m.Body, m.Header = run.Seq, 0, nil, nil
 	c.inherit(m, run, &p.Config)

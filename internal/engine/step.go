@@ -161,9 +161,9 @@ func (c *change) appendLog(run *Run, entry *LogEntry, m *Message) error {
 
 // appendResult appends to an active run's log the result of a step that the
 // server writes, and makes its delivery, to url and with the settings that
-// header has; limited says who asked for them. The run is locked. A step has one result: if there is one
-// already, nothing is appended, and the message is nil.
-func (c *change) appendResult(run *Run, step wire.Step, header http.Header, url string, limited bool) (*Message, error) {
+// header has; from is what the step waited with. The run is locked. A step has one
+// result: if there is one already, nothing is appended, and the message is nil.
+func (c *change) appendResult(run *Run, from *WaitSettings, step wire.Step, header http.Header, url string) (*Message, error) {
 	step.TargetStep = 0 // with it, the endpoint would take the result for a plan
 	body, err := json.Marshal(step)
 	if err != nil {
@@ -177,7 +177,8 @@ func (c *change) appendResult(run *Run, step wire.Step, header http.Header, url 
 	if err != nil {
 		return nil, fmt.Errorf("settings of step %d: %w", step.StepID, err)
 	}
-	m := c.newMessage(&Tenant{ID: run.Tenant}, &Publish{Destination: url, Config: cfg, CallerIP: run.CallerIP, limited: limited}, KindStep)
+	m := c.newMessage(&Tenant{ID: run.Tenant}, &Publish{Destination: url, Config: cfg, CallerIP: run.CallerIP, limited: from.Limited}, KindStep)
 	c.inherit(m, run, &cfg)
+	m.Settings.Redact = m.Settings.Redact.Union(from.Redact)
 	return m, c.appendLog(run, entry, m)
 }

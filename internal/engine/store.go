@@ -639,6 +639,7 @@ type WaitSettings struct {
 	TimeoutHeader http.Header `json:"timeoutHeader,omitempty"`
 	Limited       bool        `json:"limited,omitempty"` // as of messages
 	Step          wire.Step   `json:"step"`              // as its result will be, without the result
+	Redact        wire.Redact `json:"redact,omitzero"`   // what the run hides that it waits for
 }
 
 // Note is an event that somebody is still to be told of: a run that does not

@@ -195,7 +195,7 @@ func (c *change) timeOut(run *Run, w *Wait) error {
 }
 
 func (c *change) result(run *Run, w *Wait, step wire.Step, header http.Header, url string) (*Message, error) {
-	m, err := c.appendResult(run, step, header, url, w.Settings.Limited)
+	m, err := c.appendResult(run, &w.Settings, step, header, url)
 	if w.Done = waitDropped; m != nil {
 		w.Done = m.Seq
 	}

@@ -27,6 +27,7 @@ func fullWait(seq int64) *engine.Wait {
 		Settings: engine.WaitSettings{
 			Limited: true,
 			Event:   oddText, Timeout: "1d10h", TimeoutURL: "https://late.example", TimeoutHeader: oddHeader(), Step: fullStep(),
+			Redact: wire.Redact{Body: true, Headers: true, Names: []string{"X-" + oddText}},
 		},
 	}
 }

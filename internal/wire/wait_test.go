@@ -138,7 +138,16 @@ func TestWebhookCall(t *testing.T) {
 	if got, _ := c.Encode(); string(got) != `{"method":"GET","header":{},"body":"","proto":"http","host":"[::1]:80","url":"/"}` {
 		t.Errorf("got %s", got)
 	}
-	for _, host := range []string{"", "a b", "a/b", "a?b", "u@h", "h:99999", "é", "[::1", "<h>"} {
+	for _, host := range []string{"localhost", "a_b.example.", "1.example:80", "0x.a", "a.0xg", "192.0.2.1:8080", "[2001:db8::1]", "~", "a.1b"} {
+		if _, err := NewWebhookCall("GET", nil, nil, "http", host, "/"); err != nil {
+			t.Errorf("host %q: %v", host, err)
+		}
+	}
+	for _, host := range []string{
+		"", "a b", "a/b", "a?b", "u@h", "h:99999", "é", "[::1", "<h>",
+		// Browsers' and Node's URLs have no such hosts.
+		"1.2.3.4.5", "256.0.0.1", "4294967296", "a.0x", "a.0X1f:80", "a.09", "1..2", "example.1.", "[1.2.3.4]",
+	} {
 		if _, err := NewWebhookCall("GET", nil, nil, "http", host, "/"); err == nil || !strings.HasPrefix(err.Error(), "Host: expected a host") {
 			t.Errorf("host %q: %v", host, err)
 		}

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"strings"
 	"unicode/utf8"
 )
@@ -27,10 +29,7 @@ func NewWebhookCall(method string, h http.Header, body []byte, proto, host, uri 
 	if c.Body == nil {
 		c.Body = []byte{}
 	}
-	odd := func(r rune) bool {
-		return !isNameByte(byte(r)) && !strings.ContainsRune(":[]~", r) || r >= utf8.RuneSelf
-	}
-	if strings.ContainsFunc(host, odd) || CheckURL(proto+"://"+host) != nil {
+	if !isHost(proto, host) {
 		return c, errorf("Host", "expected a host, with or without a port, got %s", quote(host))
 	}
 	p := configParser{h: h}
@@ -43,6 +42,37 @@ func NewWebhookCall(method string, h http.Header, body []byte, proto, host, uri 
 		}
 	}
 	return c, nil
+}
+
+// isHost says whether every endpoint takes a host for one in a URL. The names are
+// those of DNS: one that ends in a number is an IPv4 address, or none.
+func isHost(proto, host string) bool {
+	odd := func(r rune) bool {
+		return !isNameByte(byte(r)) && !strings.ContainsRune(":[]~", r) || r >= utf8.RuneSelf
+	}
+	if strings.ContainsFunc(host, odd) || CheckURL(proto+"://"+host) != nil {
+		return false
+	}
+	u, err := url.Parse(proto + "://" + host)
+	if err != nil {
+		return false
+	}
+	name := u.Hostname()
+	addr, err := netip.ParseAddr(name)
+	if strings.HasPrefix(host, "[") {
+		return err == nil && addr.Is6()
+	}
+	return err == nil && addr.Is4() || !endsInNumber(name)
+}
+
+func endsInNumber(name string) bool {
+	name = strings.ToLower(strings.TrimSuffix(name, "."))
+	last := name[strings.LastIndexByte(name, '.')+1:]
+	digits, valid := last, "0123456789"
+	if hex, ok := strings.CutPrefix(last, "0x"); ok {
+		digits, valid = hex, valid+"abcdef"
+	}
+	return last != "" && strings.Trim(digits, valid) == ""
 }
 
 // ofConnection says whether a header is about one connection, or framing, and
