@@ -32,6 +32,7 @@ type execution struct {
 
 	rehearsal bool   // end at the first step: it is only asked whether there is one
 	check     bool   // end at the first step that is not in the log: it is only asked for
+	waiting   bool   // of a check: the log's last entry has no result yet
 	goroutine uint64 // the function's
 
 	reached bool    // a step was used
@@ -215,6 +216,9 @@ func (x *execution) single(t *task, place int) {
 		}
 		if err := t.match(entry); err != nil {
 			x.stop(err)
+		}
+		if x.waiting && place == x.known-1 {
+			x.arrive([]*task{t})
 		}
 		t.settle(entry)
 		x.passed++
