@@ -13,7 +13,7 @@ import (
 // check says whether the function follows the log of a run to its end, and what
 // it would do then. It executes no step.
 func (e *Endpoint) check(ctx context.Context, d *delivery) (answer, error) {
-	steps, payload, err := d.checkedLog()
+	steps, payload, waiting, err := d.checkedLog()
 	if err != nil {
 		return answer{}, &statusError{http.StatusBadRequest, fmt.Errorf("decode the run's log: %w", err)}
 	}
@@ -21,8 +21,8 @@ func (e *Endpoint) check(ctx context.Context, d *delivery) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	x := e.execution(ctx, d, dropDuplicates(steps))
-	x.check = true
+	x := e.execution(ctx, d, await(dropDuplicates(steps), waiting))
+	x.check, x.waiting = true, waiting != nil
 	v := x.play(fn)
 	if refused := (*refusal)(nil); errors.As(v.err, &refused) {
 		return answer{}, v.err
@@ -30,20 +30,29 @@ func (e *Endpoint) check(ctx context.Context, d *delivery) (answer, error) {
 	return answer{status: http.StatusOK, body: x.report(v)}, nil
 }
 
-func (d *delivery) checkedLog() (steps []wire.Step, payload []byte, err error) {
+func (d *delivery) checkedLog() (steps []wire.Step, payload []byte, waiting *wire.CheckStep, err error) {
 	var request wire.CheckRequest
 	if err := json.Unmarshal(d.body, &request); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	entries, err := wire.ParseLog(request.Log)
 	if err != nil {
-		return nil, nil, wire.Within("log", err)
+		return nil, nil, nil, wire.Within("log", err)
 	}
 	if len(entries) == 0 {
-		return nil, nil, errors.New("it has no entries")
+		return nil, nil, nil, errors.New("it has no entries")
 	}
 	steps, err = parseSteps(entries)
-	return steps, entries[0].Body, err
+	return steps, entries[0].Body, request.Waiting, err
+}
+
+// await adds to a log the entry that is going to be its next: of the step whose
+// result the run waits for, still without it. The new code has to come there.
+func await(log []wire.Step, waiting *wire.CheckStep) []wire.Step {
+	if waiting == nil {
+		return log
+	}
+	return append(log, wire.Step{StepID: lastPlace(log) + 1, StepName: waiting.StepName, StepType: waiting.StepType, Concurrent: 1})
 }
 
 // report is what came of a check. A function that fails has not followed the log:
@@ -51,7 +60,7 @@ func (d *delivery) checkedLog() (steps []wire.Step, payload []byte, err error) {
 func (x *execution) report(v verdict) wire.CheckReport {
 	r := wire.CheckReport{Check: wire.CheckOK, Steps: x.passed, Next: checkSteps(x.next)}
 	err := v.err
-	if last := x.lastPlace(); err == nil && len(x.next) == 0 && x.steps < last {
+	if last := lastPlace(x.log); err == nil && len(x.next) == 0 && x.steps < last {
 		err = protocolErrorf("The function ends after %d steps, but the log has %d", x.steps, last)
 	}
 	if err != nil {
@@ -67,8 +76,8 @@ func checkSteps(tasks []*task) (steps []wire.CheckStep) {
 	return steps
 }
 
-func (x *execution) lastPlace() (last int) {
-	for _, s := range x.log {
+func lastPlace(log []wire.Step) (last int) {
+	for _, s := range log {
 		last = max(last, s.Place())
 	}
 	return last

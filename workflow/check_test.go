@@ -19,6 +19,12 @@ import (
 // checkLog asks an endpoint whether it fits a log after the payload.
 func checkLog(t *testing.T, e http.Handler, steps ...wire.Step) wire.CheckReport {
 	t.Helper()
+	return checkWaiting(t, e, nil, steps...)
+}
+
+// checkWaiting is checkLog for a run that waits for the result of a step.
+func checkWaiting(t *testing.T, e http.Handler, waiting *wire.CheckStep, steps ...wire.Step) wire.CheckReport {
+	t.Helper()
 	entries := []wire.LogEntry{{MessageID: "msg_0", CallType: wire.CallStep, Body: []byte(`{"email":"ada@example.com"}`)}}
 	for i, s := range steps {
 		body, err := json.Marshal(s)
@@ -27,7 +33,7 @@ func checkLog(t *testing.T, e http.Handler, steps ...wire.Step) wire.CheckReport
 		}
 		entries = append(entries, wire.LogEntry{MessageID: fmt.Sprintf("msg_%d", i+1), CallType: wire.CallStep, Body: body})
 	}
-	body, err := json.Marshal(wire.CheckRequest{Log: wire.EncodeLog(nil, entries)})
+	body, err := json.Marshal(wire.CheckRequest{Log: wire.EncodeLog(nil, entries), Waiting: waiting})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,12 +98,77 @@ func TestCheck(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			e, stub := endpointOf(t, tt.fn)
-			r := checkLog(t, e, tt.log...)
-			var next []string
-			for _, s := range r.Next {
-				next = append(next, s.StepName+" "+string(s.StepType))
+			if got := checkText(checkLog(t, e, tt.log...)); got != tt.want {
+				t.Errorf("%s\nwant %s", got, tt.want)
 			}
-			if got := fmt.Sprintf("%s after %d: %s", r.Check, r.Steps, r.Error+strings.Join(next, ", ")); got != tt.want {
+			if len(stub.sent) > 0 {
+				t.Errorf("sent %v", stub.sent)
+			}
+		})
+	}
+}
+
+func checkText(r wire.CheckReport) string {
+	var next []string
+	for _, s := range r.Next {
+		next = append(next, s.StepName+" "+string(s.StepType))
+	}
+	return fmt.Sprintf("%s after %d: %s", r.Check, r.Steps, r.Error+strings.Join(next, ", "))
+}
+
+// What a run waits for is not in its log, and comes all the same: code that has
+// another step in that place would break it then.
+func TestCheckOfWaitingRun(t *testing.T) {
+	waits := func(ctx *workflow.Context) error {
+		_, err := workflow.WaitForEvent[string](ctx, "paid", "paid-1", time.Hour)
+		return err
+	}
+	both := func(a, b func(*workflow.Context) error) func(*workflow.Context) error {
+		return func(ctx *workflow.Context) error {
+			if err := a(ctx); err != nil {
+				return err
+			}
+			return b(ctx)
+		}
+	}
+	versioned := func(ctx *workflow.Context) error {
+		if err := one(ctx); err != nil {
+			return err
+		}
+		v, err := workflow.Version(ctx, "check", 0, 1)
+		if err != nil {
+			return err
+		}
+		if v == 1 {
+			return ctx.Sleep("think", time.Second)
+		}
+		return waits(ctx)
+	}
+	paid, a := &wire.CheckStep{StepName: "paid", StepType: wire.StepWait}, ran(1, "a", "1", 1)
+	for _, tt := range []struct {
+		name    string
+		fn      func(*workflow.Context) error
+		waiting *wire.CheckStep
+		log     []wire.Step
+		want    string
+	}{
+		{"the same step", both(one, waits), paid, []wire.Step{a}, "ok after 1: paid Wait"},
+		{"the same step, the first", waits, paid, nil, "ok after 0: paid Wait"},
+		{"after a group", both(group("a", "b"), waits), paid,
+			[]wire.Step{planned(1, "a", 2), planned(2, "b", 2), ran(1, "a", "1", 2), ran(2, "b", "2", 2)}, "ok after 2: paid Wait"},
+		{"another before it", both(one, group("b")), paid, []wire.Step{a},
+			"broken after 1: Incompatible step name. Expected 'b', got 'paid' from the request"},
+		{"another type", both(one, waits), &wire.CheckStep{StepName: "paid", StepType: wire.StepCall}, []wire.Step{a},
+			"broken after 1: Incompatible step type. Expected 'Wait', got 'Call' from the request"},
+		{"a group in its place", both(one, group("b", "c")), paid, []wire.Step{a},
+			"broken after 1: Incompatible number of parallel steps when call state was 'partial'. Expected 2, got 1 from the request."},
+		{"none in its place", one, paid, []wire.Step{a}, "broken after 1: The function ends after 1 steps, but the log has 2"},
+		{"a version before it", versioned, paid, []wire.Step{a}, "ok after 1: paid Wait"},
+		{"a version where nothing is waited for", versioned, nil, []wire.Step{a}, "ok after 1: version: check Run"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			e, stub := endpointOf(t, tt.fn)
+			if got := checkText(checkWaiting(t, e, tt.waiting, tt.log...)); got != tt.want {
 				t.Errorf("%s\nwant %s", got, tt.want)
 			}
 			if len(stub.sent) > 0 {

@@ -32,6 +32,7 @@ type execution struct {
 
 	rehearsal bool   // end at the first step: it is only asked whether there is one
 	check     bool   // end at the first step that is not in the log: it is only asked for
+	waiting   bool   // of a check: the log's last entry has no result yet
 	goroutine uint64 // the function's
 
 	using sync.Mutex // guards what is below; held for good when the function's call is over
@@ -272,6 +273,9 @@ func (x *execution) single(t *task, place int) error {
 		}
 		if err := t.match(entry); err != nil {
 			return err
+		}
+		if x.waiting && place == x.known-1 {
+			x.arrive([]*task{t})
 		}
 		t.settle(entry)
 		x.passed++

@@ -54,13 +54,17 @@ func (d *delivery) settings() (client.PublishRequest, error) {
 		Method: strings.ToUpper(d.Method), Header: header, Queue: d.Queue,
 		Delay: time.Duration(d.Delay), Retries: d.Retries, RetryDelay: d.RetryDelay, Timeout: time.Duration(d.Timeout),
 		Callback: callback(d.Callback), FailureCallback: callback(d.FailureCallback), Labels: d.Label, Redact: d.Redact,
-	}
-	if d.FlowKey != "" || d.FlowRate != 0 || d.FlowParallelism != 0 || d.FlowPeriod != 0 {
-		out.FlowControl = &client.FlowControl{
-			Key: d.FlowKey, Rate: d.FlowRate, Period: time.Duration(d.FlowPeriod), Parallelism: d.FlowParallelism,
-		}
+		FlowControl: flowControl(d.FlowKey, d.FlowRate, d.FlowPeriod, d.FlowParallelism),
 	}
 	return out, nil
+}
+
+// flowControl is what flags say of it, nil if they say nothing.
+func flowControl(key string, rate int, period duration, parallelism int) *client.FlowControl {
+	if key == "" && rate == 0 && period == 0 && parallelism == 0 {
+		return nil
+	}
+	return &client.FlowControl{Key: key, Rate: rate, Period: time.Duration(period), Parallelism: parallelism}
 }
 
 func callback(url string) *client.Callback {

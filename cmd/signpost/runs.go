@@ -10,9 +10,11 @@ import (
 )
 
 type runsCmd struct {
+	Start  runsStartCmd  `cmd:"" help:"Start a run of a workflow."`
 	List   runsListCmd   `cmd:"" help:"List runs, the newest first."`
 	Show   runsShowCmd   `cmd:"" help:"Show a run, step by step."`
 	Tail   runsTailCmd   `cmd:"" help:"Watch runs, or one run to its end."`
+	Notify runsNotifyCmd `cmd:"" help:"Tell runs of an event that they wait for."`
 	Cancel runsCancelCmd `cmd:"" help:"Cancel runs that have not ended."`
 
 	Resume  runsResumeCmd  `cmd:"" help:"Let failed runs go on, as new ones."`

@@ -112,6 +112,10 @@ func (c *runsCheckCmd) write(o *outside, results []checked) error {
 	if err != nil {
 		return err
 	}
+	if len(results) == 0 {
+		fmt.Fprintf(o.stderr, "No run is under way of %s.\n", cmp.Or(c.Of, "a workflow at the path of --url (--of names another)"))
+		return nil
+	}
 	fmt.Fprintf(o.stderr, "%d runs: %d ok, %d broken, %d unchecked\n",
 		len(results), len(results)-count[wire.CheckBroken]-count[unchecked], count[wire.CheckBroken], count[unchecked])
 	if count[wire.CheckBroken]+count[unchecked] > 0 {
@@ -192,7 +196,7 @@ func (k *runChecker) ask(ctx context.Context, run *client.Run, entries []client.
 	for i, e := range entries {
 		log[i] = wire.LogEntry{MessageID: e.MessageID, CallType: wire.CallType(e.CallType), Body: e.Body}
 	}
-	body, err := json.Marshal(wire.CheckRequest{Log: wire.EncodeLog(nil, log)})
+	body, err := json.Marshal(wire.CheckRequest{Log: wire.EncodeLog(nil, log), Waiting: awaited(run, log)})
 	if err != nil {
 		return report, err
 	}
@@ -239,6 +243,27 @@ func (k *runChecker) ask(ctx context.Context, run *client.Run, entries []client.
 		return report, fmt.Errorf("the endpoint answered %d: %s", answer.StatusCode, cmp.Or(failure(string(said)), "nothing")+unknowing(answer))
 	}
 	return report, nil
+}
+
+// awaited is the step that a run waits for and that its log does not have: that
+// only comes with the result. Nil: there is none. Parallel steps are in the log.
+func awaited(run *client.Run, log []wire.LogEntry) *wire.CheckStep {
+	if len(run.Steps) == 0 {
+		return nil
+	}
+	group := run.Steps[len(run.Steps)-1]
+	if group.Type != client.GroupSequential || len(group.Steps) != 1 || group.Steps[0].StepID == 0 {
+		return nil
+	}
+	for _, e := range log {
+		if e.CallType != wire.CallStep {
+			continue
+		}
+		if s, err := wire.ParseStep(e.Body); err == nil && s.StepID >= group.Steps[0].StepID {
+			return nil
+		}
+	}
+	return &wire.CheckStep{StepName: group.Steps[0].StepName, StepType: wire.StepType(group.Steps[0].StepType)}
 }
 
 // unknowing says what it may be that an answer is none to a check.

@@ -54,20 +54,15 @@ func (e *edit) UnmarshalText(text []byte) error {
 
 func (s *runSettings) override() (client.RunOverride, error) {
 	header, err := s.Header.parse()
-	out := client.RunOverride{
+	return client.RunOverride{
 		Delay: time.Duration(s.Delay), Retries: s.Retries, RetryDelay: s.RetryDelay, Labels: s.Label, Header: header,
-	}
-	if s.FlowKey != "" || s.FlowRate != 0 || s.FlowParallelism != 0 || s.FlowPeriod != 0 {
-		out.FlowControl = &client.FlowControl{
-			Key: s.FlowKey, Rate: s.FlowRate, Period: time.Duration(s.FlowPeriod), Parallelism: s.FlowParallelism,
-		}
-	}
-	return out, err
+		FlowControl: flowControl(s.FlowKey, s.FlowRate, s.FlowPeriod, s.FlowParallelism),
+	}, err
 }
 
 type runsResumeCmd struct {
 	resumeFlags `embed:""`
-	Step        []string `name:"set-step" sep:"none" group:"change" placeholder:"N=JSON" help:"Result that step N is to have had, such as 3='{\"ok\":true}', or 3=@file; may be repeated. One run only."`
+	Step        []string `name:"set-step" sep:"none" group:"change" placeholder:"STEP=JSON" help:"Result that a step is to have had, by its number or name, such as 3='{\"ok\":true}', or pay=@file; may be repeated. One run only."`
 }
 
 func (*runsResumeCmd) Help() string {
@@ -84,23 +79,66 @@ func (c *runsResumeCmd) Run(ctx context.Context, o *outside) error {
 	return c.run(ctx, o, "Resumed", steps, (*client.Client).ResumeRun, (*client.Client).ResumeAllRuns)
 }
 
-func (c *runsResumeCmd) steps(o *outside) (steps []client.StepEdit, err error) {
+// stepEdit is another result for a step, by its number or name.
+type stepEdit struct {
+	step string
+	out  json.RawMessage
+}
+
+func (c *runsResumeCmd) steps(o *outside) (steps []stepEdit, err error) {
 	for _, s := range c.Step {
-		number, value, _ := strings.Cut(s, "=")
-		n, err := strconv.Atoi(number)
-		if err != nil || n < 1 {
-			return nil, &usageError{fmt.Errorf("--set-step %q: expected the number of a step and its result, such as 3=true", s), `"signpost runs show" numbers steps from 1 with --json`}
+		step, value, ok := strings.Cut(s, "=")
+		if step = strings.TrimSpace(step); step == "" || !ok {
+			return nil, &usageError{fmt.Errorf("--set-step %q: expected a step and its result, such as 3=true", s), `"signpost runs show" has numbers and names of steps`}
 		}
 		out, err := body(value).read(o.stdin)
 		if err != nil {
 			return nil, err
 		}
 		if !json.Valid(out) {
-			return nil, &usageError{fmt.Errorf("--set-step %d: the result is not JSON", n), `a text is quoted: --set-step 3='"text"'`}
+			return nil, &usageError{fmt.Errorf("--set-step %s: the result is not JSON", step), `a text is quoted: --set-step 3='"text"'`}
 		}
-		steps = append(steps, client.StepEdit{StepID: n, Out: out})
+		steps = append(steps, stepEdit{step, out})
 	}
 	return steps, nil
+}
+
+// numberedEdits finds the steps of a run that edits name.
+func numberedEdits(ctx context.Context, cl *client.Client, runID string, edits []stepEdit) (out []client.StepEdit, err error) {
+	var run client.Run
+	for _, e := range edits {
+		n, err := strconv.Atoi(e.step)
+		if err != nil {
+			if run.WorkflowRunID == "" {
+				if run, err = cl.Run(ctx, runID); err != nil {
+					return nil, err
+				}
+			}
+			if n, err = stepNumber(&run, e.step); err != nil {
+				return nil, err
+			}
+		}
+		out = append(out, client.StepEdit{StepID: n, Out: e.out})
+	}
+	return out, nil
+}
+
+func stepNumber(run *client.Run, name string) (n int, err error) {
+	for _, group := range run.Steps {
+		for i := range group.Steps {
+			switch s := &group.Steps[i]; {
+			case s.StepName != name || s.StepID == 0:
+			case n != 0:
+				return 0, withHint(fmt.Errorf("run %s has several steps %q", run.WorkflowRunID, name), `name it by its number, which "signpost runs show" has`)
+			default:
+				n = s.StepID
+			}
+		}
+	}
+	if n == 0 {
+		err = withHint(fmt.Errorf("run %s has no step %q with a result", run.WorkflowRunID, name), fmt.Sprintf("\"signpost runs show %s\" has its steps", run.WorkflowRunID))
+	}
+	return n, err
 }
 
 type runsRestartCmd struct {
@@ -121,12 +159,12 @@ type (
 	goOnAll func(*client.Client, context.Context, client.ResumeRequest) iter.Seq2[client.RunRef, error]
 )
 
-func (c *resumeFlags) run(ctx context.Context, o *outside, done string, steps []client.StepEdit, one goOn, all goOnAll) error {
+func (c *resumeFlags) run(ctx context.Context, o *outside, done string, steps []stepEdit, one goOn, all goOnAll) error {
 	filter := client.RunDLQFilter{URLs: c.URL, Labels: c.Label, From: c.From.Time, To: c.To.Time}
 	if err := c.check(o, c.ID, !selectsAll(filter), "Is that meant for all failed runs at "+c.Server+"?"); err != nil {
 		return err
 	}
-	change := client.RunEdit{Steps: steps}
+	var change client.RunEdit
 	edited := c.Set.Payload.given || len(steps) > 0
 	if edited && len(c.ID) != 1 {
 		return &usageError{errors.New("--set-payload and --set-step are for one run: expected one id"), "--help tells more"}
@@ -152,6 +190,9 @@ func (c *resumeFlags) run(ctx context.Context, o *outside, done string, steps []
 		progress := newProgress(o, done)
 		defer progress.end()
 		if edited {
+			if change.Steps, err = numberedEdits(ctx, cl, c.ID[0], steps); err != nil {
+				return err
+			}
 			ref, err := one(cl, ctx, ids[0], client.ResumeOptions{Override: override, Edit: change})
 			if err != nil {
 				return err

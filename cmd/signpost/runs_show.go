@@ -3,10 +3,13 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/signposthq/signpost/client"
 )
@@ -19,7 +22,7 @@ type runsShowCmd struct {
 
 func (*runsShowCmd) Help() string {
 	return `Each line is a step: when it came to its result, how that went, and, as a bar, its share of the run's time. Steps that ran in
-parallel are joined by a line. The run of that id that started last is shown.`
+parallel are joined by a line. By its number "signpost runs resume --set-step" gives a step another result. The run of that id that started last is shown.`
 }
 
 func (c *runsShowCmd) Run(ctx context.Context, o *outside) error {
@@ -48,10 +51,26 @@ func runFields(run *client.Run) [][2]string {
 	out = append(out, [2]string{"result", oneLine(run.Response)}, [2]string{"DLQ", run.DLQID})
 	if f := run.FailureFunction; f != nil {
 		out = append(out,
-			[2]string{"failed with", strings.TrimSpace(fmt.Sprintf("%d %s", f.FailStatus, failure(f.FailResponse)))},
+			[2]string{"failed with", failedWith(run)},
 			[2]string{"failure function", strings.TrimSpace(strings.ToLower(strings.TrimPrefix(string(f.State), "CALLBACK_")) + " " + oneLine(f.ResponseBody))})
 	}
 	return out
+}
+
+// failedWith is why a run has failed: what its endpoint said or, if it gave no
+// answer, why not.
+func failedWith(run *client.Run) string {
+	if f := run.FailureFunction; f.FailStatus != 0 {
+		return strings.TrimSpace(fmt.Sprintf("%d %s", f.FailStatus, failure(f.FailResponse)))
+	}
+	for _, group := range slices.Backward(run.Steps) {
+		for i := range group.Steps {
+			if s := &group.Steps[i]; s.State == client.StepFailed && len(s.Errors) > 0 {
+				return lastError(s)
+			}
+		}
+	}
+	return "no answer"
 }
 
 // span is the time a step took, in Unix milliseconds.
@@ -60,7 +79,7 @@ type span struct{ from, to int64 }
 // timeline is a table of a run's steps.
 func timeline(run *client.Run, now time.Time) [][]string {
 	end := cmp.Or(run.CompletedAt, now.UnixMilli())
-	rows := [][]string{{"  STEP", "TYPE", "STATE", "AT", "TOOK", "TIMELINE", "DETAIL"}}
+	rows := [][]string{{" #", "  STEP", "TYPE", "STATE", "AT", "TOOK", "TIMELINE", "DETAIL"}}
 	from := run.CreatedAt
 	for _, group := range run.Steps {
 		last := from
@@ -69,7 +88,7 @@ func timeline(run *client.Run, now time.Time) [][]string {
 			sp := spanOf(s, from, end)
 			last = max(last, sp.to)
 			rows = append(rows, []string{
-				joint(group.Type, i, len(group.Steps)) + " " + cmp.Or(s.StepName, "(next)"), s.StepType, stepState(s),
+				numberText(s), joint(group.Type, i, len(group.Steps)) + " " + cmp.Or(s.StepName, "(next)"), s.StepType, stepState(s),
 				"+" + shortTime(time.Duration(sp.to-run.CreatedAt)*time.Millisecond), shortTime(time.Duration(sp.to-sp.from) * time.Millisecond),
 				bar(sp, run.CreatedAt, end), detail(s),
 			})
@@ -77,6 +96,14 @@ func timeline(run *client.Run, now time.Time) [][]string {
 		from = last
 	}
 	return rows
+}
+
+// numberText is the place of a step in its run, which edits of results name it by.
+func numberText(s *client.RunStep) string {
+	if s.StepID == 0 {
+		return " -"
+	}
+	return fmt.Sprintf("%2d", s.StepID)
 }
 
 // spanOf is when a step was under way: from the end of what was before it, to
@@ -148,15 +175,79 @@ func detail(s *client.RunStep) string {
 		add("run %s", s.InvokedWorkflowRunID)
 	}
 	if n := len(s.Errors); n > 0 {
-		e := s.Errors[n-1]
-		add("failed %s: %s", times(n), strings.TrimSpace(e.Error+" "+failure(e.Body)))
+		add("failed %s: %s", times(n), lastError(s))
 		if s.State == client.StepRetry {
 			add("again %s", nearText(s.NextDeliveryTime, "soon"))
 		}
-	} else if s.Out != "" && s.CallURL == "" {
-		add("%s", oneLine(s.Out))
+	} else if text := oneLine(resultText(s)); text != "" {
+		add("%s", text)
 	}
 	return strings.Join(parts, "  ")
+}
+
+// lastError is what went wrong with the latest attempt.
+func lastError(s *client.RunStep) string {
+	e := s.Errors[len(s.Errors)-1]
+	return strings.Trim(e.Error+": "+failure(e.Body), ": ")
+}
+
+// resultText is a step's result as its workflow gets it.
+func resultText(s *client.RunStep) string {
+	switch s.StepType {
+	case "Call":
+		return s.CallResponseBody
+	case "Invoke":
+		return invokedText(s.Out)
+	case "Wait":
+		return eventText(s.Out)
+	case "WaitForWebhook":
+		return webhookText(s.Out)
+	}
+	return s.Out
+}
+
+// eventText is the data of an event, which comes in base64. What is no text stays so.
+func eventText(out string) string {
+	if data, err := base64.StdEncoding.DecodeString(out); err == nil && utf8.Valid(data) {
+		return string(data)
+	}
+	return out
+}
+
+// webhookText is the request that a webhook got.
+func webhookText(out string) string {
+	var r struct {
+		Method, URL string
+		Body        []byte
+	}
+	if json.Unmarshal([]byte(eventText(out)), &r) != nil || r.Method == "" {
+		return eventText(out)
+	}
+	text := r.Method
+	if _, query, ok := strings.Cut(r.URL, "?"); ok {
+		text += " ?" + query
+	}
+	if !utf8.Valid(r.Body) {
+		return fmt.Sprintf("%s  %d bytes", text, len(r.Body))
+	}
+	return text + " " + string(r.Body)
+}
+
+// invokedText is what became of a run that was invoked.
+func invokedText(out string) string {
+	var r struct {
+		Body                 string
+		IsFailed, IsCanceled bool
+	}
+	switch err := json.Unmarshal([]byte(out), &r); {
+	case err != nil:
+		return out
+	case r.IsFailed:
+		return "failed " + r.Body
+	case r.IsCanceled:
+		return "canceled"
+	}
+	return r.Body
 }
 
 func times(n int) string {
@@ -172,14 +263,14 @@ func failure(body string) string {
 	if json.Unmarshal([]byte(body), &said) == nil && said.Message != "" {
 		body = said.Message
 	}
-	return oneLine(body)
+	return beginning(body, 1000)
 }
 
 // oneLine is the beginning of a text.
-func oneLine(text string) string {
-	const most = 80
-	text = strings.Join(strings.Fields(text), " ")
-	if text == "" {
+func oneLine(text string) string { return beginning(text, 80) }
+
+func beginning(text string, most int) string {
+	if text = strings.Join(strings.Fields(text), " "); text == "" {
 		return ""
 	}
 	return cut(text, most)

@@ -27,34 +27,36 @@ const tailPace = 500 * time.Millisecond
 
 func (c *runsTailCmd) Run(ctx context.Context, o *outside) error {
 	return c.use(func(cl *client.Client) error {
-		w := &watcher{out: o.stdout, json: c.JSON, seen: map[string]string{}, under: map[string]int64{}}
-		var look func() (more bool, err error)
 		if c.ID != "" {
-			look = func() (bool, error) {
-				run, err := cl.Run(ctx, c.ID)
-				if err != nil {
-					return false, err
-				}
-				if err := w.tell(&run); err != nil || run.CompletedAt == 0 {
-					return true, err
-				}
-				if run.State != client.RunSuccess {
-					return false, &verdictError{"the run did not succeed"}
-				}
-				return false, nil
-			}
-		} else {
-			request := c.request()
-			look = func() (bool, error) {
-				first := w.since == 0
-				err := w.lookAtAll(ctx, cl, request)
-				if first && err == nil {
-					fmt.Fprintln(o.stderr, "Watching runs.")
-				}
-				return true, err
-			}
+			return watchRun(ctx, cl, o, c.ID, c.JSON)
 		}
-		return watch(ctx, o, look)
+		w, request := newWatcher(o, c.JSON), c.request()
+		return watch(ctx, o, func() (bool, error) {
+			first := w.since == 0
+			err := w.lookAtAll(ctx, cl, request)
+			if first && err == nil {
+				fmt.Fprintln(o.stderr, "Watching runs.")
+			}
+			return true, err
+		})
+	})
+}
+
+// watchRun tells what happens in a run, to its end.
+func watchRun(ctx context.Context, cl *client.Client, o *outside, id string, asJSON bool) error {
+	w := newWatcher(o, asJSON)
+	return watch(ctx, o, func() (bool, error) {
+		run, err := cl.Run(ctx, id)
+		if err != nil {
+			return false, err
+		}
+		if err := w.tell(&run); err != nil || run.CompletedAt == 0 {
+			return true, err
+		}
+		if run.State != client.RunSuccess {
+			return false, &verdictError{"the run did not succeed"}
+		}
+		return false, nil
 	})
 }
 
@@ -91,6 +93,10 @@ type watcher struct {
 	seen  map[string]string // what was told of a run's parts
 	under map[string]int64  // runs under way, with when they started
 	since int64             // when watching began, Unix milliseconds
+}
+
+func newWatcher(o *outside, asJSON bool) *watcher {
+	return &watcher{out: o.stdout, json: asJSON, seen: map[string]string{}, under: map[string]int64{}}
 }
 
 func runKey(run *client.Run) string { return fmt.Sprintf("%s@%d", run.WorkflowRunID, run.CreatedAt) }
@@ -172,6 +178,9 @@ func (w *watcher) tell(run *client.Run) error {
 			}
 			if now := fmt.Sprint(s.State, len(s.Errors)); w.changed(id, now) {
 				at := s.CreatedAt
+				if s.State == client.StepSuccess { // of a sleep, which stands in the log from its start
+					at = spanOf(s, at, time.Now().UnixMilli()).to
+				}
 				if n := len(s.Errors); n > 0 {
 					at = s.Errors[n-1].Time
 				}

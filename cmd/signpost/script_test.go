@@ -289,13 +289,15 @@ type recorded struct {
 func (w *world) startEndpoint(ts *testscript.TestScript, _ []string) {
 	held, letGo := context.WithCancel(context.Background())
 	e := &endpoint{letGo: letGo}
-	guarded, workflows := verified(ts), map[string]http.Handler{"/workflow": workflowOf(ts, "second"), "/workflow/next": workflowOf(ts, "two")}
+	guarded, workflows := verified(ts), map[string]http.Handler{
+		"/workflow": workflowOf(ts, "second", "paid"), "/workflow/next": workflowOf(ts, "two", "paid"), "/workflow/later": workflowOf(ts, "second", "settled"),
+	}
 	e.Server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/guarded":
 			guarded.ServeHTTP(rw, r)
 			return
-		case "/workflow", "/workflow/next":
+		case "/workflow", "/workflow/next", "/workflow/later":
 			workflows[r.URL.Path].ServeHTTP(rw, r)
 			return
 		}
@@ -330,9 +332,9 @@ func verified(ts *testscript.TestScript) http.Handler {
 	return rc.Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 }
 
-// workflowOf is a workflow whose second step has a name, for the server in the
-// environment.
-func workflowOf(ts *testscript.TestScript, second string) http.Handler {
+// workflowOf is a workflow whose second and last step have names, for the server
+// in the environment.
+func workflowOf(ts *testscript.TestScript, second, last string) http.Handler {
 	if ts.Getenv("QSTASH_CURRENT_SIGNING_KEY") == "" || ts.Getenv("QSTASH_TOKEN") == "" {
 		return http.NotFoundHandler()
 	}
@@ -341,6 +343,7 @@ func workflowOf(ts *testscript.TestScript, second string) http.Handler {
 	type payload struct {
 		Sleep int
 		Fail  bool
+		Event string // to wait for in the end
 	}
 	return workflow.MustServe(func(ctx *workflow.Context, in payload) (string, error) {
 		first, err := workflow.Run(ctx, "first", func(context.Context) (string, error) { return "one", nil })
@@ -357,7 +360,11 @@ func workflowOf(ts *testscript.TestScript, second string) http.Handler {
 		if err := workflow.All(ctx, left, right); err != nil {
 			return "", err
 		}
-		return first + " two three", ctx.Sleep("nap", time.Duration(in.Sleep)*time.Second)
+		if err := ctx.Sleep("nap", time.Duration(in.Sleep)*time.Second); err != nil || in.Event == "" {
+			return first + " two three", err
+		}
+		paid, err := workflow.WaitForEvent[string](ctx, last, in.Event, time.Hour)
+		return first + " " + paid.Data, err
 	}, &workflow.Options{
 		Client:   client.New(client.Options{URL: ts.Getenv("QSTASH_URL"), Token: ts.Getenv("QSTASH_TOKEN")}),
 		Receiver: rc, Development: true, Logger: slog.New(slog.DiscardHandler),

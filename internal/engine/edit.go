@@ -127,6 +127,9 @@ func (s *successor) editResult(e *LogEntry, value json.RawMessage) *Error {
 			return errorf(Invalid, "out: expected an object, as the result of a step of the type %s is", step.StepType)
 		}
 	}
+	if step.StepType == wire.StepCall || step.StepType == wire.StepInvoke {
+		out = withTextBody(out)
+	}
 	if step.StepType == wire.StepWait || step.StepType == wire.StepWaitForWebhook {
 		out = base64.StdEncoding.EncodeToString(text.Bytes())
 	}
@@ -140,6 +143,28 @@ func (s *successor) editResult(e *LogEntry, value json.RawMessage) *Error {
 	s.edits.before.Steps = append(s.edits.before.Steps, stepValue{e.StepID, s.shown([]byte(before))})
 	s.edits.after.Steps = append(s.edits.after.Steps, stepValue{e.StepID, s.shown([]byte(out))})
 	return nil
+}
+
+// withTextBody is the result of a call or an invocation with a body that is text,
+// as all workflows take it to be: one that is given as JSON becomes its text.
+func withTextBody(out string) string {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal([]byte(out), &fields) != nil {
+		return out
+	}
+	body := fields["body"]
+	if len(body) == 0 || body[0] == '"' || string(body) == "null" {
+		return out
+	}
+	var err error
+	if fields["body"], err = json.Marshal(string(body)); err != nil {
+		return out
+	}
+	text, err := json.Marshal(fields)
+	if err != nil {
+		return out
+	}
+	return string(text)
 }
 
 // shown is a part of the log as it may be shown.

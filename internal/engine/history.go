@@ -485,8 +485,9 @@ func (b *historian) next(last *LogEntry) error {
 	}
 	tail := b.out[len(b.out)-1]
 	for _, s := range tail.Steps {
-		// A sleep, a call or a parallel step under way is itself what comes next.
-		if s.Entry != b.log[0] && s.State != StepSuccess {
+		// A sleep, a call or a parallel step under way is itself what comes next. It may
+		// be under way although the delivery that led to it has failed in the end.
+		if s.Entry != b.log[0] && s.State != StepSuccess && m.State != Failed {
 			return nil
 		}
 	}

@@ -311,6 +311,54 @@ func TestResumeWithEdits(t *testing.T) {
 	})
 }
 
+// A workflow takes what a call or an invocation has brought for text: who edits it
+// may write the JSON that it is.
+func TestEditOfBodies(t *testing.T) {
+	for _, tt := range []struct {
+		kind    wire.StepType
+		out     string
+		want    string
+		refused bool
+	}{
+		{wire.StepInvoke, `{"body": {"id": "r<1"}, "isFailed": false}`, `{"body":"{\"id\":\"r<1\"}","isFailed":false}`, false},
+		{wire.StepInvoke, `{"body":"{\"id\":1}","isCanceled":false}`, `{"body":"{\"id\":1}","isCanceled":false}`, false},
+		{wire.StepInvoke, `{"isCanceled":true}`, `{"isCanceled":true}`, false},
+		{wire.StepCall, `{"status":200,"body":[1,2]}`, `{"body":"[1,2]","status":200}`, false},
+		{wire.StepCall, `{"status":204,"body":null}`, `{"status":204,"body":null}`, false},
+		{wire.StepCall, `true`, "", true},
+		{wire.StepRun, `{"body":{"id":1}}`, `{"body":{"id":1}}`, false},
+	} {
+		t.Run(string(tt.kind)+" "+tt.out, func(t *testing.T) {
+			inBubble(t, func(w *world) {
+				var once sync.Once
+				w.respond(func(engine.Attempt) engine.Outcome {
+					once.Do(func() {
+						w.append("wfr_1", wire.Step{StepID: 1, StepName: "one", StepType: tt.kind, Out: new(`{"body":"0"}`), Concurrent: 1})
+					})
+					return refusal()
+				})
+				w.trigger("wfr_1", 0)
+				time.Sleep(time.Minute)
+				edit := engine.LogEdit{Results: []engine.StepResult{{StepID: 1, Out: json.RawMessage(tt.out)}}}
+				run, err := w.engine.ResumeRun(context.Background(), w.caller, engine.DLQID(w.dlq()[0].Entry.Seq), engine.Resume{Edit: edit})
+				if tt.refused {
+					if want := "steps[0].out: expected an object, as the result of a step of the type Call is"; err == nil || err.Error() != want {
+						t.Errorf("refused with %v, want %s", err, want)
+					}
+					return
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				step, err := wire.ParseStep([]byte(w.logged(run)[1]))
+				if err != nil || strings.ReplaceAll(*step.Out, `\u003c`, "<") != tt.want {
+					t.Errorf("the result is %v, %v, want %s", *step.Out, err, tt.want)
+				}
+			})
+		})
+	}
+}
+
 // What a run's publisher had redacted, the audit log has as a hash.
 func TestEditsAreRedacted(t *testing.T) {
 	inBubble(t, func(w *world) {

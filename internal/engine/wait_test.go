@@ -883,3 +883,28 @@ func TestT28WaitsOnTwoNodes(t *testing.T) {
 		}
 	}
 }
+
+// An endpoint that has waited, and then never answers the call it did so in: the
+// run fails, and its history says why, after the wait that comes to nothing.
+func TestHistoryOfFailureAfterWait(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.respond(func(a engine.Attempt) engine.Outcome {
+			if a.Retried == 0 {
+				w.waits("wfr_1", "paid", 1, nil)
+			}
+			return refusal()
+		})
+		w.publish(engine.Publish{Destination: workflowURL, Config: wire.Config{
+			Retries: new(1), RetryDelay: "1000", Workflow: wire.Workflow{Init: true, RunID: "wfr_1", CallType: wire.CallStep},
+		}})
+		time.Sleep(time.Minute)
+		h := w.history("wfr_1")
+		if h.Run.State != engine.RunFailed || len(h.Groups) != 3 {
+			t.Fatalf("run %+v, %d groups", h.Run, len(h.Groups))
+		}
+		wait, next := h.Groups[1].Steps[0], h.Groups[2].Steps[0]
+		if wait.State != engine.StepCanceled || h.Groups[2].Kind != engine.GroupNext || next.State != engine.StepFailed || len(next.Errors) == 0 {
+			t.Errorf("wait %+v, next %+v", wait, next)
+		}
+	})
+}

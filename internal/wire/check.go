@@ -10,9 +10,11 @@ import "encoding/json"
 const HeaderWorkflowCheck = "Upstash-Workflow-Check"
 
 // CheckRequest is the body of a check. Log is as the server's GET
-// /v2/workflows/runs/{id} gives it.
+// /v2/workflows/runs/{id} gives it. Waiting is a step that is not in it, for the
+// run waits for its result; nil: there is none.
 type CheckRequest struct {
-	Log json.RawMessage `json:"log"`
+	Log     json.RawMessage `json:"log"`
+	Waiting *CheckStep      `json:"waiting,omitempty"`
 }
 
 // Verdicts of a check.
