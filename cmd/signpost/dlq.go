@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -55,15 +56,20 @@ func (c *dlqListCmd) Run(ctx context.Context, o *outside) error {
 			}
 			messages = append(messages, m)
 		}
-		head := []string{"DLQ ID", "MESSAGE", "CREATED", "STATUS", "METHOD", "URL"}
+		head := []string{"DLQ ID", "MESSAGE", "CREATED", "URL", "REASON"}
 		err := writeList(o.stdout, c.JSON, messages, head, func(m *client.DLQMessage) []string {
-			return []string{m.DLQID, m.MessageID, nearText(m.CreatedAt, ""), statusText(m.ResponseStatus), m.Method, shownURL(m.URL)}
+			return []string{m.DLQID, m.MessageID, nearText(m.CreatedAt, ""), shownURL(m.URL), reasonText(m)}
 		})
 		if more {
 			fmt.Fprintln(o.stderr, "There are more: see -n.")
 		}
 		return err
 	})
+}
+
+// reasonText is why a message has failed. Other servers say no more than a status.
+func reasonText(m *client.DLQMessage) string {
+	return cmp.Or(m.Error, statusText(m.ResponseStatus))
 }
 
 func statusText(status int) string {
@@ -86,7 +92,7 @@ func (c *dlqGetCmd) Run(ctx context.Context, o *outside) error {
 			return err
 		}
 		fields := append([][2]string{{"dlq id", m.DLQID}}, messageFields(&m.Message)...)
-		fields = append(fields, [2]string{"run", m.WorkflowRunID}, [2]string{"answer", statusText(m.ResponseStatus)})
+		fields = append(fields, [2]string{"run", m.WorkflowRunID}, [2]string{"reason", reasonText(&m)}, [2]string{"answer", statusText(m.ResponseStatus)})
 		for _, f := range headerFields(m.ResponseHeader) {
 			fields = append(fields, [2]string{"answer's", f[1]})
 		}

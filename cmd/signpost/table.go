@@ -48,7 +48,7 @@ const (
 
 // longColumns are those that may be cut, by their heads: ids, times and numbers
 // are of use only as a whole.
-var longColumns = []string{"URL", "URLS", "DESTINATION", "URL PREFIX", "CRON", "NAME", "SCOPES", "CHANGE", "AT", "NEXT STEP", "DETAIL"}
+var longColumns = []string{"URL", "URLS", "DESTINATION", "URL PREFIX", "CRON", "NAME", "SCOPES", "CHANGE", "AT", "NEXT STEP", "DETAIL", "REASON"}
 
 // columnWidths are how wide the cells of each column may be, so that all of them
 // fit into most, if they can; 0: there is no bound.
