@@ -84,6 +84,7 @@ var hints = []struct {
 }{
 	{signpost.ErrDevCredentials, "start it with another --data; with this one it can --listen on 127.0.0.1, and serves this machine only"},
 	{signpost.ErrNotDevData, "use a --data of its own, or \"signpost server\" for this one"},
+	{signpost.ErrNeverDestination, "leave it out; for endpoints on this machine there is \"signpost dev\""},
 	{signpost.ErrMasterKey, "see \"signpost keys generate-master --help\"; a server needs every key that its data is sealed with"},
 	{signpost.ErrInUse, "another signpost is running on this --data: stop it, or choose another directory"},
 	{syscall.EADDRINUSE, "another program has this port: stop it, or choose another one (0 takes any that is free)"},

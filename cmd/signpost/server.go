@@ -19,7 +19,7 @@ type serverCmd struct {
 	Data             string         `required:"" from:"SIGNPOST_DATA" placeholder:"DIR" help:"Directory to keep messages and runs in; one server's alone."`
 	Listen           string         `default:"127.0.0.1:8080" from:"SIGNPOST_LISTEN" placeholder:"ADDR" help:"Address to listen on (default 127.0.0.1:8080)."`
 	Grace            duration       `default:"30s" from:"SIGNPOST_GRACE" placeholder:"TIME" help:"How long deliveries under way may take after SIGTERM (default 30s)."`
-	AllowDestination []netip.Prefix `from:"SIGNPOST_ALLOW_DESTINATION" placeholder:"CIDR" help:"Private network that messages may go to, such as 10.0.0.0/8; may be repeated."`
+	AllowDestination []netip.Prefix `from:"SIGNPOST_ALLOW_DESTINATION" placeholder:"CIDR" help:"Private network that messages may go to, such as 10.0.0.0/8; may be repeated. Never this machine: see dev."`
 	MaxMessageBytes  size           `default:"10MiB" from:"SIGNPOST_MAX_MESSAGE_BYTES" placeholder:"SIZE" help:"Largest body of a message (default 10MiB)."`
 	Retention        duration       `default:"7d" from:"SIGNPOST_RETENTION" placeholder:"TIME" help:"How long finished messages, their events and runs are kept (default 7d)."`
 	MessageRetention duration       `from:"SIGNPOST_MESSAGE_RETENTION" placeholder:"TIME" help:"How long a finished message can be read (default: --retention)."`
