@@ -46,7 +46,6 @@ func (d *delivery) settings() (client.PublishRequest, error) {
 	}
 	for name := range header {
 		if strings.HasPrefix(name, wire.PrefixUpstash) && name != wire.HeaderLabel { // which a workflow endpoint reads
-
 			return client.PublishRequest{}, &usageError{fmt.Errorf("--header %s: it would be sent along, and set nothing", name), "settings are flags, such as --delay and --retries: see --help"}
 		}
 	}
