@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -25,7 +26,7 @@ type delivery struct {
 	Method          string   `short:"X" placeholder:"VERB" help:"Method of the delivery (default POST)."`
 	Delay           duration `placeholder:"TIME" help:"Wait before the first attempt, such as 30s, 1.5h or 7d."`
 	Retries         *int     `placeholder:"N" help:"Attempts after the first (default 3)."`
-	RetryDelay      string   `placeholder:"EXPR" help:"Milliseconds before each retry, such as '1000 * (1 + retried)'."`
+	RetryDelay      string   `placeholder:"EXPR" help:"Wait before each retry: a time such as 10s, or an expression for milliseconds such as '1000 * (1 + retried)'."`
 	Timeout         duration `placeholder:"TIME" help:"Limit of each attempt."`
 	Queue           string   `placeholder:"NAME" complete:"queue" help:"Queue to go through, which is made if there is none."`
 	FlowKey         string   `placeholder:"KEY" complete:"flow" help:"Key of flow control, with --flow-rate or --flow-parallelism."`
@@ -46,12 +47,15 @@ func (d *delivery) settings() (client.PublishRequest, error) {
 	}
 	for name := range header {
 		if strings.HasPrefix(name, wire.PrefixUpstash) && name != wire.HeaderLabel { // which a workflow endpoint reads
-			return client.PublishRequest{}, &usageError{fmt.Errorf("--header %s: it would be sent along, and set nothing", name), "settings are flags, such as --delay and --retries: see --help"}
+			return client.PublishRequest{}, &usageError{fmt.Errorf("--header %s: it would be sent along, and set nothing", name), "settings are flags, such as --delay and --retries"}
 		}
+	}
+	if d.Retries != nil && *d.Retries < 0 {
+		return client.PublishRequest{}, &usageError{fmt.Errorf("retries: expected a whole number from 0, got %d", *d.Retries), ""}
 	}
 	out := client.PublishRequest{
 		Method: strings.ToUpper(d.Method), Header: header, Queue: d.Queue,
-		Delay: time.Duration(d.Delay), Retries: d.Retries, RetryDelay: d.RetryDelay, Timeout: time.Duration(d.Timeout),
+		Delay: time.Duration(d.Delay), Retries: d.Retries, RetryDelay: expression(d.RetryDelay), Timeout: time.Duration(d.Timeout),
 		Callback: callback(d.Callback), FailureCallback: callback(d.FailureCallback), Labels: d.Label, Redact: d.Redact,
 	}
 	if d.FlowKey != "" || d.FlowRate != 0 || d.FlowParallelism != 0 || d.FlowPeriod != 0 {
@@ -60,6 +64,15 @@ func (d *delivery) settings() (client.PublishRequest, error) {
 		}
 	}
 	return out, nil
+}
+
+// expression is a delay of retries, which people also write as a duration.
+func expression(text string) string {
+	length, err := wire.ParseDuration(text)
+	if _, known := wire.ParseRetryDelay(text); known == nil || err != nil {
+		return text
+	}
+	return strconv.FormatInt(length.Milliseconds(), 10)
 }
 
 func callback(url string) *client.Callback {
@@ -71,8 +84,13 @@ func callback(url string) *client.Callback {
 
 // request is both together. A body that is JSON gets its Content-Type.
 func (to *destination) request(o *outside, d *delivery) (client.PublishRequest, error) {
-	if (to.URL == "") == (to.Group == "") {
-		return client.PublishRequest{}, &usageError{errors.New(`expected "<url>" or --group`), `--help tells more`}
+	switch {
+	case to.URL == "" && to.Group == "":
+		return client.PublishRequest{}, &usageError{errors.New(`expected "<url>" or --group`), ""}
+	case to.URL != "" && to.Group != "":
+		return client.PublishRequest{}, &usageError{errors.New(`expected only one of "<url>" and --group`), ""}
+	case to.URL != "" && to.URL != wire.LLMDestination && !wire.IsURL(to.URL):
+		return client.PublishRequest{}, &usageError{fmt.Errorf("destination %q: expected a URL that begins with http:// or https://", to.URL), "a URL group goes by --group"}
 	}
 	out, err := d.settings()
 	if err == nil {

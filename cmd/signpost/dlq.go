@@ -38,7 +38,7 @@ type dlqListCmd struct {
 
 func (c *dlqListCmd) Run(ctx context.Context, o *outside) error {
 	if c.Lines < 0 {
-		return &usageError{fmt.Errorf("--lines: expected 0 or more, got %d", c.Lines), `see "signpost dlq list --help"`}
+		return &usageError{fmt.Errorf("--lines: expected 0 or more, got %d", c.Lines), ""}
 	}
 	request := client.DLQRequest{Filter: c.filter(), Count: min(c.Lines+1, 100)}
 	if c.Newest {

@@ -26,7 +26,7 @@ func (*logsCmd) Help() string { return `The newest events come last.` }
 
 func (c *logsCmd) Run(ctx context.Context, o *outside) error {
 	if c.Lines < 0 {
-		return &usageError{fmt.Errorf("--lines: expected 0 or more, got %d", c.Lines), `see "signpost logs --help"`}
+		return &usageError{fmt.Errorf("--lines: expected 0 or more, got %d", c.Lines), ""}
 	}
 	states, err := parseStates(c.State)
 	if err != nil {
@@ -66,11 +66,19 @@ func parseStates(names []string) ([]client.EventState, error) {
 	for _, name := range names {
 		s := client.EventState(strings.ToUpper(name))
 		if !slices.Contains(states, s) {
-			return nil, &usageError{fmt.Errorf("--state: no event has the state %q", name), fmt.Sprintf("states are %v", states)}
+			return nil, &usageError{fmt.Errorf("--state: no event has the state %q", name), "states are " + joined(states)}
 		}
 		out = append(out, s)
 	}
 	return out, nil
+}
+
+func joined[S ~string](list []S) string {
+	texts := make([]string, len(list))
+	for i, s := range list {
+		texts[i] = string(s)
+	}
+	return strings.Join(texts, ", ")
 }
 
 // writeEvent writes an event as a line for people, or of JSON.

@@ -35,7 +35,7 @@ func (*messagesListCmd) Help() string {
 
 func (c *messagesListCmd) Run(ctx context.Context, o *outside) error {
 	if c.Lines < 0 {
-		return &usageError{fmt.Errorf("--lines: expected 0 or more, got %d", c.Lines), `see "signpost messages list --help"`}
+		return &usageError{fmt.Errorf("--lines: expected 0 or more, got %d", c.Lines), ""}
 	}
 	states, err := parseStates(c.State)
 	if err != nil {

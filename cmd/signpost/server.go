@@ -63,7 +63,7 @@ type limits struct {
 func (l *limits) check() error {
 	least := min(int64(min(l.MaxRetries, l.GlobalParallelism, l.MaxQueues, l.MaxParallelism, l.MaxURLGroups, l.MaxEndpoints, l.MaxSchedules)), l.MessagesPerDay)
 	if least < 0 {
-		return &usageError{fmt.Errorf("limits of tenants: expected 0 or more, got %d", least), `see "signpost server --help"`}
+		return &usageError{fmt.Errorf("limits of tenants: expected 0 or more, got %d", least), ""}
 	}
 	return nil
 }
@@ -97,7 +97,7 @@ func (c *serverCmd) Run(ctx context.Context, o *outside) error {
 		return &usageError{fmt.Errorf("--concurrency: expected 1 or more, got %d", c.Concurrency), "leave it out for 1000"}
 	}
 	if c.RateLimit < 0 || c.RateLimitIP < 0 || c.MaxConnections < 0 {
-		return &usageError{errors.New("--rate-limit, --rate-limit-ip, --max-connections: expected 0 or more"), `see "signpost server --help"`}
+		return &usageError{errors.New("--rate-limit, --rate-limit-ip, --max-connections: expected 0 or more"), ""}
 	}
 	if err := c.limits.check(); err != nil {
 		return err

@@ -47,7 +47,7 @@ projects may check neither. With same-origin or never, strangers get none.`
 
 func (c *settingsSetCmd) Run(ctx context.Context, o *outside) error {
 	if c.SignCalls == nil && c.SignWith == nil {
-		return &usageError{errors.New("nothing to change"), `see "signpost settings set --help"`}
+		return &usageError{errors.New("nothing to change"), ""}
 	}
 	change := client.SettingsChange{SignCalls: c.SignCalls}
 	if c.SignWith != nil {

@@ -85,7 +85,7 @@ func (hs headers) parse() (http.Header, error) {
 	for _, line := range hs {
 		name, value, ok := strings.Cut(line, ":")
 		if name = strings.TrimSpace(name); !ok || name == "" {
-			return nil, withHint(fmt.Errorf("header %q has no name and value", line), "write it as -H 'Name: value'")
+			return nil, &usageError{fmt.Errorf("header %q has no name and value", line), "write it as -H 'Name: value'"}
 		}
 		out.Add(name, strings.TrimSpace(value))
 	}
