@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/signposthq/signpost/client"
 )
@@ -58,7 +59,7 @@ func (c *dlqListCmd) Run(ctx context.Context, o *outside) error {
 		}
 		head := []string{"DLQ ID", "MESSAGE", "CREATED", "URL", "REASON"}
 		err := writeList(o.stdout, c.JSON, messages, head, func(m *client.DLQMessage) []string {
-			return []string{m.DLQID, m.MessageID, nearText(m.CreatedAt, ""), shownURL(m.URL), reasonText(m)}
+			return []string{m.DLQID, m.MessageID, nearText(m.CreatedAt, ""), shownURL(m.URL), shortReason(m)}
 		})
 		if more {
 			fmt.Fprintln(o.stderr, "There are more: see -n.")
@@ -70,6 +71,16 @@ func (c *dlqListCmd) Run(ctx context.Context, o *outside) error {
 // reasonText is why a message has failed. Other servers say no more than a status.
 func reasonText(m *client.DLQMessage) string {
 	return cmp.Or(m.Error, statusText(m.ResponseStatus))
+}
+
+// shortReason is the end of it where nothing came back: what led there is the
+// words of the network.
+func shortReason(m *client.DLQMessage) string {
+	reason := reasonText(m)
+	if m.ResponseStatus != 0 {
+		return reason
+	}
+	return strings.TrimSpace(reason[strings.LastIndexByte(reason, ':')+1:])
 }
 
 func statusText(status int) string {
@@ -92,7 +103,10 @@ func (c *dlqGetCmd) Run(ctx context.Context, o *outside) error {
 			return err
 		}
 		fields := append([][2]string{{"dlq id", m.DLQID}}, messageFields(&m.Message)...)
-		fields = append(fields, [2]string{"run", m.WorkflowRunID}, [2]string{"reason", reasonText(&m)}, [2]string{"answer", statusText(m.ResponseStatus)})
+		fields = append(fields, [2]string{"run", m.WorkflowRunID}, [2]string{"reason", reasonText(&m)})
+		if status := statusText(m.ResponseStatus); !strings.HasPrefix(reasonText(&m), status) {
+			fields = append(fields, [2]string{"answer", status})
+		}
 		for _, f := range headerFields(m.ResponseHeader) {
 			fields = append(fields, [2]string{"answer's", f[1]})
 		}

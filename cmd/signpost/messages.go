@@ -49,9 +49,9 @@ func (c *messagesListCmd) Run(ctx context.Context, o *outside) error {
 		if err != nil {
 			return err
 		}
-		return writeList(o.stdout, c.JSON, latest, []string{"MESSAGE", "STATE", "SINCE", "NEXT ATTEMPT", "METHOD", "URL"}, func(ev *client.Event) []string {
+		return writeList(o.stdout, c.JSON, latest, []string{"MESSAGE", "STATE", "SINCE", "NEXT ATTEMPT", "URL"}, func(ev *client.Event) []string {
 			return []string{
-				ev.MessageID, string(ev.State), nearText(ev.Time, ""), nearText(ev.NextDeliveryTime, ""), ev.Method, shownURL(ev.URL),
+				ev.MessageID, string(ev.State), nearText(ev.Time, ""), nearText(ev.NextDeliveryTime, ""), shownURL(ev.URL),
 			}
 		})
 	})
