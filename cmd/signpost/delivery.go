@@ -23,13 +23,13 @@ type destination struct {
 // delivery is how to deliver it.
 type delivery struct {
 	Header          headers  `short:"H" sep:"none" placeholder:"'K: V'" help:"Header to send along; may be repeated."`
-	Method          string   `short:"X" placeholder:"VERB" help:"Method of the delivery (default POST)."`
+	Method          string   `short:"X" words:"GET,POST,PUT,PATCH,DELETE" placeholder:"VERB" help:"Method of the delivery (default POST)."`
 	Delay           duration `placeholder:"TIME" help:"Wait before the first attempt, such as 30s, 1.5h or 7d."`
 	Retries         *int     `placeholder:"N" help:"Attempts after the first (default 3)."`
 	RetryDelay      string   `placeholder:"EXPR" help:"Wait before each retry: a time such as 10s, or an expression for milliseconds such as '1000 * (1 + retried)'."`
 	Timeout         duration `placeholder:"TIME" help:"Limit of each attempt."`
 	Queue           string   `placeholder:"NAME" complete:"queue" help:"Queue to go through, which is made if there is none."`
-	FlowKey         string   `placeholder:"KEY" complete:"flow" help:"Key of flow control, with --flow-rate or --flow-parallelism."`
+	FlowKey         string   `placeholder:"KEY" complete:"flow" help:"Key of flow control, with a rate, a parallelism or both."`
 	FlowRate        int      `placeholder:"N" help:"Deliveries in each period, of all messages with the key."`
 	FlowPeriod      duration `placeholder:"TIME" help:"The period (default 1s)."`
 	FlowParallelism int      `placeholder:"N" help:"Deliveries at once, of all messages with the key."`

@@ -77,10 +77,10 @@ func reasonText(m *client.DLQMessage) string {
 // words of the network.
 func shortReason(m *client.DLQMessage) string {
 	reason := reasonText(m)
-	if m.ResponseStatus != 0 {
-		return reason
+	if at := strings.LastIndex(reason, ": "); at >= 0 && m.ResponseStatus == 0 {
+		return reason[at+2:]
 	}
-	return strings.TrimSpace(reason[strings.LastIndexByte(reason, ':')+1:])
+	return reason
 }
 
 func statusText(status int) string {

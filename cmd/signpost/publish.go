@@ -14,7 +14,7 @@ import (
 type publishCmd struct {
 	destination     `embed:""`
 	delivery        `embed:""`
-	NotBefore       moment `placeholder:"TIME" help:"When the first attempt is due, RFC 3339 or Unix seconds."`
+	NotBefore       future `placeholder:"TIME" help:"When the first attempt is due: RFC 3339, Unix seconds, or how long until then, such as 2h."`
 	DeduplicationID string `name:"deduplication-id" placeholder:"ID" help:"Accept the message once per id."`
 	ContentDedup    bool   `name:"content-based-deduplication" help:"Make that id of destination, body and headers."`
 	JSON            bool   `name:"json" help:"Print JSON."`

@@ -34,8 +34,8 @@ func (c *settingsShowCmd) Run(ctx context.Context, o *outside) error {
 }
 
 type settingsSetCmd struct {
-	SignCalls *string `placeholder:"WHICH" help:"Which calls of workflow runs are signed: always, same-origin (as the run's endpoint) or never."`
-	SignWith  *string `placeholder:"LIST" help:"Signatures beside the standard one: ed25519, standard-webhooks, both with a comma between, or none."`
+	SignCalls *string `words:"always,same-origin,never" placeholder:"WHICH" help:"Which calls of workflow runs are signed: always, same-origin (as the run's endpoint) or never."`
+	SignWith  *string `words:"ed25519,standard-webhooks,none" placeholder:"LIST" help:"Signatures beside the standard one: ed25519, standard-webhooks, both with a comma between, or none."`
 	remote    `embed:""`
 	JSON      bool `name:"json" help:"Print JSON."`
 }
