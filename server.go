@@ -61,7 +61,7 @@ type Server struct {
 	// AllowDestinations are networks that messages may go to although they are
 	// private, such as 10.0.0.0/8. Public addresses are always allowed; loopback
 	// only with Dev; link-local, cloud metadata, multicast and unspecified
-	// addresses never.
+	// addresses never, and to name one of these networks here is an error.
 	AllowDestinations []netip.Prefix
 
 	// MaxMessageBytes is the largest body of a message; default 10 MiB.
@@ -280,6 +280,9 @@ func (s *Server) open(ctx context.Context) (err error) {
 
 // deliverer is who makes the deliveries.
 func (s *Server) deliverer() (engine.Deliverer, error) {
+	if err := deliver.CheckAllow(s.AllowDestinations); err != nil {
+		return nil, fmt.Errorf("allow destinations: %w", err)
+	}
 	s.deliver = deliver.New(deliver.Options{AllowLocal: s.Dev, Allow: s.AllowDestinations})
 	if s.Chaos == "" {
 		return s.deliver, nil
@@ -356,6 +359,10 @@ func (s *Server) tenants(ctx context.Context) error {
 // ErrInUse is why a server does not start on a data directory that another
 // process has open.
 var ErrInUse = store.ErrInUse
+
+// ErrNeverDestination is why a server does not start that is to allow a network
+// that no setting opens.
+var ErrNeverDestination = deliver.ErrNever
 
 // ErrDevCredentials is why a server does not start where everybody could use
 // the well-known development credentials.

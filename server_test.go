@@ -528,7 +528,7 @@ func TestT09PrivateDestinations(t *testing.T) {
 		refused []string
 	}{
 		"no setting":  {&signpost.Server{}, own},
-		"allowed":     {&signpost.Server{AllowDestinations: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("169.254.0.0/16")}}, own},
+		"allowed":     {&signpost.Server{AllowDestinations: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}}, own},
 		"development": {&signpost.Server{Dev: true}, []string{metadata, "http://0.0.0.0:1/", "http://[::]:1/", "http://224.0.0.1/"}},
 	} {
 		test.server.Data = signpost.Memory
@@ -549,6 +549,18 @@ func TestT09PrivateDestinations(t *testing.T) {
 	}
 	if hits.Load() != 0 {
 		t.Errorf("%d requests", hits.Load())
+	}
+}
+
+// A setting that would open nothing does not look as if it did.
+func TestAllowDestinationsOfNoUse(t *testing.T) {
+	s := &signpost.Server{Addr: "127.0.0.1:0", Data: filepath.Join(t.TempDir(), "data"), AllowDestinations: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
+	err := s.Start(t.Context())
+	if !errors.Is(err, signpost.ErrNeverDestination) || !strings.Contains(err.Error(), "127.0.0.0/8") {
+		t.Error(err)
+	}
+	if _, err := os.Stat(s.Data); err == nil {
+		t.Error("it left data")
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 type DLQMessage struct {
 	Message
 	DLQID string `json:"dlqId"`
+	Error string `json:"error,omitempty"` // why the last attempt failed; Signpost alone says so
 
 	ResponseStatus int         `json:"responseStatus"` // 0: there was no response
 	ResponseHeader http.Header `json:"responseHeader,omitempty"`

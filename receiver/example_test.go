@@ -42,7 +42,7 @@ func ExampleNew() {
 	// Output:
 	// https://app.example.com/hook next <nil>
 	// true
-	// no current signing key
+	// no current signing key in the options: FromEnv reads it from the environment
 }
 
 func ExampleReceiver_Middleware() {

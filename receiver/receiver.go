@@ -118,6 +118,9 @@ func New(o Options) (*Receiver, error) {
 	}
 	if o.CurrentSigningKey != "" || o.NextSigningKey != "" || rc.public == nil {
 		p, err := newKeyPair(o.CurrentSigningKey, o.NextSigningKey, o.Development)
+		if errors.Is(err, ErrNoKey) {
+			err = fmt.Errorf("%w in the options: FromEnv reads it from the environment", ErrNoKey)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -141,7 +144,7 @@ func FromEnv(o Options) (*Receiver, error) {
 	o.Development = o.Development || developmentAsked()
 	rc, err := New(o)
 	if errors.Is(err, ErrNoKey) {
-		return nil, fmt.Errorf("read QSTASH_CURRENT_SIGNING_KEY: %w", err)
+		return nil, fmt.Errorf("read QSTASH_CURRENT_SIGNING_KEY: %w", ErrNoKey)
 	}
 	return rc, err
 }

@@ -173,7 +173,7 @@ func TestNewRefuses(t *testing.T) {
 		o    Options
 		want string // part of the error; "" if New accepts
 	}{
-		{"nothing", Options{}, "no current signing key"},
+		{"nothing", Options{}, "no current signing key in the options: FromEnv reads it from the environment"},
 		{"next key alone", Options{NextSigningKey: nextKey}, "no current signing key"},
 		{"short current key", Options{CurrentSigningKey: "sig_4567890abcd"}, "current signing key"},
 		{"shortest key", Options{CurrentSigningKey: "sig_4567890abcde"}, ""},

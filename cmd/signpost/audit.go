@@ -26,7 +26,7 @@ Entries are kept for a year.`
 
 func (c *auditCmd) Run(ctx context.Context, o *outside) error {
 	if c.Lines < 0 {
-		return &usageError{fmt.Errorf("--lines: expected 0 or more, got %d", c.Lines), `see "signpost audit --help"`}
+		return &usageError{fmt.Errorf("--lines: expected 0 or more, got %d", c.Lines), ""}
 	}
 	cl, err := c.client()
 	if err != nil {

@@ -47,7 +47,7 @@ type crashReport struct {
 
 func (c *benchCrashCmd) Run(ctx context.Context, o *outside) error {
 	if c.Rounds < 1 || c.Concurrency < 1 || c.Runs < 1 || c.Steps < 1 {
-		return &usageError{errors.New("expected 1 round, 1 client, 1 run and 1 step at least"), `see "signpost bench crash --help"`}
+		return &usageError{errors.New("expected 1 round, 1 client, 1 run and 1 step at least"), ""}
 	}
 	dir, own := c.Data, c.Data == ""
 	if own {

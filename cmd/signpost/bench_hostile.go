@@ -58,7 +58,7 @@ type latency struct {
 
 func (c *benchHostileCmd) Run(ctx context.Context, o *outside) error {
 	if c.HalfOpen < 1 || c.Concurrency < 1 || c.Time <= 0 || c.Endpoints < 0 {
-		return &usageError{fmt.Errorf("expected 1 connection, 1 client and some time at least"), `see "signpost bench hostile --help"`}
+		return &usageError{fmt.Errorf("expected 1 connection, 1 client and some time at least"), ""}
 	}
 	c.progress = o.stderr // it takes its time
 	return benchmark(ctx, o, &c.benched, c.Concurrency, c.measure)

@@ -66,7 +66,7 @@ type publishPace struct {
 
 func (c *benchLogsCmd) Run(ctx context.Context, o *outside) error {
 	if c.Messages < 100 || c.Failing < 0 || c.Failing > 100 || c.Time <= 0 || c.Rounds < 1 || c.ListRate < 0 || c.Concurrency < 1 || c.Batch < 1 {
-		return &usageError{errors.New("expected 100 messages, 1 round, client and message of a batch at least, a time above 0, and 0 to 100 percent"), `see "signpost bench logs --help"`}
+		return &usageError{errors.New("expected 100 messages, 1 round, client and message of a batch at least, a time above 0, and 0 to 100 percent"), ""}
 	}
 	c.progress = o.stderr // it takes its time
 	return benchmark(ctx, o, &c.benched, c.Concurrency+1, c.measure)

@@ -37,7 +37,7 @@ type messagesReport struct {
 
 func (c *benchMessagesCmd) Run(ctx context.Context, o *outside) error {
 	if c.Messages < 1 || c.Concurrency < 1 || c.BodyBytes < smallest {
-		return &usageError{fmt.Errorf("expected 1 message, 1 client and %d bytes at least", smallest), `see "signpost bench messages --help"`}
+		return &usageError{fmt.Errorf("expected 1 message, 1 client and %d bytes at least", smallest), ""}
 	}
 	return benchmark(ctx, o, &c.benched, c.Concurrency, c.measure)
 }

@@ -48,7 +48,7 @@ type rotationReport struct {
 
 func (c *benchRotationCmd) Run(ctx context.Context, o *outside) error {
 	if c.Time <= 0 || c.Every <= 0 || c.Receivers < 1 || c.Rate < 1 || c.Concurrency < 1 {
-		return &usageError{errors.New("expected times above 0, and 1 receiver, message per second and client at least"), `see "signpost bench rotation --help"`}
+		return &usageError{errors.New("expected times above 0, and 1 receiver, message per second and client at least"), ""}
 	}
 	return benchmark(ctx, o, &c.benched, c.Concurrency, c.measure)
 }

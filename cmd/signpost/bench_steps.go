@@ -44,7 +44,7 @@ type stepsReport struct {
 
 func (c *benchStepsCmd) Run(ctx context.Context, o *outside) error {
 	if c.Runs < 1 || c.Steps < 1 || c.Concurrency < 1 {
-		return &usageError{errors.New("expected 1 run, 1 step and 1 at once at least"), `see "signpost bench steps --help"`}
+		return &usageError{errors.New("expected 1 run, 1 step and 1 at once at least"), ""}
 	}
 	return benchmark(ctx, o, &c.benched, 2*c.Concurrency, c.measure)
 }

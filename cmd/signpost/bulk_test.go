@@ -25,7 +25,7 @@ func TestBulk(t *testing.T) {
 		{"cancel breaks off", []string{"messages", "cancel", "--label", "l"},
 			[]string{`{"cancelled":500}`, `{"error":"no more"}`},
 			[]string{"DELETE /v2/messages?count=500&label=l", "DELETE /v2/messages?count=500&label=l"}, "",
-			"signpost: cancelled 500, then: cancel messages: server answered 400: no more\nhint: the server has turned the request down; its answer says why\n", 1},
+			"signpost: cancelled 500, then: cancel messages: server answered 400: no more\nhint: see \"signpost messages cancel --help\"\n", 1},
 		{"delete follows cursors", []string{"dlq", "delete", "--label", "l", "--status", "500"},
 			[]string{`{"deleted":100,"cursor":"a"}`, `{"deleted":0,"cursor":"b"}`, `{"deleted":7}`},
 			[]string{
@@ -38,7 +38,7 @@ func TestBulk(t *testing.T) {
 		{"retry breaks off", []string{"dlq", "retry", "--all", "-y", "--json"},
 			[]string{`{"responses":[{"messageId":"msg_1"}],"cursor":"a"}`, `{"error":"no more"}`},
 			[]string{"POST /v2/dlq/retry?count=100", "POST /v2/dlq/retry?count=100&cursor=a"}, "{\"messageId\":\"msg_1\"}\n",
-			"signpost: retried 1, then: retry from dlq: server answered 400: no more\nhint: the server has turned the request down; its answer says why\n", 1},
+			"signpost: retried 1, then: retry from dlq: server answered 400: no more\nhint: see \"signpost dlq retry --help\"\n", 1},
 		{"list follows cursors", []string{"dlq", "list", "-n", "2", "--json", "--newest"},
 			[]string{`{"messages":[{"messageId":"msg_1"}],"cursor":"a"}`, `{"messages":[],"cursor":"b"}`, `{"messages":[{"messageId":"msg_2"},{"messageId":"msg_3"}]}`},
 			[]string{"GET /v2/dlq?count=3&order=latestFirst", "GET /v2/dlq?count=3&cursor=a&order=latestFirst", "GET /v2/dlq?count=3&cursor=b&order=latestFirst"},

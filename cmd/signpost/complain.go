@@ -8,10 +8,15 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"slices"
+	"strings"
 	"syscall"
+
+	"github.com/alecthomas/kong"
 
 	"github.com/signposthq/signpost"
 	"github.com/signposthq/signpost/client"
+	"github.com/signposthq/signpost/internal/secret"
 )
 
 const (
@@ -27,17 +32,69 @@ func complain(w io.Writer, err error) int {
 	if quiet := (*verdictError)(nil); errors.As(err, &quiet) {
 		return statusFailed
 	}
-	fmt.Fprintf(w, "signpost: %s\nhint: %s\n", printable(err.Error()), printable(hintFor(err)))
+	fmt.Fprintf(w, "signpost: %s\nhint: %s\n", printable(wordsOf(err)), printable(hintFor(err)))
 	if usage := (*usageError)(nil); errors.As(err, &usage) {
 		return statusUsage
 	}
 	return statusFailed
 }
 
+// wordsOf are what an error says, with the name that groups have here.
+func wordsOf(err error) string {
+	text := err.Error()
+	if answered := (*client.Error)(nil); errors.As(err, &answered) && strings.HasPrefix(answered.Message, "topic ") {
+		return strings.Replace(text, ": topic ", ": group ", 1)
+	}
+	return text
+}
+
 // usageError is a command line that cannot be understood.
 type usageError struct {
 	error
-	hint string
+	hint string // "": see the help of the command
+}
+
+// commandError is an error with the command that it is of.
+type commandError struct {
+	error
+	command *kong.Context
+}
+
+func (e *commandError) Unwrap() error { return e.error }
+
+// hint is what to do about an answer, "" if the command makes no difference.
+func (e *commandError) hint() string {
+	answered := (*client.Error)(nil)
+	if !errors.As(e.error, &answered) {
+		return ""
+	}
+	noun := e.command.Selected().Parent
+	switch {
+	case errors.Is(answered, client.ErrUnauthorized) && e.tokenless():
+		return "no token was given, so the one of development servers was tried: set QSTASH_TOKEN, or pass --token"
+	case !errors.Is(answered, client.ErrNotFound):
+		return ""
+	case strings.HasPrefix(answered.Message, "no such route"):
+		return "that server does not have this: check --server, which is QSTASH_URL by default and has no path"
+	case strings.HasPrefix(answered.Message, "topic "):
+		noun = childNamed(e.command.Model.Node, "groups")
+	case slices.Contains([]string{"messages", "dlq", "runs"}, noun.Name):
+		return "" // they are deleted in the end
+	}
+	if list := childNamed(noun, "list"); list != nil {
+		return fmt.Sprintf("%q shows those there are", list.FullPath())
+	}
+	return ""
+}
+
+// tokenless says whether the command could have had a token and got none.
+func (e *commandError) tokenless() bool {
+	for _, flag := range e.command.Flags() {
+		if token, ok := flag.Target.Interface().(secret.Text); ok && flag.Name == "token" {
+			return token.IsEmpty()
+		}
+	}
+	return false
 }
 
 // hintedError is an error that knows what to do about it.
@@ -57,24 +114,32 @@ type verdictError struct{ verdict string }
 func (e *verdictError) Error() string { return e.verdict }
 
 func hintFor(err error) string {
-	if usage := (*usageError)(nil); errors.As(err, &usage) {
+	if usage := (*usageError)(nil); errors.As(err, &usage) && usage.hint != "" {
 		return usage.hint
 	}
 	if hinted := (*hintedError)(nil); errors.As(err, &hinted) {
 		return hinted.hint
+	}
+	failed := (*commandError)(nil)
+	if errors.As(err, &failed) && failed.hint() != "" {
+		return failed.hint()
 	}
 	for _, h := range hints {
 		if errors.Is(err, h.cause) {
 			return h.hint
 		}
 	}
-	if answered := (*client.Error)(nil); errors.As(err, &answered) {
-		return "the server has turned the request down; its answer says why"
+	if answered := (*client.Error)(nil); errors.As(err, &answered) && answered.Status >= 500 {
+		return "the log of the server says more"
 	}
 	if dns := (*net.DNSError)(nil); errors.As(err, &dns) {
 		return "no such host: check --server, which is QSTASH_URL by default"
 	}
-	return `see "signpost --help"`
+	command := "signpost"
+	if failed != nil {
+		command = failed.command.Selected().FullPath()
+	}
+	return fmt.Sprintf("see %q", command+" --help")
 }
 
 // hints are what to do about errors of many commands, by cause.
@@ -84,6 +149,7 @@ var hints = []struct {
 }{
 	{signpost.ErrDevCredentials, "start it with another --data; with this one it can --listen on 127.0.0.1, and serves this machine only"},
 	{signpost.ErrNotDevData, "use a --data of its own, or \"signpost server\" for this one"},
+	{signpost.ErrNeverDestination, "leave it out; for endpoints on this machine there is \"signpost dev\""},
 	{signpost.ErrMasterKey, "see \"signpost keys generate-master --help\"; a server needs every key that its data is sealed with"},
 	{signpost.ErrInUse, "another signpost is running on this --data: stop it, or choose another directory"},
 	{syscall.EADDRINUSE, "another program has this port: stop it, or choose another one (0 takes any that is free)"},
@@ -95,6 +161,7 @@ var hints = []struct {
 	{client.ErrPrecondition, "that is beyond a limit of the server"},
 	{client.ErrTooLarge, "send less, or start the server with a larger --max-message-bytes"},
 	{client.ErrRateLimited, "try again later"},
+	{client.ErrUnavailable, "try again later"},
 	{fs.ErrPermission, "this user may not do that: choose another --data, or a port from 1024 on"},
 	{fs.ErrNotExist, "check the path"},
 	{context.DeadlineExceeded, "the server did not answer in time: see whether it is overloaded"},

@@ -170,6 +170,9 @@ func (c *completeCmd) values(ctx context.Context, v *kong.Value) (names []string
 	if v.Enum != "" {
 		return v.EnumSlice()
 	}
+	if words := v.Tag.Get("words"); words != "" { // what servers take, which may be more one day
+		return strings.Split(words, ",")
+	}
 	kind := v.Tag.Get("complete")
 	if kind == "state" {
 		for _, s := range states {

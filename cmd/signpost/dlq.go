@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/signposthq/signpost/client"
 )
@@ -37,7 +39,7 @@ type dlqListCmd struct {
 
 func (c *dlqListCmd) Run(ctx context.Context, o *outside) error {
 	if c.Lines < 0 {
-		return &usageError{fmt.Errorf("--lines: expected 0 or more, got %d", c.Lines), `see "signpost dlq list --help"`}
+		return &usageError{fmt.Errorf("--lines: expected 0 or more, got %d", c.Lines), ""}
 	}
 	request := client.DLQRequest{Filter: c.filter(), Count: min(c.Lines+1, 100)}
 	if c.Newest {
@@ -55,15 +57,30 @@ func (c *dlqListCmd) Run(ctx context.Context, o *outside) error {
 			}
 			messages = append(messages, m)
 		}
-		head := []string{"DLQ ID", "MESSAGE", "CREATED", "STATUS", "METHOD", "URL"}
+		head := []string{"DLQ ID", "MESSAGE", "CREATED", "URL", "REASON"}
 		err := writeList(o.stdout, c.JSON, messages, head, func(m *client.DLQMessage) []string {
-			return []string{m.DLQID, m.MessageID, nearText(m.CreatedAt, ""), statusText(m.ResponseStatus), m.Method, shownURL(m.URL)}
+			return []string{m.DLQID, m.MessageID, nearText(m.CreatedAt, ""), shownURL(m.URL), shortReason(m)}
 		})
 		if more {
 			fmt.Fprintln(o.stderr, "There are more: see -n.")
 		}
 		return err
 	})
+}
+
+// reasonText is why a message has failed. Other servers say no more than a status.
+func reasonText(m *client.DLQMessage) string {
+	return cmp.Or(m.Error, statusText(m.ResponseStatus))
+}
+
+// shortReason is the end of it where nothing came back: what led there is the
+// words of the network.
+func shortReason(m *client.DLQMessage) string {
+	reason := reasonText(m)
+	if at := strings.LastIndex(reason, ": "); at >= 0 && m.ResponseStatus == 0 {
+		return reason[at+2:]
+	}
+	return reason
 }
 
 func statusText(status int) string {
@@ -86,7 +103,10 @@ func (c *dlqGetCmd) Run(ctx context.Context, o *outside) error {
 			return err
 		}
 		fields := append([][2]string{{"dlq id", m.DLQID}}, messageFields(&m.Message)...)
-		fields = append(fields, [2]string{"run", m.WorkflowRunID}, [2]string{"answer", statusText(m.ResponseStatus)})
+		fields = append(fields, [2]string{"run", m.WorkflowRunID}, [2]string{"reason", reasonText(&m)})
+		if status := statusText(m.ResponseStatus); !strings.HasPrefix(reasonText(&m), status) {
+			fields = append(fields, [2]string{"answer", status})
+		}
 		for _, f := range headerFields(m.ResponseHeader) {
 			fields = append(fields, [2]string{"answer's", f[1]})
 		}

@@ -81,7 +81,7 @@ func (c *groupsAddCmd) Run(ctx context.Context, o *outside) error {
 		if endpoints[i].URL = text; !wire.IsURL(text) {
 			name, url, ok := strings.Cut(text, "=")
 			if !ok {
-				return withHint(fmt.Errorf("endpoint %q: expected a URL or NAME=URL", text), "a URL begins with http:// or https://")
+				return &usageError{fmt.Errorf("endpoint %q: expected a URL or NAME=URL", text), "a URL begins with http:// or https://"}
 			}
 			endpoints[i] = client.Endpoint{Name: name, URL: url}
 		}
@@ -136,7 +136,7 @@ func (c *groupsSetHeadersCmd) Run(ctx context.Context, o *outside) error {
 		return err
 	}
 	if (len(header) > 0) == c.Clear {
-		return &usageError{errors.New("expected --header or --clear"), `see "signpost groups set-headers --help"`}
+		return &usageError{errors.New("expected --header or --clear"), ""}
 	}
 	return c.use(func(cl *client.Client) error {
 		if err := cl.SetURLGroupHeader(ctx, c.Name, header); err != nil {
@@ -153,8 +153,13 @@ type groupsDeleteCmd struct {
 
 func (c *groupsDeleteCmd) Run(ctx context.Context, o *outside) error {
 	return c.use(func(cl *client.Client) error {
+		_, before := cl.URLGroup(ctx, c.Name)
 		if err := cl.DeleteURLGroup(ctx, c.Name); err != nil {
 			return err
+		}
+		if errors.Is(before, client.ErrNotFound) {
+			fmt.Fprintf(o.stderr, "There was no group %s.\n", c.Name)
+			return nil
 		}
 		fmt.Fprintf(o.stderr, "There is no group %s any more. What was published to it is delivered all the same.\n", c.Name)
 		return nil

@@ -148,7 +148,7 @@ func ago(millis int64, now time.Time) string {
 
 type keysProbeCmd struct {
 	URL    string `arg:"" help:"Endpoint: http:// or https://."`
-	Method string `short:"X" default:"POST" placeholder:"VERB" help:"Method of the requests (default POST)."`
+	Method string `short:"X" default:"POST" words:"GET,POST,PUT,PATCH,DELETE" placeholder:"VERB" help:"Method of the requests (default POST)."`
 	Body   body   `short:"d" placeholder:"TEXT" help:"Body of the requests: text, @file, or - for standard input (default none)."`
 	JSON   bool   `name:"json" help:"Print JSON."`
 	remote `embed:""`

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/signposthq/signpost/client"
 )
@@ -26,7 +28,7 @@ func (*logsCmd) Help() string { return `The newest events come last.` }
 
 func (c *logsCmd) Run(ctx context.Context, o *outside) error {
 	if c.Lines < 0 {
-		return &usageError{fmt.Errorf("--lines: expected 0 or more, got %d", c.Lines), `see "signpost logs --help"`}
+		return &usageError{fmt.Errorf("--lines: expected 0 or more, got %d", c.Lines), ""}
 	}
 	states, err := parseStates(c.State)
 	if err != nil {
@@ -66,11 +68,19 @@ func parseStates(names []string) ([]client.EventState, error) {
 	for _, name := range names {
 		s := client.EventState(strings.ToUpper(name))
 		if !slices.Contains(states, s) {
-			return nil, &usageError{fmt.Errorf("--state: no event has the state %q", name), fmt.Sprintf("states are %v", states)}
+			return nil, &usageError{fmt.Errorf("--state: no event has the state %q", name), "states are " + joined(states)}
 		}
 		out = append(out, s)
 	}
 	return out, nil
+}
+
+func joined[S ~string](list []S) string {
+	texts := make([]string, len(list))
+	for i, s := range list {
+		texts[i] = string(s)
+	}
+	return strings.Join(texts, ", ")
 }
 
 // writeEvent writes an event as a line for people, or of JSON.
@@ -78,18 +88,37 @@ func writeEvent(w io.Writer, ev *client.Event, asJSON bool) error {
 	if asJSON {
 		return json.NewEncoder(w).Encode(ev)
 	}
-	line := fmt.Sprintf("%s  %-16s  %s  %s %s", time.UnixMilli(ev.Time).Format("2006-01-02 15:04:05.000"), ev.State, ev.MessageID, ev.Method, shownURL(ev.URL))
-	if ev.ResponseStatus != 0 {
-		line += fmt.Sprintf("  %d", ev.ResponseStatus)
+	_, err := fmt.Fprintln(w, printable(eventLine(ev, terminalWidth(w))))
+	return err
+}
+
+// leastURL is how much of a URL still says which it is.
+const leastURL = 24
+
+// eventLine is an event for people. Where it does not fit into most characters, it
+// says less: no year, no method, and of the URL the end. 0: there is no bound.
+func eventLine(ev *client.Event, most int) string {
+	url, rest := shownURL(ev.URL), ""
+	if ev.ResponseStatus != 0 && !strings.HasPrefix(ev.Error, strconv.Itoa(ev.ResponseStatus)) {
+		rest += fmt.Sprintf("  %d", ev.ResponseStatus)
 	}
 	if ev.Error != "" {
-		line += "  " + ev.Error
+		rest += "  " + ev.Error
 	}
-	if ev.NextDeliveryTime != 0 {
-		line += "  next " + time.UnixMilli(ev.NextDeliveryTime).Format("2006-01-02 15:04:05.000")
+	line := func(layout, format string, args ...any) string {
+		out := time.UnixMilli(ev.Time).Format(layout) + fmt.Sprintf(format, args...) + rest
+		if ev.NextDeliveryTime != 0 {
+			out += "  next " + time.UnixMilli(ev.NextDeliveryTime).Format(layout)
+		}
+		return out
 	}
-	_, err := fmt.Fprintln(w, printable(line))
-	return err
+	long := line("2006-01-02 15:04:05.000", "  %-16s  %s  %s %s", ev.State, ev.MessageID, ev.Method, url)
+	if most == 0 || utf8.RuneCountInString(long) <= most {
+		return long
+	}
+	short := line("01-02 15:04:05", "  %-9s  %s  ", ev.State, ev.MessageID)
+	room := max(leastURL, most-utf8.RuneCountInString(short))
+	return line("01-02 15:04:05", "  %-9s  %s  %s", ev.State, ev.MessageID, cutFront(url, room))
 }
 
 // shownURL is a URL without its query and its user, where secrets are, for

@@ -97,14 +97,28 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if err != nil {
 		return err
 	}
-	command, err := parser.Parse(plural(parser.Model.Node, args))
+	command, err := parser.Parse(familiar(parser.Model.Node, args))
 	switch {
 	case helped:
 		return nil
 	case err != nil:
 		return &usageError{err, variables.hint(err)}
 	}
-	return command.Run()
+	if err := command.Run(); err != nil {
+		return &commandError{err, command}
+	}
+	return nil
+}
+
+// familiar is a command line in the words of this program.
+func familiar(root *kong.Node, args []string) []string {
+	switch args[0] {
+	case "--version":
+		return append([]string{"version"}, args[1:]...)
+	case "help":
+		return append(plural(root, args[1:]), "--help")
+	}
+	return plural(root, args)
 }
 
 // plural lets "signpost queue list" be "signpost queues list". Kong's own aliases

@@ -102,7 +102,7 @@ func TestHints(t *testing.T) {
 	}
 	var b bytes.Buffer
 	complain(&b, &client.Error{Status: 400, Message: "bad\nthing \x1b[31m"})
-	if want := "signpost: server answered 400: bad·thing ·[31m\nhint: the server has turned the request down; its answer says why\n"; b.String() != want {
+	if want := "signpost: server answered 400: bad·thing ·[31m\nhint: see \"signpost --help\"\n"; b.String() != want {
 		t.Errorf("got %q, want %q", b.String(), want)
 	}
 }

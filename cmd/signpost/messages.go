@@ -16,7 +16,7 @@ import (
 
 type messagesCmd struct {
 	List   messagesListCmd   `cmd:"" help:"List messages and how they are doing, the newest first."`
-	Get    messagesGetCmd    `cmd:"" help:"Show a message."`
+	Get    messagesGetCmd    `cmd:"" help:"Show a message and how it is doing."`
 	Cancel messagesCancelCmd `cmd:"" help:"Cancel messages that are not delivered yet."`
 }
 
@@ -35,7 +35,7 @@ func (*messagesListCmd) Help() string {
 
 func (c *messagesListCmd) Run(ctx context.Context, o *outside) error {
 	if c.Lines < 0 {
-		return &usageError{fmt.Errorf("--lines: expected 0 or more, got %d", c.Lines), `see "signpost messages list --help"`}
+		return &usageError{fmt.Errorf("--lines: expected 0 or more, got %d", c.Lines), ""}
 	}
 	states, err := parseStates(c.State)
 	if err != nil {
@@ -49,9 +49,9 @@ func (c *messagesListCmd) Run(ctx context.Context, o *outside) error {
 		if err != nil {
 			return err
 		}
-		return writeList(o.stdout, c.JSON, latest, []string{"MESSAGE", "STATE", "SINCE", "NEXT ATTEMPT", "METHOD", "URL"}, func(ev *client.Event) []string {
+		return writeList(o.stdout, c.JSON, latest, []string{"MESSAGE", "STATE", "SINCE", "NEXT ATTEMPT", "URL"}, func(ev *client.Event) []string {
 			return []string{
-				ev.MessageID, string(ev.State), nearText(ev.Time, ""), nearText(ev.NextDeliveryTime, ""), ev.Method, shownURL(ev.URL),
+				ev.MessageID, string(ev.State), nearText(ev.Time, ""), nearText(ev.NextDeliveryTime, ""), shownURL(ev.URL),
 			}
 		})
 	})
@@ -97,7 +97,15 @@ func (c *messagesGetCmd) Run(ctx context.Context, o *outside) error {
 		if err != nil {
 			return err
 		}
-		if err := writeItem(o.stdout, c.JSON, m, messageFields(&m)); err != nil || c.JSON {
+		if c.JSON {
+			return writeItem(o.stdout, true, m, nil)
+		}
+		state, err := stateFields(ctx, cl, m.MessageID)
+		if err != nil {
+			return err
+		}
+		fields := messageFields(&m)
+		if err := writeItem(o.stdout, false, m, slices.Insert(fields, 1, state...)); err != nil {
 			return err
 		}
 		content, err := m.Bytes()
@@ -106,6 +114,32 @@ func (c *messagesGetCmd) Run(ctx context.Context, o *outside) error {
 		}
 		return writeBody(o.stdout, content)
 	})
+}
+
+// stateFields say how a message is doing, as far as the log has that still.
+func stateFields(ctx context.Context, cl *client.Client, id string) ([][2]string, error) {
+	log, err := cl.Events(ctx, client.EventsRequest{MessageIDs: []string{id}, Count: 10}) // the last attempt's are among them
+	if err != nil || len(log.Events) == 0 {
+		return nil, err
+	}
+	latest := &log.Events[0]
+	out := [][2]string{
+		{"state", string(latest.State)}, {"since", timeText(latest.Time, "")}, {"next attempt", timeText(latest.NextDeliveryTime, "")},
+	}
+	for _, ev := range log.Events {
+		if ev.Error != "" && latest.State != client.EventDelivered {
+			out = append(out, [2]string{"last error", ev.Error})
+			break
+		}
+	}
+	if latest.State != client.EventFailed {
+		return out, nil
+	}
+	dead, err := cl.DLQ(ctx, client.DLQRequest{Filter: client.DLQFilter{MessageID: id}})
+	for _, m := range dead.Messages {
+		out = append(out, [2]string{"dlq id", m.DLQID})
+	}
+	return out, err
 }
 
 // messageFields is a message for people, but for its body.

@@ -43,7 +43,7 @@ func TestNouns(t *testing.T) {
 		{[]string{"groups", "set-headers", "g", "-H", "Upstash-Retries: 5", "-H", "Upstash-Delay: 1s"}, "{}",
 			`PATCH /v2/topics/g {"headers":{"Upstash-Delay":["1s"],"Upstash-Retries":["5"]}}`, nil, "Set for what is published to g from now on.\n"},
 		{[]string{"groups", "set-headers", "g", "--clear"}, "{}", `PATCH /v2/topics/g {"headers":{}}`, nil, "Set for what is published to g from now on.\n"},
-		{[]string{"groups", "delete", "g"}, "{}", "DELETE /v2/topics/g ", nil, "There is no group g any more. What was published to it is delivered all the same.\n"},
+		{[]string{"groups", "delete", "g"}, "{}", "GET /v2/topics/g DELETE /v2/topics/g ", nil, "There is no group g any more. What was published to it is delivered all the same.\n"},
 		{[]string{"groups", "add", "g", "b.example"}, "", "", nil, "signpost: endpoint \"b.example\": expected a URL or NAME=URL\nhint: a URL begins with http:// or https://\n"},
 		{[]string{"groups", "set-headers", "g"}, "", "", nil, "signpost: expected --header or --clear\nhint: see \"signpost groups set-headers --help\"\n"},
 
@@ -65,10 +65,10 @@ func TestNouns(t *testing.T) {
 			"POST /v2/schedules/g ", []string{`{"scheduleId":"nightly"}` + "\n"}, ""},
 		{[]string{"schedules", "pause", "nightly"}, "{}", "PATCH /v2/schedules/nightly/pause ", nil, "Paused. Nothing is published until schedule nightly is resumed.\n"},
 		{[]string{"schedules", "resume", "nightly"}, "{}", "PATCH /v2/schedules/nightly/resume ", nil, "Resumed, with its next time.\n"},
-		{[]string{"schedules", "delete", "nightly"}, "{}", "DELETE /v2/schedules/nightly ", nil,
+		{[]string{"schedules", "delete", "nightly"}, "{}", "GET /v2/schedules/nightly DELETE /v2/schedules/nightly ", nil,
 			"There is no schedule nightly any more. What it has published is delivered all the same.\n"},
 		{[]string{"schedules", "create", "https://a.example"}, "", "", nil, "signpost: missing flags: --cron=EXPR\nhint: see \"signpost schedules create --help\"\n"},
-		{[]string{"schedules", "create", "--cron", "@daily"}, "", "", nil, "signpost: expected \"<url>\" or --group\nhint: --help tells more\n"},
+		{[]string{"schedules", "create", "--cron", "@daily"}, "", "", nil, "signpost: expected \"<url>\" or --group\nhint: see \"signpost schedules create --help\"\n"},
 	}
 	for _, tt := range tests {
 		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/signposthq/signpost/client"
@@ -13,7 +14,7 @@ import (
 type publishCmd struct {
 	destination     `embed:""`
 	delivery        `embed:""`
-	NotBefore       moment `placeholder:"TIME" help:"When the first attempt is due, RFC 3339 or Unix seconds."`
+	NotBefore       future `placeholder:"TIME" help:"When the first attempt is due: RFC 3339, Unix seconds, or how long until then, such as 2h."`
 	DeduplicationID string `name:"deduplication-id" placeholder:"ID" help:"Accept the message once per id."`
 	ContentDedup    bool   `name:"content-based-deduplication" help:"Make that id of destination, body and headers."`
 	JSON            bool   `name:"json" help:"Print JSON."`
@@ -87,9 +88,28 @@ func (c *publishCmd) wait(ctx context.Context, cl *client.Client, o *outside, id
 	case last == nil:
 		return withHint(fmt.Errorf("stopped waiting for %s", id), "the server goes on with it all the same")
 	case last.State == client.EventFailed:
-		return withHint(fmt.Errorf("%s was not delivered", id), "it is in the dead-letter queue; correct the endpoint and retry it from there")
+		return withHint(fmt.Errorf("%s was not delivered: %s", id, cmp.Or(last.Error, statusText(last.ResponseStatus), "no reason is known")), failedHint(ctx, cl, last))
 	case last.State == client.EventCanceled:
 		return withHint(fmt.Errorf("%s was cancelled", id), "publish it again if that was a mistake")
 	}
 	return nil
+}
+
+// failedHint says what to do about a message that has failed for good.
+func failedHint(ctx context.Context, cl *client.Client, failed *client.Event) string {
+	retry := "signpost dlq list"
+	dead, err := cl.DLQ(ctx, client.DLQRequest{Filter: client.DLQFilter{MessageID: failed.MessageID}})
+	if err == nil && len(dead.Messages) == 1 {
+		retry = "signpost dlq retry " + dead.Messages[0].DLQID
+	}
+	reason := failed.Error
+	switch {
+	case !strings.HasPrefix(reason, "destination refused: "):
+		return "correct the endpoint, then: " + retry
+	case strings.Contains(reason, "--allow-destination"):
+		return "start the server with --allow-destination for the network of that address, then: " + retry
+	case strings.Contains(reason, "signpost dev"):
+		return `a server delivers to other machines only; for endpoints on its own there is "signpost dev"`
+	}
+	return "no server delivers to that address"
 }

@@ -122,8 +122,13 @@ type queuesDeleteCmd struct {
 
 func (c *queuesDeleteCmd) Run(ctx context.Context, o *outside) error {
 	return c.use(func(cl *client.Client) error {
+		_, before := cl.Queue(ctx, c.Name)
 		if err := cl.DeleteQueue(ctx, c.Name); err != nil {
 			return err
+		}
+		if errors.Is(before, client.ErrNotFound) {
+			fmt.Fprintf(o.stderr, "There was no queue %s.\n", c.Name)
+			return nil
 		}
 		fmt.Fprintf(o.stderr, "There is no queue %s any more.\n", c.Name)
 		return nil

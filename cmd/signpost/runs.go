@@ -58,7 +58,7 @@ type runsListCmd struct {
 
 func (c *runsListCmd) Run(ctx context.Context, o *outside) error {
 	if c.Lines < 0 {
-		return &usageError{fmt.Errorf("--lines: expected 0 or more, got %d", c.Lines), `see "signpost runs list --help"`}
+		return &usageError{fmt.Errorf("--lines: expected 0 or more, got %d", c.Lines), ""}
 	}
 	request := c.request()
 	request.State = runStates[c.State]

@@ -167,7 +167,7 @@ func (c *resumeFlags) run(ctx context.Context, o *outside, done string, steps []
 	var change client.RunEdit
 	edited := c.Set.Payload.given || len(steps) > 0
 	if edited && len(c.ID) != 1 {
-		return &usageError{errors.New("--set-payload and --set-step are for one run: expected one id"), "--help tells more"}
+		return &usageError{errors.New("--set-payload and --set-step are for one run: expected one id"), ""}
 	}
 	if c.Set.Payload.given {
 		text, err := c.Set.Payload.read(o.stdin)

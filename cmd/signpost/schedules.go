@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -125,8 +126,13 @@ type schedulesDeleteCmd struct {
 
 func (c *schedulesDeleteCmd) Run(ctx context.Context, o *outside) error {
 	return c.use(func(cl *client.Client) error {
+		_, before := cl.Schedule(ctx, c.ID)
 		if err := cl.DeleteSchedule(ctx, c.ID); err != nil {
 			return err
+		}
+		if errors.Is(before, client.ErrNotFound) {
+			fmt.Fprintf(o.stderr, "There was no schedule %s.\n", c.ID)
+			return nil
 		}
 		fmt.Fprintf(o.stderr, "There is no schedule %s any more. What it has published is delivered all the same.\n", c.ID)
 		return nil

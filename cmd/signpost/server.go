@@ -19,7 +19,7 @@ type serverCmd struct {
 	Data             string         `required:"" from:"SIGNPOST_DATA" placeholder:"DIR" help:"Directory to keep messages and runs in; one server's alone."`
 	Listen           string         `default:"127.0.0.1:8080" from:"SIGNPOST_LISTEN" placeholder:"ADDR" help:"Address to listen on (default 127.0.0.1:8080)."`
 	Grace            duration       `default:"30s" from:"SIGNPOST_GRACE" placeholder:"TIME" help:"How long deliveries under way may take after SIGTERM (default 30s)."`
-	AllowDestination []netip.Prefix `from:"SIGNPOST_ALLOW_DESTINATION" placeholder:"CIDR" help:"Private network that messages may go to, such as 10.0.0.0/8; may be repeated."`
+	AllowDestination []netip.Prefix `from:"SIGNPOST_ALLOW_DESTINATION" placeholder:"CIDR" help:"Private network that messages may go to, such as 10.0.0.0/8; may be repeated. Never this machine: see dev."`
 	MaxMessageBytes  size           `default:"10MiB" from:"SIGNPOST_MAX_MESSAGE_BYTES" placeholder:"SIZE" help:"Largest body of a message (default 10MiB)."`
 	Retention        duration       `default:"7d" from:"SIGNPOST_RETENTION" placeholder:"TIME" help:"How long finished messages, their events and runs are kept (default 7d)."`
 	MessageRetention duration       `from:"SIGNPOST_MESSAGE_RETENTION" placeholder:"TIME" help:"How long a finished message can be read (default: --retention)."`
@@ -63,7 +63,7 @@ type limits struct {
 func (l *limits) check() error {
 	least := min(int64(min(l.MaxRetries, l.GlobalParallelism, l.MaxQueues, l.MaxParallelism, l.MaxURLGroups, l.MaxEndpoints, l.MaxSchedules)), l.MessagesPerDay)
 	if least < 0 {
-		return &usageError{fmt.Errorf("limits of tenants: expected 0 or more, got %d", least), `see "signpost server --help"`}
+		return &usageError{fmt.Errorf("limits of tenants: expected 0 or more, got %d", least), ""}
 	}
 	return nil
 }
@@ -97,7 +97,7 @@ func (c *serverCmd) Run(ctx context.Context, o *outside) error {
 		return &usageError{fmt.Errorf("--concurrency: expected 1 or more, got %d", c.Concurrency), "leave it out for 1000"}
 	}
 	if c.RateLimit < 0 || c.RateLimitIP < 0 || c.MaxConnections < 0 {
-		return &usageError{errors.New("--rate-limit, --rate-limit-ip, --max-connections: expected 0 or more"), `see "signpost server --help"`}
+		return &usageError{errors.New("--rate-limit, --rate-limit-ip, --max-connections: expected 0 or more"), ""}
 	}
 	if err := c.limits.check(); err != nil {
 		return err

@@ -34,8 +34,8 @@ func (c *settingsShowCmd) Run(ctx context.Context, o *outside) error {
 }
 
 type settingsSetCmd struct {
-	SignCalls *string `placeholder:"WHICH" help:"Which calls of workflow runs are signed: always, same-origin (as the run's endpoint) or never."`
-	SignWith  *string `placeholder:"LIST" help:"Signatures beside the standard one: ed25519, standard-webhooks, both with a comma between, or none."`
+	SignCalls *string `words:"always,same-origin,never" placeholder:"WHICH" help:"Which calls of workflow runs are signed: always, same-origin (as the run's endpoint) or never."`
+	SignWith  *string `words:"ed25519,standard-webhooks,none" placeholder:"LIST" help:"Signatures beside the standard one: ed25519, standard-webhooks, both with a comma between, or none."`
 	remote    `embed:""`
 	JSON      bool `name:"json" help:"Print JSON."`
 }
@@ -47,7 +47,7 @@ projects may check neither. With same-origin or never, strangers get none.`
 
 func (c *settingsSetCmd) Run(ctx context.Context, o *outside) error {
 	if c.SignCalls == nil && c.SignWith == nil {
-		return &usageError{errors.New("nothing to change"), `see "signpost settings set --help"`}
+		return &usageError{errors.New("nothing to change"), ""}
 	}
 	change := client.SettingsChange{SignCalls: c.SignCalls}
 	if c.SignWith != nil {

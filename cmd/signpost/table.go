@@ -28,7 +28,11 @@ func writeTable(w io.Writer, rows [][]string) error {
 	for _, row := range cells {
 		var line strings.Builder
 		for i, cell := range row {
-			cell = cut(cell, widths[i])
+			if slices.Contains(urlColumns, cells[0][i]) {
+				cell = cutFront(cell, widths[i])
+			} else {
+				cell = cut(cell, widths[i])
+			}
 			line.WriteString(cell)
 			if i < len(row)-1 {
 				line.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+len(columnGap)))
@@ -48,7 +52,10 @@ const (
 
 // longColumns are those that may be cut, by their heads: ids, times and numbers
 // are of use only as a whole.
-var longColumns = []string{"URL", "URLS", "DESTINATION", "URL PREFIX", "CRON", "NAME", "SCOPES", "CHANGE", "AT", "NEXT STEP", "DETAIL"}
+var longColumns = []string{"URL", "URLS", "DESTINATION", "URL PREFIX", "CRON", "NAME", "SCOPES", "CHANGE", "AT", "NEXT STEP", "DETAIL", "REASON", "OBJECT"}
+
+// urlColumns are those of them whose cells differ most at the end.
+var urlColumns = []string{"URL", "DESTINATION", "URL PREFIX"}
 
 // columnWidths are how wide the cells of each column may be, so that all of them
 // fit into most, if they can; 0: there is no bound.
@@ -83,6 +90,15 @@ func cut(s string, most int) string {
 	}
 	runes := []rune(s)
 	return string(runes[:most-1]) + "…"
+}
+
+// cutFront shortens s from the front, where URLs are alike.
+func cutFront(s string, most int) string {
+	runes := []rune(s)
+	if len(runes) <= most {
+		return s
+	}
+	return "…" + string(runes[len(runes)-most+1:])
 }
 
 // terminalWidth is how many characters a line of w has; 0: w is no terminal.

@@ -51,6 +51,11 @@ func TestColumnWidths(t *testing.T) {
 			t.Errorf("%q is cut to %q, want %q", s, got, want)
 		}
 	}
+	for s, want := range map[string]string{"": "", "12345678": "12345678", "123456789": "…3456789", "éééééééééé": "…ééééééé"} {
+		if got := cutFront(s, 8); got != want {
+			t.Errorf("%q is cut to %q, want %q", s, got, want)
+		}
+	}
 }
 
 func TestProgress(t *testing.T) {

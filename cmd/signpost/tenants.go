@@ -120,7 +120,7 @@ func (c *tenantsLimitsCmd) change() (change client.LimitsChange, err error) {
 	for _, text := range c.Set {
 		name, value, _ := strings.Cut(text, "=")
 		if values[name], err = limitValue(name, value); err != nil {
-			return change, &usageError{fmt.Errorf("--set %s: %w", text, err), `see "signpost tenants limits --help"`}
+			return change, &usageError{fmt.Errorf("--set %s: %w", text, err), ""}
 		}
 	}
 	text, err := json.Marshal(values)

@@ -18,10 +18,10 @@ type tokensCmd struct {
 
 type tokensCreateCmd struct {
 	Name      string   `arg:"" help:"Name to tell it by, such as shop-production."`
-	Scope     []string `required:"" placeholder:"SCOPE" help:"What it is good for: publish, read, read-metadata, keys, admin; may be repeated."`
+	Scope     []string `required:"" words:"publish,read,read-metadata,keys,admin" placeholder:"SCOPE" help:"What it is good for: publish, read, read-metadata, keys, admin; may be repeated."`
 	URLPrefix string   `name:"url-prefix" placeholder:"URL" help:"Only for this origin, or this path and what is below it, such as https://api.example.com/hooks."`
 	ExpiresIn duration `placeholder:"TIME" help:"How long it is good for, such as 12h or 90d (default for ever)."`
-	ExpiresAt moment   `placeholder:"TIME" help:"When it ends, RFC 3339 or Unix seconds."`
+	ExpiresAt future   `placeholder:"TIME" help:"When it ends: RFC 3339, Unix seconds, or how long until then, such as 90d."`
 	JSON      bool     `name:"json" help:"Print JSON."`
 	remote    `embed:""`
 }

@@ -77,6 +77,23 @@ func (p *past) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// future is a moment, or how long it is until then: 90s, 2h, 7d.
+type future struct{ time.Time }
+
+func (f *future) UnmarshalText(text []byte) error {
+	var at moment
+	if at.UnmarshalText(text) == nil {
+		f.Time = at.Time
+		return nil
+	}
+	left, err := wire.ParseDuration(string(text))
+	if err != nil {
+		return fmt.Errorf("expected a time such as 2026-01-31T12:00:00Z or Unix seconds, or how long until then, such as 2h, got %q", text)
+	}
+	f.Time = time.Now().Add(left)
+	return nil
+}
+
 // headers are "Name: value" lines.
 type headers []string
 
@@ -85,7 +102,7 @@ func (hs headers) parse() (http.Header, error) {
 	for _, line := range hs {
 		name, value, ok := strings.Cut(line, ":")
 		if name = strings.TrimSpace(name); !ok || name == "" {
-			return nil, withHint(fmt.Errorf("header %q has no name and value", line), "write it as -H 'Name: value'")
+			return nil, &usageError{fmt.Errorf("header %q has no name and value", line), "write it as -H 'Name: value'"}
 		}
 		out.Add(name, strings.TrimSpace(value))
 	}

@@ -89,6 +89,24 @@ func TestPrintable(t *testing.T) {
 	}
 }
 
+func TestFuture(t *testing.T) {
+	now := time.Now()
+	for text, want := range map[string]time.Time{
+		"2026-01-31T12:00:00Z": time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC), "1700000000": time.Unix(1_700_000_000, 0),
+		"2h": now.Add(2 * time.Hour), "7d": now.Add(7 * 24 * time.Hour), "0": time.Unix(0, 0),
+	} {
+		var f future
+		if err := f.UnmarshalText([]byte(text)); err != nil || f.Sub(want).Abs() > time.Minute {
+			t.Errorf("%s is %v (%v), want %v", text, f.Time, err, want)
+		}
+	}
+	for _, text := range []string{"", "tomorrow", "-2h", "2026-01-31"} {
+		if err := new(future).UnmarshalText([]byte(text)); err == nil {
+			t.Errorf("%q is taken for a time", text)
+		}
+	}
+}
+
 func TestPast(t *testing.T) {
 	now := time.Now()
 	for text, want := range map[string]time.Time{

@@ -112,7 +112,7 @@ func listDLQ(r *request) (any, error) {
 
 func (r *request) dlqJSON(d *engine.DeadMessage) client.DLQMessage {
 	out := client.DLQMessage{
-		Message: r.messageJSON(d.Message), DLQID: engine.DLQID(d.Entry.Seq),
+		Message: r.messageJSON(d.Message), DLQID: engine.DLQID(d.Entry.Seq), Error: d.Reason,
 		ResponseStatus: d.Entry.Status, ResponseHeader: d.Entry.Header,
 	}
 	out.SetResponseBody(d.Entry.Body)

@@ -65,7 +65,7 @@ func TestDLQFilters(t *testing.T) {
 	} {
 		equal(t, query, ids(w.dlq(query)), want)
 	}
-	if d := all[1]; d.ResponseBody != "404 Not Found" || d.ResponseStatus != 404 || d.Body != "body" {
+	if d := all[1]; d.ResponseBody != "404 Not Found" || d.ResponseStatus != 404 || d.Body != "body" || d.Error != "404 Not Found" {
 		t.Errorf("entry %+v", d)
 	}
 }

@@ -78,7 +78,7 @@ func (r *request) json(limit int64, v any) error {
 		return invalid("%s: expected a %s, got a %s", wrong.Field, jsonKind(wrong.Type), wrong.Value)
 	}
 	if name, unknown := strings.CutPrefix(fmt.Sprint(err), "json: unknown field "); unknown {
-		return invalid("body: %s is not a field of this request", name)
+		return invalid("body: %s is not a field of this request, which has %s", name, strings.Join(fieldsOf(reflect.TypeOf(v)), ", "))
 	}
 	if err != nil {
 		return invalid("body: expected a JSON object")
@@ -97,6 +97,31 @@ func jsonKind(t reflect.Type) string {
 		return t.Kind().String()
 	}
 	return "number"
+}
+
+// fieldsOf are the fields of a JSON object that a type has, those of objects in it
+// behind a dot.
+func fieldsOf(t reflect.Type) (names []string) {
+	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.Struct {
+		return nil
+	}
+	for _, f := range reflect.VisibleFields(t) {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if name == "" || name == "-" {
+			continue // what is embedded has fields of its own
+		}
+		inner := fieldsOf(f.Type)
+		if inner == nil {
+			names = append(names, name)
+		}
+		for _, of := range inner {
+			names = append(names, name+"."+of)
+		}
+	}
+	return names
 }
 
 // flag is a parameter that is true or false; false if it is not there.

@@ -4,12 +4,16 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"syscall"
 
 	"code.dny.dev/ssrf"
 )
 
 var errRefused = errors.New("destination refused")
+
+// ErrNever is why a network can't be allowed.
+var ErrNever = errors.New("never a destination")
 
 // loopback is this machine: never a destination, but for development.
 var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
@@ -61,6 +65,22 @@ type guard struct {
 	allow []netip.Prefix // what may be, although it is private
 }
 
+// CheckAllow refuses networks that it would be of no use to allow: all of their
+// addresses are refused, or none is ever dialled.
+func CheckAllow(networks []netip.Prefix) error {
+	for _, p := range networks {
+		if p.Addr().Is4In6() {
+			return fmt.Errorf("%s: expected it as the IPv4 network that it is", p)
+		}
+		for _, closed := range slices.Concat(never, loopback) {
+			if closed.Bits() <= p.Bits() && closed.Contains(p.Addr().WithZone("")) {
+				return fmt.Errorf("%s: %w", p, ErrNever)
+			}
+		}
+	}
+	return nil
+}
+
 // control checks an address when it is dialled, after every name has been
 // resolved: what a name pointed at when the message was accepted, or at the
 // attempt before, proves nothing. net.Dialer calls it for every connection.
@@ -85,7 +105,7 @@ func (g guard) check(ip netip.Addr) error {
 		return nil
 	}
 	if p, ok := find(loopback, ip); ok {
-		return fmt.Errorf("%w: %s is in %s, which is never a destination", errRefused, ip, p)
+		return fmt.Errorf("%w: %s is in %s, which is this machine: never a destination, but for \"signpost dev\"", errRefused, ip, p)
 	}
 	if _, ok := find(g.allow, ip); ok {
 		return nil

@@ -1,9 +1,11 @@
 package deliver
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -71,11 +73,26 @@ func TestT09Addresses(t *testing.T) {
 	}
 }
 
+// A network is allowed if that opens anything.
+func TestCheckAllow(t *testing.T) {
+	for network, want := range map[string]string{
+		"10.0.0.0/8": "", "0.0.0.0/0": "", "::/0": "", "fd00::/8": "", "168.63.129.0/24": "", "126.0.0.0/7": "",
+		"127.0.0.0/8": "never", "127.0.0.1/32": "never", "::1/128": "never", "169.254.0.0/16": "never", "169.254.169.254/32": "never",
+		"fe80::/64": "never", "0.0.0.0/32": "never", "168.63.129.16/32": "never", "224.0.0.0/8": "never",
+		"::ffff:10.0.0.0/104": "IPv4",
+	} {
+		err := CheckAllow([]netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix(network)})
+		if (err == nil) != (want == "") || errors.Is(err, ErrNever) != (want == "never") || err != nil && !strings.Contains(err.Error(), network) {
+			t.Errorf("%s: %v", network, err)
+		}
+	}
+}
+
 // The reason names the address and the rule.
 func TestT09Reasons(t *testing.T) {
 	for address, want := range map[string]string{
 		"169.254.169.254":    "169.254.169.254 is in 169.254.0.0/16, which is never a destination",
-		"127.0.0.1":          "127.0.0.1 is in 127.0.0.0/8, which is never a destination",
+		"127.0.0.1":          "127.0.0.1 is in 127.0.0.0/8, which is this machine: never a destination, but for \"signpost dev\"",
 		"64:ff9b::7f00:1":    "64:ff9b::7f00:1 is not in 2000::/3, which are the public addresses, and no --allow-destination has it",
 		"::ffff:192.168.1.1": "192.168.1.1 is in 192.168.0.0/16, which is not public, and no --allow-destination has it",
 		"2001:db8::1":        "2001:db8::1 is in 2001:db8::/32, which is not public, and no --allow-destination has it",
@@ -147,7 +164,7 @@ func TestT09URLs(t *testing.T) {
 		c.refused(t, d, "http://"+host+":"+c.port6+"/")
 	}
 	o := c.refused(t, d, "https://127.0.0.1:"+c.port4+"/")
-	if want := "destination refused: 127.0.0.1 is in 127.0.0.0/8, which is never a destination"; o.Error != want {
+	if want := `destination refused: 127.0.0.1 is in 127.0.0.0/8, which is this machine: never a destination, but for "signpost dev"`; o.Error != want {
 		t.Errorf("refused with %q, want %q", o.Error, want)
 	}
 	o = c.refused(t, New(Options{}), "http://10.1.2.3/")

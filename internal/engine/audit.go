@@ -82,6 +82,14 @@ type counted struct {
 	Count int `json:"count"`
 }
 
+// pausing is the action of pausing one of a noun, or of letting it go on.
+func pausing(noun string, paused bool) string {
+	if paused {
+		return noun + ".pause"
+	}
+	return noun + ".resume"
+}
+
 // AuditFilter selects audit entries; a zero field selects all.
 type AuditFilter struct {
 	Actions  []string

@@ -193,7 +193,15 @@ var managed = map[string]func(w *world) (do func(who *engine.Caller) error, done
 				return err == nil && q.Parallelism == 2
 			}
 	},
-	"queue.change/pause": func(w *world) (func(*engine.Caller) error, func() bool) {
+	"queue.resume": func(w *world) (func(*engine.Caller) error, func() bool) {
+		w.enqueue("q", "a", wire.Config{Delay: time.Hour})
+		if err := w.engine.PauseQueue(context.Background(), w.caller, "q", true); err != nil {
+			w.t.Fatal(err)
+		}
+		return func(who *engine.Caller) error { return w.engine.PauseQueue(context.Background(), who, "q", false) },
+			func() bool { return !w.queue("q").Paused }
+	},
+	"queue.pause": func(w *world) (func(*engine.Caller) error, func() bool) {
 		w.enqueue("q", "a", wire.Config{Delay: time.Hour})
 		return func(who *engine.Caller) error { return w.engine.PauseQueue(context.Background(), who, "q", true) },
 			func() bool { return w.queue("q").Paused }
@@ -205,6 +213,11 @@ var managed = map[string]func(w *world) (do func(who *engine.Caller) error, done
 	"flow.pause": func(w *world) (func(*engine.Caller) error, func() bool) {
 		return func(who *engine.Caller) error { return w.engine.PauseFlow(context.Background(), who, "k", true) },
 			w.isKey(func(k *engine.FlowKey) bool { return k.Paused })
+	},
+	"flow.resume": func(w *world) (func(*engine.Caller) error, func() bool) {
+		w.setKey(&engine.FlowKey{Key: "k", Paused: true})
+		return func(who *engine.Caller) error { return w.engine.PauseFlow(context.Background(), who, "k", false) },
+			w.isKey(func(k *engine.FlowKey) bool { return !k.Paused })
 	},
 	"flow.pin": func(w *world) (func(*engine.Caller) error, func() bool) {
 		return func(who *engine.Caller) error {

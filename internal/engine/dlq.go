@@ -12,6 +12,7 @@ import (
 type DeadMessage struct {
 	Entry   *DLQEntry
 	Message *Message
+	Reason  string      // why the last attempt failed
 	Run     *Run        // nil: a plain message
 	Failure *Settlement // of the run's failure callback, the last; nil: there is none
 }
@@ -220,7 +221,11 @@ func findDead(tx Tx, who *Caller, id string) (*DeadMessage, error) {
 
 // fill reads what is shown of an entry beyond its own row.
 func (d *DeadMessage) fill(tx Tx) error {
-	if err := fillBody(tx, d.Message); err != nil || d.Run == nil || d.Run.FailureCall == 0 {
+	if err := fillBody(tx, d.Message); err != nil {
+		return err
+	}
+	var err error
+	if d.Reason, err = tx.FailureOf(d.Message.Seq); err != nil || d.Run == nil || d.Run.FailureCall == 0 {
 		return err
 	}
 	attempts, err := tx.SettlementsOf(d.Run.FailureCall)

@@ -303,7 +303,7 @@ func (c *change) recall(l *lane) error {
 // PauseFlow stops the deliveries of a key, or lets them go on. The window of its
 // rate passes meanwhile.
 func (e *Engine) PauseFlow(ctx context.Context, who *Caller, key string, paused bool) error {
-	return e.changeFlow(ctx, who, key, "flow.pause", func(k *FlowKey, _ int64) { k.Paused = paused })
+	return e.changeFlow(ctx, who, key, pausing("flow", paused), func(k *FlowKey, _ int64) { k.Paused = paused })
 }
 
 // FlowPin is what is pinned; nil: not this.

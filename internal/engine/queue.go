@@ -162,7 +162,7 @@ func (e *Engine) PauseQueue(ctx context.Context, who *Caller, name string, pause
 		if err := c.pauseQueue(c.addQueue(q), paused); err != nil || before == auditedQueue(q) {
 			return err
 		}
-		return c.audit(who, "queue.change", name, before, auditedQueue(q))
+		return c.audit(who, pausing("queue", paused), name, before, auditedQueue(q))
 	})
 }
 

@@ -289,10 +289,7 @@ func (e *Engine) PauseSchedule(ctx context.Context, who *Caller, id string, paus
 		if err != nil || s.Paused == paused {
 			return err
 		}
-		before, action := auditedSchedule(s), "schedule.resume"
-		if paused {
-			action = "schedule.pause"
-		}
+		before := auditedSchedule(s)
 		if s.Paused = paused; !paused {
 			if err := c.takeOver(who, s); err != nil {
 				return err
@@ -304,7 +301,7 @@ func (e *Engine) PauseSchedule(ctx context.Context, who *Caller, id string, paus
 		if err := c.tx.UpdateSchedule(s); err != nil {
 			return fmt.Errorf("update schedule: %w", err)
 		}
-		return c.audit(who, action, id, before, auditedSchedule(s))
+		return c.audit(who, pausing("schedule", paused), id, before, auditedSchedule(s))
 	})
 }
 

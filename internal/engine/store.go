@@ -145,6 +145,7 @@ type Tx interface {
 
 	InsertSettlements([]*Settlement) error
 	SettlementsOf(message int64) ([]*Settlement, error) // oldest first
+	FailureOf(message int64) (reason string, err error) // why it has failed for good; "" if it has not
 	Settlements(seqs []int64) ([]*Settlement, error)
 	ScanSettlements(page Page) (rows []*Settlement, more bool, err error)
 

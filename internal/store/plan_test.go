@@ -227,6 +227,8 @@ var plans = []struct {
 
 	{"SettlementsOf", func(tx engine.Tx) error { _, err := tx.SettlementsOf(1); return err },
 		"SEARCH settlements USING INDEX settlements_message (message=?)"},
+	{"FailureOf", func(tx engine.Tx) error { _, err := tx.FailureOf(1); return err },
+		"SEARCH settlements USING INDEX settlements_message (message=?)"},
 	{"ScanSettlements", func(tx engine.Tx) error { _, _, err := tx.ScanSettlements(anyPage); return err },
 		"SEARCH settlements USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"},
 	{"ScanSettlements, newest", func(tx engine.Tx) error { _, _, err := tx.ScanSettlements(newestPage); return err },

@@ -47,6 +47,21 @@ func (t *tx) SettlementsOf(message int64) ([]*engine.Settlement, error) {
 	return collect(t, t.scanSettlement, `select `+settlementColumns+` from settlements where message = $1 order by seq`, message)
 }
 
+func (t *tx) FailureOf(message int64) (reason string, err error) {
+	err = t.each(func(r *sql.Rows) error {
+		var seq int64
+		var p private
+		var sealed []byte
+		if err := r.Scan(&seq, &p.texts[0], &sealed); err != nil {
+			return err
+		}
+		err := t.open(place{"settlements", seq, 0}, sealed, &p)
+		reason = p.texts[0]
+		return err
+	}, `select seq, error, sealed from settlements where message = $1 and result = $2`, message, int64(engine.Failed))
+	return reason, err
+}
+
 func (t *tx) Settlements(seqs []int64) ([]*engine.Settlement, error) {
 	if len(seqs) == 0 {
 		return nil, nil

@@ -36,6 +36,23 @@ func TestSettlementRoundTrip(t *testing.T) {
 	})
 }
 
+// Of all its attempts, the one that a message has failed with says why.
+func TestFailureOf(t *testing.T) {
+	forEachStore(t, func(t *testing.T, s engine.Store) {
+		update(t, s, func(tx engine.Tx) error {
+			return tx.InsertSettlements([]*engine.Settlement{
+				{Seq: 1, Message: 7, Result: engine.Pending, Error: "the first"},
+				{Seq: 2, Message: 7, Result: engine.Failed, Error: oddText, Header: oddHeader(), Body: allBytes()},
+				{Seq: 3, Message: 8, Result: engine.Failed, Error: "another's"},
+				{Seq: 4, Message: 9, Result: engine.Pending, Error: "tried again"},
+			})
+		})
+		for message, want := range map[int64]string{7: oddText, 8: "another's", 9: "", 10: ""} {
+			equal(t, "reason", read(t, s, func(tx engine.Tx) (string, error) { return tx.FailureOf(message) }), want)
+		}
+	})
+}
+
 // An error's text may hold what came from the network. It is kept as far as it
 // is text: a settlement is never lost to it.
 func TestSettlementErrorOfAnyBytes(t *testing.T) {
