@@ -257,7 +257,7 @@ func TestPlainRowsAreFound(t *testing.T) {
 	forEachKeyed(t, func(t *testing.T, o keyed, db *sql.DB) {
 		s, x := openKeyed(t, o), secretsAt(10)
 		update(t, s, x.insert)
-		equal(t, "columns", len(find(t, db)), 32)
+		equal(t, "columns", len(find(t, db)), 33)
 	})
 }
 
