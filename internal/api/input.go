@@ -124,12 +124,26 @@ func fieldsOf(t reflect.Type) (names []string) {
 	return names
 }
 
+// takes refuses parameters that a request does not have.
+func (r *request) takes(known ...string) error {
+	for name := range r.query {
+		if !slices.Contains(known, name) {
+			return notTaken(name, known)
+		}
+	}
+	return nil
+}
+
 // flag is a parameter that is true or false; false if it is not there.
 func (r *request) flag(name string) (bool, error) {
 	if !r.query.Has(name) {
 		return false, nil
 	}
-	value, err := strconv.ParseBool(r.query.Get(name))
+	text, err := one(r.query, name)
+	if err != nil {
+		return false, err
+	}
+	value, err := strconv.ParseBool(text)
 	if err != nil {
 		return false, invalid("%s: expected true or false", name)
 	}
@@ -323,9 +337,9 @@ func cutPrefix(list string) (first, rest string, more bool) {
 
 // boolean is a parameter's value, def when it is not given.
 func boolean(query url.Values, name string, def bool) (bool, error) {
-	text := query.Get(name)
-	if text == "" {
-		return def, nil
+	text, err := one(query, name)
+	if err != nil || text == "" {
+		return def, err
 	}
 	b, err := strconv.ParseBool(text)
 	if err != nil {
@@ -335,12 +349,14 @@ func boolean(query url.Values, name string, def bool) (bool, error) {
 }
 
 // one is the value of a parameter that has only one.
-func (f *filters) one(name string) (string, error) {
-	if values := f.Values[name]; len(values) > 1 {
+func one(query url.Values, name string) (string, error) {
+	if values := query[name]; len(values) > 1 {
 		return "", invalid("%s: expected one value, got %d", name, len(values))
 	}
-	return f.Get(name), nil
+	return query.Get(name), nil
 }
+
+func (f *filters) one(name string) (string, error) { return one(f.Values, name) }
 
 // integer is a parameter's value, def when it is not given.
 func (f *filters) integer(name string, def, least int64) (int64, error) {
@@ -373,12 +389,13 @@ func (f *filters) dates() (from, to int64, err error) {
 
 // newest reads the order of a list.
 func (f *filters) newest(def bool) (bool, error) {
-	switch order := f.Get("order"); order {
-	case "":
-		return def, nil
-	case "latestFirst":
+	order, err := f.one("order")
+	switch {
+	case err != nil || order == "":
+		return def, err
+	case order == "latestFirst":
 		return true, nil
-	case "earliestFirst":
+	case order == "earliestFirst":
 		return false, nil
 	default:
 		return false, invalid("order: expected latestFirst or earliestFirst, got %q", order)
