@@ -168,8 +168,8 @@ func (r *request) filters(strict bool, known ...string) (*filters, error) {
 			return nil, err
 		}
 	}
-	if !strict {
-		return f, nil
+	if _, err := f.one("cursor"); err != nil || !strict {
+		return f, err
 	}
 	for name, values := range f.Values {
 		switch {
