@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/signposthq/signpost/internal/engine"
 	"github.com/signposthq/signpost/internal/wire"
@@ -62,11 +63,15 @@ func readAll(r io.Reader, length int64) ([]byte, error) {
 }
 
 // json reads the body, a JSON object without fields that v does not have, into
-// v: a mistyped one must not pass for one that was left out.
+// v: a mistyped one must not pass for one that was left out. Bytes that are not
+// UTF-8 would be read as others.
 func (r *request) json(limit int64, v any) error {
 	body, err := r.body(limit)
 	if err != nil {
 		return err
+	}
+	if !utf8.Valid(body) {
+		return errNotUTF8
 	}
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.DisallowUnknownFields()
@@ -85,6 +90,8 @@ func (r *request) json(limit int64, v any) error {
 	}
 	return nil
 }
+
+var errNotUTF8 = invalid("body: expected JSON in UTF-8, got other bytes")
 
 // jsonKind is what JSON calls a type.
 func jsonKind(t reflect.Type) string {
@@ -226,6 +233,9 @@ func (f *filters) addBody(r *request) error {
 	body, err := r.body(filterBody)
 	if err != nil || len(bytes.TrimSpace(body)) == 0 {
 		return err
+	}
+	if !utf8.Valid(body) {
+		return errNotUTF8
 	}
 	bad := invalid("body: expected a JSON object of filters")
 	if !json.Valid(body) || bytes.TrimSpace(body)[0] != '{' {

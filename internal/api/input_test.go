@@ -644,3 +644,22 @@ func TestT14TwoTokens(t *testing.T) {
 		}
 	}
 }
+
+// JSON that is not UTF-8 is refused, not read as something else.
+func TestJSONIsUTF8(t *testing.T) {
+	w := newWorld(t)
+	w.group("g", "https://a.example")
+	for request, body := range map[string]string{
+		"POST /v2/topics/g/endpoints":   "{\"endpoints\": [{\"url\": \"https://b.example\", \"name\": \"\xff\"}]}",
+		"DELETE /v2/topics/g/endpoints": "{\"endpoints\": [{\"name\": \"\xc3\"}]}",
+		"PATCH /v2/topics/g":            "{\"headers\": {\"Upstash-Forward-X\": \"\xff\"}}",
+		"POST /v2/tokens":               "{\"name\": \"\xff\", \"scopes\": [\"read\"]}",
+		"DELETE /v2/messages":           "{\"url\": \"https://a.example/\xff\"}",
+	} {
+		method, path, _ := strings.Cut(request, " ")
+		w.unchanged(request, func() { w.do(method, path, body).refused(400, "body: expected JSON in UTF-8") })
+	}
+	if g := get[client.URLGroup](w, "/v2/topics/g"); len(g.Endpoints) != 1 || len(g.Header) != 0 {
+		t.Errorf("the group is %+v", g)
+	}
+}
