@@ -262,7 +262,10 @@ func (r *request) admit() error {
 	if r.route.scope == noToken {
 		return nil
 	}
-	token := token(r.Request, r.query)
+	token, err := token(r.Request, r.query)
+	if err != nil {
+		return err
+	}
 	if err := r.handler.authenticate(r, token); err != nil {
 		return err
 	}
@@ -341,16 +344,34 @@ func (h *Handler) notFound(w http.ResponseWriter, method, path string, allowed [
 	writeError(w, http.StatusNotFound, "no such route: "+shorten(method)+" "+shorten(routeOf(path)))
 }
 
-// token is the bearer token; the header wins over the query.
-func token(r *http.Request, query url.Values) string {
-	if auth := r.Header.Get("Authorization"); auth != "" {
-		scheme, value, _ := strings.Cut(auth, " ")
-		if strings.EqualFold(scheme, "Bearer") {
-			return strings.TrimSpace(value)
-		}
-		return ""
+// token is the bearer token; the header wins over the query. Of several, a proxy
+// on the way may have looked at another than this would.
+func token(r *http.Request, query url.Values) (string, error) {
+	auth, err := same("Authorization", r.Header["Authorization"])
+	switch {
+	case err != nil:
+		return "", err
+	case auth == "":
+		return same("qstash_token", query["qstash_token"])
 	}
-	return query.Get("qstash_token")
+	scheme, value, _ := strings.Cut(auth, " ")
+	if strings.EqualFold(scheme, "Bearer") {
+		return strings.TrimSpace(value), nil
+	}
+	return "", nil
+}
+
+// same is the value that all are, "" if there is none.
+func same(name string, values []string) (string, error) {
+	for _, v := range values {
+		if v != values[0] {
+			return "", invalid("%s: expected one value, got %d different ones", name, len(values))
+		}
+	}
+	if len(values) == 0 {
+		return "", nil
+	}
+	return values[0], nil
 }
 
 // statuses say which HTTP status a class of error is.

@@ -10,7 +10,11 @@ import (
 )
 
 func listFlow(r *request) (any, error) {
-	all, err := r.handler.engine.FlowKeys(r.Context(), r.caller, r.query.Get("search"))
+	search, err := one(r.query, "search")
+	if err != nil {
+		return nil, err
+	}
+	all, err := r.handler.engine.FlowKeys(r.Context(), r.caller, search)
 	if err != nil {
 		return nil, err
 	}
@@ -84,6 +88,9 @@ func changeFlow(r *request) (any, error) {
 const flowActions = "pause, resume, pin, unpin or resetRate"
 
 func (r *request) pinFlow(key string) error {
+	if err := r.takes("parallelism", "rate", "period"); err != nil {
+		return err
+	}
 	var pin engine.FlowPin
 	for name, to := range map[string]**int{"parallelism": &pin.Parallelism, "rate": &pin.Rate} {
 		if !r.query.Has(name) {
@@ -109,14 +116,21 @@ func (r *request) pinFlow(key string) error {
 }
 
 func (r *request) whole(name string) (int, error) {
-	n, err := strconv.ParseInt(r.query.Get(name), 10, 32)
+	text, err := one(r.query, name)
 	if err != nil {
-		return 0, invalid("%s: expected a whole number, got %.40q", name, r.query.Get(name))
+		return 0, err
+	}
+	n, err := strconv.ParseInt(text, 10, 32)
+	if err != nil {
+		return 0, invalid("%s: expected a whole number, got %.40q", name, text)
 	}
 	return int(n), nil
 }
 
 func (r *request) unpinFlow(key string) error {
+	if err := r.takes("parallelism", "rate"); err != nil {
+		return err
+	}
 	parallelism, err := r.flag("parallelism")
 	if err != nil {
 		return err

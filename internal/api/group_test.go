@@ -25,7 +25,7 @@ func endpointsBody(urls ...string) string {
 // A tenant has so many groups of so many endpoints, and no more; what is one
 // too many changes nothing. One request is stored in so many copies.
 func TestGroupLimits(t *testing.T) {
-	w := newLimitedWorld(t, engine.Limits{MaxURLGroups: 2, MaxEndpoints: 3, MaxBody: 4 << 10})
+	w := newLimitedWorld(t, engine.Limits{MaxURLGroups: 2, MaxEndpoints: 3, MaxBody: 1 << 20})
 	w.group("a", "https://a.example/1", "https://a.example/2")
 	w.group("b", "https://b.example")
 	for name, refused := range map[string]answer{
@@ -47,7 +47,7 @@ func TestGroupLimits(t *testing.T) {
 	w.group("c", "https://c.example")
 
 	later := `"headers": {"upstash-delay": "1h"}`
-	item := fmt.Sprintf(`{"destination": "a", %s, "body": %q}`, later, strings.Repeat("x", 3<<10))
+	item := fmt.Sprintf(`{"destination": "a", %s, "body": %q}`, later, strings.Repeat("x", 1<<20-1<<17))
 	var out []client.PublishResponse
 	w.do("POST", "/v2/batch", "["+strings.Repeat(item+", ", 5)+fmt.Sprintf(`{"destination": "c", %s}]`, later)).into(200, &out)
 	var accepted []bool
@@ -141,4 +141,20 @@ func TestT21GroupShowsItsPrefix(t *testing.T) {
 	w.do("PATCH", "/v2/topics/g", `{"headers": {}}`).into(200, new(struct{}))
 	limitedTo("")
 	w.group("g", "https://b.example")
+}
+
+// However small bodies have to be, all endpoints of a group get them.
+func TestSmallBodiesToGroups(t *testing.T) {
+	w := newLimitedWorld(t, engine.Limits{MaxBody: 100})
+	urls := make([]string, 100)
+	for i := range urls {
+		urls[i] = fmt.Sprint("https://a.example/", i)
+	}
+	w.group("g", urls...)
+	var out []client.PublishResponse
+	w.do("POST", "/v2/publish/g", "", "Upstash-Delay: 1h", "Upstash-Forward-Large: "+strings.Repeat("x", 60<<10)).into(200, &out)
+	if len(out) != len(urls) {
+		t.Errorf("%d messages", len(out))
+	}
+	w.do("POST", "/v2/publish/g", strings.Repeat("x", 101)).refused(413, "body")
 }

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/signposthq/signpost/internal/engine"
 	"github.com/signposthq/signpost/internal/wire"
@@ -62,11 +63,15 @@ func readAll(r io.Reader, length int64) ([]byte, error) {
 }
 
 // json reads the body, a JSON object without fields that v does not have, into
-// v: a mistyped one must not pass for one that was left out.
+// v: a mistyped one must not pass for one that was left out. Bytes that are not
+// UTF-8 would be read as others.
 func (r *request) json(limit int64, v any) error {
 	body, err := r.body(limit)
 	if err != nil {
 		return err
+	}
+	if !utf8.Valid(body) {
+		return errNotUTF8
 	}
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.DisallowUnknownFields()
@@ -85,6 +90,8 @@ func (r *request) json(limit int64, v any) error {
 	}
 	return nil
 }
+
+var errNotUTF8 = invalid("body: expected JSON in UTF-8, got other bytes")
 
 // jsonKind is what JSON calls a type.
 func jsonKind(t reflect.Type) string {
@@ -124,12 +131,26 @@ func fieldsOf(t reflect.Type) (names []string) {
 	return names
 }
 
+// takes refuses parameters that a request does not have.
+func (r *request) takes(known ...string) error {
+	for name := range r.query {
+		if !slices.Contains(known, name) {
+			return notTaken(name, known)
+		}
+	}
+	return nil
+}
+
 // flag is a parameter that is true or false; false if it is not there.
 func (r *request) flag(name string) (bool, error) {
 	if !r.query.Has(name) {
 		return false, nil
 	}
-	value, err := strconv.ParseBool(r.query.Get(name))
+	text, err := one(r.query, name)
+	if err != nil {
+		return false, err
+	}
+	value, err := strconv.ParseBool(text)
 	if err != nil {
 		return false, invalid("%s: expected true or false", name)
 	}
@@ -154,8 +175,8 @@ func (r *request) filters(strict bool, known ...string) (*filters, error) {
 			return nil, err
 		}
 	}
-	if !strict {
-		return f, nil
+	if _, err := f.one("cursor"); err != nil || !strict {
+		return f, err
 	}
 	for name, values := range f.Values {
 		switch {
@@ -212,6 +233,9 @@ func (f *filters) addBody(r *request) error {
 	body, err := r.body(filterBody)
 	if err != nil || len(bytes.TrimSpace(body)) == 0 {
 		return err
+	}
+	if !utf8.Valid(body) {
+		return errNotUTF8
 	}
 	bad := invalid("body: expected a JSON object of filters")
 	if !json.Valid(body) || bytes.TrimSpace(body)[0] != '{' {
@@ -323,9 +347,9 @@ func cutPrefix(list string) (first, rest string, more bool) {
 
 // boolean is a parameter's value, def when it is not given.
 func boolean(query url.Values, name string, def bool) (bool, error) {
-	text := query.Get(name)
-	if text == "" {
-		return def, nil
+	text, err := one(query, name)
+	if err != nil || text == "" {
+		return def, err
 	}
 	b, err := strconv.ParseBool(text)
 	if err != nil {
@@ -335,12 +359,14 @@ func boolean(query url.Values, name string, def bool) (bool, error) {
 }
 
 // one is the value of a parameter that has only one.
-func (f *filters) one(name string) (string, error) {
-	if values := f.Values[name]; len(values) > 1 {
+func one(query url.Values, name string) (string, error) {
+	if values := query[name]; len(values) > 1 {
 		return "", invalid("%s: expected one value, got %d", name, len(values))
 	}
-	return f.Get(name), nil
+	return query.Get(name), nil
 }
+
+func (f *filters) one(name string) (string, error) { return one(f.Values, name) }
 
 // integer is a parameter's value, def when it is not given.
 func (f *filters) integer(name string, def, least int64) (int64, error) {
@@ -373,12 +399,13 @@ func (f *filters) dates() (from, to int64, err error) {
 
 // newest reads the order of a list.
 func (f *filters) newest(def bool) (bool, error) {
-	switch order := f.Get("order"); order {
-	case "":
-		return def, nil
-	case "latestFirst":
+	order, err := f.one("order")
+	switch {
+	case err != nil || order == "":
+		return def, err
+	case order == "latestFirst":
 		return true, nil
-	case "earliestFirst":
+	case order == "earliestFirst":
 		return false, nil
 	default:
 		return false, invalid("order: expected latestFirst or earliestFirst, got %q", order)

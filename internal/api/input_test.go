@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -618,5 +619,47 @@ func TestTenants(t *testing.T) {
 	other.do("POST", "/v2/keys/rotate", "").into(200, &client.SigningKeys{})
 	if keys := get[client.SigningKeys](w, "/v2/keys"); keys.Current != signpost.DevUsers[0].CurrentSigningKey {
 		t.Error("another user rotated the keys")
+	}
+}
+
+// Of two tokens neither is taken: who looks at requests on their way may have
+// looked at the other.
+func TestT14TwoTokens(t *testing.T) {
+	w := newWorld(t)
+	anybody := w.as(signpost.Credentials{})
+	good, query := "Authorization: Bearer "+w.token, "qstash_token="+url.QueryEscape(w.token)
+	for _, path := range []string{"/v2/keys", "/.well-known/jwks.json", "/v2/publish/https://a.example/"} {
+		method := "GET"
+		if strings.Contains(path, "publish") {
+			method = "POST"
+		}
+		anybody.do(method, path, "", good, "Authorization: Bearer another").refused(400, "Authorization: expected one value, got 2")
+		anybody.do(method, path, "", "Authorization: Basic eA==", good).refused(400, "Authorization: expected one value, got 2")
+		anybody.do(method, path+"?"+query+"&qstash_token=another", "").refused(400, "qstash_token: expected one value, got 2")
+		if a := anybody.do(method, path, "", good, good); a.status != 200 {
+			t.Errorf("twice the same: %d %s", a.status, a.body)
+		}
+		if a := anybody.do(method, path+"?qstash_token=another", "", good); a.status != 200 {
+			t.Errorf("another one in the query: %d %s", a.status, a.body)
+		}
+	}
+}
+
+// JSON that is not UTF-8 is refused, not read as something else.
+func TestJSONIsUTF8(t *testing.T) {
+	w := newWorld(t)
+	w.group("g", "https://a.example")
+	for request, body := range map[string]string{
+		"POST /v2/topics/g/endpoints":   "{\"endpoints\": [{\"url\": \"https://b.example\", \"name\": \"\xff\"}]}",
+		"DELETE /v2/topics/g/endpoints": "{\"endpoints\": [{\"name\": \"\xc3\"}]}",
+		"PATCH /v2/topics/g":            "{\"headers\": {\"Upstash-Forward-X\": \"\xff\"}}",
+		"POST /v2/tokens":               "{\"name\": \"\xff\", \"scopes\": [\"read\"]}",
+		"DELETE /v2/messages":           "{\"url\": \"https://a.example/\xff\"}",
+	} {
+		method, path, _ := strings.Cut(request, " ")
+		w.unchanged(request, func() { w.do(method, path, body).refused(400, "body: expected JSON in UTF-8") })
+	}
+	if g := get[client.URLGroup](w, "/v2/topics/g"); len(g.Endpoints) != 1 || len(g.Header) != 0 {
+		t.Errorf("the group is %+v", g)
 	}
 }

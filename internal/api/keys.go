@@ -92,7 +92,14 @@ func probeAnswer(a *engine.ProbeAnswer) *client.ProbeAnswer {
 // getJWKS needs no token: what it tells is public. What was found by a token is
 // no answer for those who send another, or none.
 func getJWKS(r *request) (any, error) {
-	token, user := token(r.Request, r.query), r.query.Get("user")
+	token, err := token(r.Request, r.query)
+	if err != nil {
+		return nil, err
+	}
+	user, err := one(r.query, "user")
+	if err != nil {
+		return nil, err
+	}
 	if token != "" && user == "" {
 		if err := r.handler.authenticate(r, token); err != nil {
 			return nil, err

@@ -76,10 +76,12 @@ func cancelRuns(r *request) (any, error) {
 // listRunEvents lists runs, which is how the official SDK asks for them, or else
 // the events of their messages.
 func listRunEvents(r *request) (any, error) {
-	switch by := r.query.Get("groupBy"); by {
-	case "":
+	switch by, err := one(r.query, "groupBy"); {
+	case err != nil:
+		return nil, err
+	case by == "":
 		return eventsOfRuns(r)
-	case "workflowRunId":
+	case by == "workflowRunId":
 		return listRuns(r)
 	default:
 		return nil, invalid("groupBy: expected workflowRunId, or nothing for the events themselves, got %q", by)

@@ -187,3 +187,52 @@ func TestCancelBesideProgress(t *testing.T) {
 		}
 	})
 }
+
+// meanwhile is a store where something is done after each update whose context
+// holds it.
+type meanwhile struct{ engine.Store }
+
+type doMeanwhile struct{}
+
+func (m meanwhile) Update(ctx context.Context, fn func(engine.Tx) error) error {
+	err := m.Store.Update(ctx, fn)
+	if do, ok := ctx.Value(doMeanwhile{}).(func()); ok {
+		do()
+	}
+	return err
+}
+
+// What comes while all is being cancelled stays, whether it comes to a queue, is
+// delayed, or is a run.
+func TestCancelLeavesWhatComesMeanwhile(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.stop()
+		w.store = meanwhile{w.store}
+		w.start()
+		w.respond(func(engine.Attempt) engine.Outcome { time.Sleep(10 * time.Hour); return engine.Outcome{Status: 500} })
+		runs, later := 0, wire.Config{Delay: time.Hour}
+		come := func() {
+			w.enqueue("q", "x", wire.Config{})
+			w.enqueue("", "x", later)
+			runs++
+			w.trigger(fmt.Sprint("wfr_", runs), 0)
+		}
+		const before = 30
+		for range before {
+			come()
+		}
+		time.Sleep(time.Second)
+		ctx := context.WithValue(context.Background(), doMeanwhile{}, come)
+		if n, err := w.engine.CancelMessages(ctx, w.caller, engine.MessageFilter{}, 0); err != nil || n != 2*before {
+			t.Errorf("cancelled %d messages, error %v, want %d", n, err, 2*before)
+		}
+		began := runs
+		if n, err := w.engine.CancelRuns(ctx, w.caller, engine.RunFilter{}, 0); err != nil || n != began {
+			t.Errorf("cancelled %d runs, error %v, want %d", n, err, began)
+		}
+		come()
+		if n := w.cancelAll(engine.MessageFilter{Queues: []string{"q"}}, 0); n != runs-before {
+			t.Errorf("cancelled %d of the queue later, want %d", n, runs-before)
+		}
+	})
+}

@@ -130,7 +130,8 @@ func (e *Engine) Events(ctx context.Context, who *Caller, f EventFilter, oldest 
 	f.From = max(f.From, unixMillis(time.Now())-e.limits.EventRetention.Milliseconds())
 	l := eventList{engine: e, who: who, filter: &f, page: Page{To: maxSeq, Newest: !oldest}, hurry: e.patience(), filled: map[*Message]bool{}, runs: map[int64]*Run{}}
 	if cursor != "" {
-		if _, err := fmt.Sscanf(cursor, "%d-%d", &l.first, &l.skip); err != nil || l.first < 0 || l.skip < 0 {
+		_, err := fmt.Sscanf(cursor, "%d-%d", &l.first, &l.skip)
+		if err != nil || l.first < 0 || l.skip < 0 || cursor != eventCursor(l.first, l.skip) {
 			return nil, "", errorf(Invalid, "cursor: %q is not one this server gave", cursor)
 		}
 		l.page.start(l.first)
@@ -273,12 +274,15 @@ func (l *eventList) cursor(page []Event, more *Event, position int64, err error)
 	case err != nil:
 		return nil, "", err
 	case more != nil:
-		return page, fmt.Sprintf("%d-%d", more.row, more.nth), nil
+		return page, eventCursor(more.row, more.nth), nil
 	case position != 0:
-		return page, fmt.Sprintf("%d-0", position), nil
+		return page, eventCursor(position, 0), nil
 	}
 	return page, "", nil
 }
+
+// eventCursor is the cursor of an event: its row, and which of the row's it is.
+func eventCursor(row int64, nth int) string { return fmt.Sprintf("%d-%d", row, nth) }
 
 // ofMessages are the events of named messages, in the order of their times.
 func (l *eventList) ofMessages(active []Event) (all []Event, err error) {

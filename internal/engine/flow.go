@@ -258,8 +258,8 @@ func auditedFlow(k *FlowKey) flowState {
 // changeFlow changes a key, which is made if there is none: what is pinned or
 // paused may be so before the first message comes.
 func (e *Engine) changeFlow(ctx context.Context, who *Caller, key, action string, alter func(*FlowKey, int64)) error {
-	if key == "" || len(key) > wire.MaxFlowControlKeyBytes {
-		return errorf(Invalid, "flow-control key: expected 1 to %d bytes, got %d", wire.MaxFlowControlKeyBytes, len(key))
+	if err := wire.CheckFlowControlKey(key); err != nil {
+		return errorf(Invalid, "flow-control key: %v", err)
 	}
 	if err := who.mustReachAll("flow control"); err != nil {
 		return err

@@ -348,14 +348,17 @@ func (c *change) underGroup(who *Caller, p *Publish, g *URLGroup) (*Publish, err
 // copyCost is what a message takes beside what it carries, about.
 const copyCost = 1 << 10
 
-// copiedBodies is how many of the largest bodies one request may have stored in
-// copies for endpoints.
-const copiedBodies = 10
+// One request may have so many of the largest bodies stored in copies for
+// endpoints, and so many bytes where bodies have to be small.
+const (
+	copiedBodies = 10
+	copiedLeast  = 10 << 20
+)
 
 // copies counts what is stored for the endpoints of groups: a small request
 // must not fill the disk by way of large groups.
 func (c *change) copies(who *Caller, p *Publish, n int) error {
-	most := copiedBodies * c.e.limitsOf(who.Tenant).MaxBody
+	most := max(copiedLeast, copiedBodies*c.e.limitsOf(who.Tenant).MaxBody)
 	all := c.copied + int64(n)*int64(len(p.Body)+wire.HeaderSize(p.Header)+copyCost)
 	if n > 1 && all > most {
 		return errorf(TooLarge, "body: with a copy for each of %d endpoints the request takes more than %d bytes", n, most)

@@ -86,7 +86,7 @@ func DLQID(seq int64) string {
 	return fmt.Sprintf("%d-%d", Millis(seq), seq&(1<<seqTimeShift-1))
 }
 
-// ParseDLQID is the inverse of DLQID.
+// ParseDLQID is the inverse of DLQID. An id is written in one way only.
 func ParseDLQID(id string) (seq int64, ok bool) {
 	ms, n, ok := strings.Cut(id, "-")
 	if !ok {
@@ -97,7 +97,8 @@ func ParseDLQID(id string) (seq int64, ok bool) {
 	if err1 != nil || err2 != nil || a < 0 || a >= 1<<(63-seqTimeShift) || b < 0 || b >= 1<<seqTimeShift {
 		return 0, false
 	}
-	return a<<seqTimeShift | b, true
+	seq = a<<seqTimeShift | b
+	return seq, DLQID(seq) == id
 }
 
 // sequence makes keys that only ever grow, whatever the clock does.

@@ -3,6 +3,7 @@ package engine
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"net/url"
 	"slices"
 	"time"
@@ -149,12 +150,13 @@ type MessageFilter struct {
 	FlowKeys  []string `json:"flowControlKey,omitempty"`
 
 	within URLPrefix // the caller's
+	upTo   int64     // Seq, inclusive; 0: open
 }
 
 func (f *MessageFilter) matches(m *Message) bool {
 	at := Millis(m.Seq)
 	s := &m.Settings
-	if !f.within.Covers(m.URL) || f.From != 0 && at < f.From || f.To != 0 && at > f.To ||
+	if !f.within.Covers(m.URL) || f.upTo != 0 && m.Seq > f.upTo || f.From != 0 && at < f.From || f.To != 0 && at > f.To ||
 		!anyOf(f.URLs, m.URL) || !anyOf(f.CallerIPs, m.CallerIP) || !anyShared(f.Labels, s.Labels) ||
 		!anyOf(f.URLGroups, s.URLGroup) || !anyOf(f.Queues, s.Queue) || !anyOf(f.Schedules, s.ScheduleID) ||
 		!anyOf(f.FlowKeys, s.flowKey()) ||
@@ -188,7 +190,7 @@ func pathOf(u *url.URL) string { return cmp.Or(u.Path, "/") }
 // CancelMessages cancels what a filter selects of the messages still to be
 // delivered, at most limit (0: all), soonest due first, and says how many.
 // Ids given leave no room for the other fields. Messages of workflow runs are
-// cancelled with their run.
+// cancelled with their run. What is published meanwhile stays.
 func (e *Engine) CancelMessages(ctx context.Context, who *Caller, f MessageFilter, limit int) (int, error) {
 	if len(f.IDs) > 0 {
 		return e.cancelByID(ctx, who, f.IDs)
@@ -198,6 +200,11 @@ func (e *Engine) CancelMessages(ctx context.Context, who *Caller, f MessageFilte
 	for at := (cancelPlace{}); ; {
 		n, next := 0, at
 		err := e.update(ctx, func(c *change) (err error) {
+			if f.upTo == 0 {
+				if f.upTo, err = c.latest(); err != nil {
+					return err
+				}
+			}
 			most := bulkStep
 			if limit > 0 {
 				most = limit - total
@@ -219,6 +226,16 @@ func (e *Engine) CancelMessages(ctx context.Context, who *Caller, f MessageFilte
 		}
 		before, at = total, cancelPlace{}
 	}
+}
+
+// latest is the greatest sequence number that anything has now, whichever node
+// gave it.
+func (c *change) latest() (int64, error) {
+	last, err := c.tx.LastSeq()
+	if err != nil {
+		return 0, fmt.Errorf("read last sequence number: %w", err)
+	}
+	return last, nil
 }
 
 // cancelPlace is how far a bulk operation has come with a tenant's messages:

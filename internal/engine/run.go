@@ -367,21 +367,26 @@ func anyShared(wanted, have []string) bool {
 
 // CancelRuns cancels the active runs a filter selects, at most limit of them
 // (0: all), oldest first, and says how many. Ids given leave no room for the
-// other fields.
+// other fields. Runs that are started meanwhile go on.
 func (e *Engine) CancelRuns(ctx context.Context, who *Caller, f RunFilter, limit int) (int, error) {
 	if len(f.IDs) > 0 {
 		f = RunFilter{IDs: f.IDs}
 	}
 	f.within = who.Token.URLPrefix
-	total, after := 0, int64(0)
+	total, after, upTo := 0, int64(0), int64(0)
 	for {
 		n, last := 0, int64(0)
 		err := e.update(ctx, func(c *change) (err error) {
+			if upTo == 0 {
+				if upTo, err = c.latest(); err != nil {
+					return err
+				}
+			}
 			most := bulkStep
 			if limit > 0 {
 				most = limit - total
 			}
-			if n, last, err = c.cancelRunsStep(who, &f, after, most); err != nil || n == 0 {
+			if n, last, err = c.cancelRunsStep(who, &f, Page{From: after, To: upTo + 1, Limit: bulkStep}, most); err != nil || n == 0 {
 				return err
 			}
 			return c.audit(who, "run.cancel", "", selected{f}, counted{n})
@@ -394,10 +399,10 @@ func (e *Engine) CancelRuns(ctx context.Context, who *Caller, f RunFilter, limit
 	}
 }
 
-// cancelRunsStep cancels at most most of the active runs from a point on, and
-// says how many, and where to go on; 0 at the end.
-func (c *change) cancelRunsStep(who *Caller, f *RunFilter, from int64, most int) (n int, next int64, err error) {
-	runs, err := c.tx.ListActiveRuns(who.ID, Page{From: from, To: maxSeq, Limit: bulkStep})
+// cancelRunsStep cancels at most most of a page of active runs, and says how
+// many, and where to go on; 0 at the end.
+func (c *change) cancelRunsStep(who *Caller, f *RunFilter, page Page, most int) (n int, next int64, err error) {
+	runs, err := c.tx.ListActiveRuns(who.ID, page)
 	if err != nil {
 		return 0, 0, err
 	}

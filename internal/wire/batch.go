@@ -24,13 +24,15 @@ type BatchItem struct {
 // ParseBatch decodes the body of a batch request: a JSON array, in UTF-8, of
 // objects with destination, headers, body and queue (protocol: batch). It
 // checks destinations and header names; header values are ParseConfig's, whose
-// errors Within("[2].headers", err) puts in their place. Unknown keys are
-// ignored. The error is an *Error with a Field such as "[2].destination".
+// errors Within("[2].headers", err) puts in their place. Other keys are refused: a
+// mistyped one would do nothing. The error is an *Error with a Field such as
+// "[2].destination".
 func ParseBatch(body []byte) ([]BatchItem, error) {
 	if !utf8.Valid(body) {
 		return nil, errorf("", "expected a JSON array in UTF-8, got other bytes")
 	}
 	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.DisallowUnknownFields()
 	if start, err := decoder.Token(); err != nil || start != json.Delim('[') {
 		return nil, errorf("", "expected a JSON array of messages")
 	}
@@ -88,6 +90,9 @@ func parseItem(decoder *json.Decoder) (BatchItem, error) {
 
 func itemError(err error) error {
 	var wrongType *json.UnmarshalTypeError
+	if name, unknown := strings.CutPrefix(err.Error(), "json: unknown field "); unknown {
+		return errorf("", "expected destination, headers, body and queue, got %.80s", name)
+	}
 	if !errors.As(err, &wrongType) {
 		return errorf("", "expected a JSON object: %v", err)
 	}

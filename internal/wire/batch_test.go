@@ -35,8 +35,8 @@ func TestParseBatch(t *testing.T) {
 		"destinations byte by byte": {
 			`[{"destination":"https://A//b/../c?upstash-delay=1s#d"}]`, []BatchItem{{Destination: "https://A//b/../c?upstash-delay=1s#d"}},
 		},
-		"unknown keys": {
-			` [ {"destination":"https://a","method":"GET","n":[1]} , {"destination":"http://b"} ] `,
+		"white space": {
+			` [ {"destination":"https://a" } , {"destination":"http://b"} ] `,
 			[]BatchItem{{Destination: "https://a"}, {Destination: "http://b"}},
 		},
 	}
@@ -73,6 +73,8 @@ func TestParseBatchErrors(t *testing.T) {
 		{`[{"destination":""}]`, "[0].destination: a non-empty destination must be provided"},
 		{`[{"destination":"https://a"},{"destination":"https://b"},{"destination":"no/group"}]`, "[2].destination: invalid destination url: endpoint has invalid scheme, add http:// or https://"},
 		{`[{"destination":" https://a"}]`, "[0].destination: invalid destination url: endpoint has invalid scheme, add http:// or https://"},
+		{`[{"destination":"https://a"},{"destination":"https://a","quue":"q"}]`, `[1]: expected destination, headers, body and queue, got "quue"`},
+		{`[{"destination":"https://a","":null}]`, `[0]: expected destination, headers, body and queue, got ""`},
 		{`[{"destination":1}]`, "[0].destination: expected a string, got number"},
 		{`[{"destination":"https://a","body":{"a":1}}]`, "[0].body: expected a string, got object"},
 		{`[{"destination":"https://a","headers":[]}]`, "[0].headers: expected an object of header names and values, got array"},

@@ -225,7 +225,7 @@ func (p *configParser) setting(name string, values []string) (err error) {
 		err = CheckName(v)
 	case HeaderFlowControlKey:
 		p.flowKey = v
-		err = checkFlowControlKey(v)
+		err = CheckFlowControlKey(v)
 	case HeaderFlowControlValue:
 		var f FlowControl
 		f, err = ParseFlowControl(v)

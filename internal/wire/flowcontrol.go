@@ -95,9 +95,11 @@ func (p *configParser) finishFlowControl() error {
 	return nil
 }
 
-func checkFlowControlKey(key string) error {
+// CheckFlowControlKey refuses what can't be the key of flow control. Errors are
+// *Error without a Field.
+func CheckFlowControlKey(key string) error {
 	if key == "" || len(key) > MaxFlowControlKeyBytes {
 		return errorf("", "expected a key of 1 to %d bytes, got %d", MaxFlowControlKeyBytes, len(key))
 	}
-	return nil
+	return checkText(key)
 }
