@@ -634,7 +634,8 @@ func TestTrigger(t *testing.T) {
 	w := newWorld(t)
 	f := w.flow()
 	var p client.TriggerResponse
-	w.do("POST", "/v2/trigger/"+f.URL+"/wf?a=b", "raw \x00 body", "Content-Type: text/plain", "Upstash-Forward-User-Header: v", "Upstash-Retries: 0", "Upstash-Label: a, b").into(200, &p)
+	w.do("POST", "/v2/trigger/"+f.URL+"/wf?a=b", "raw \x00 body", "Content-Type: text/plain", "Upstash-Forward-User-Header: v", "Upstash-Retries: 0", "Upstash-Label: a, b",
+		"Upstash-Retry-Delay: 1234", "Upstash-Flow-Control-Key: trigger", "Upstash-Flow-Control-Value: parallelism=2,period=1m").into(200, &p)
 	if !strings.HasPrefix(p.WorkflowRunID, "wfr_") || p.WorkflowCreatedAt == 0 || p.Deduplicated {
 		t.Fatalf("triggered %+v", p)
 	}
@@ -655,6 +656,10 @@ func TestTrigger(t *testing.T) {
 	if cb.url != f.URL+"/wf?a=b" || cb.header.Get("User-Header") != "v" || cb.header.Get("Upstash-Workflow-Is-Failure") != "true" ||
 		cb.header.Get("Upstash-Workflow-Failure-Callback") != "true" || cb.header.Get("Content-Type") != "application/json" || cb.header.Get("Upstash-Label") != "a,b" || object(t, cb.body)["sourceBody"] != b64("raw \x00 body") {
 		t.Errorf("failure callback %s %v %s", cb.url, cb.header, cb.body)
+	}
+	m := get[client.Message](w, "/v2/messages/"+cb.header.Get("Upstash-Message-Id"))
+	if m.MaxRetries != 0 || m.RetryDelayExpression != "1234" || m.FlowControlKey != "trigger" || m.Parallelism != 2 || m.Rate != 0 || m.Period != 60 {
+		t.Errorf("settings of the failure callback: %+v", m)
 	}
 	cb.ok()
 
