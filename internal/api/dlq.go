@@ -184,8 +184,13 @@ func (r *request) overrides() (wire.Config, error) {
 	if err != nil {
 		return cfg, err
 	}
-	if cfg.Cron != "" {
+	switch {
+	case cfg.Cron != "":
 		return cfg, invalid("%s: what failed is done again once, and has no schedule", wire.HeaderCron)
+	case cfg.Workflow.Init:
+		return cfg, invalid("%s: what failed is what it was, and starts no other run", wire.HeaderWorkflowInit)
+	case cfg.Workflow.RunID != "":
+		return cfg, invalid("%s: what failed is what it was, and becomes no part of another run", wire.HeaderWorkflowRunID)
 	}
 	if h.Get(wire.HeaderMethod) == "" {
 		cfg.Method = ""

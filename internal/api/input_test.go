@@ -420,7 +420,8 @@ func TestBadParameters(t *testing.T) {
 	} {
 		w.unchanged(bad.method+" "+bad.target+bad.body, func() { w.do(bad.method, bad.target, bad.body).refused(400, bad.says) })
 	}
-	for _, bad := range []string{"Upstash-Retries: many", "Upstash-Queue-Name: a b", "Upstash-Cron: * * * * *"} {
+	for _, bad := range []string{"Upstash-Retries: many", "Upstash-Queue-Name: a b", "Upstash-Cron: * * * * *",
+		"Upstash-Schedule-Id: s", "Upstash-Workflow-Init: true", "Upstash-Workflow-Runid: wfr_1"} {
 		w.do("POST", "/v2/dlq/retry", "", bad).refused(400, strings.SplitN(bad, ":", 2)[0])
 		w.do("POST", "/v2/dlq/retry/1-1", "", bad).refused(400, strings.SplitN(bad, ":", 2)[0])
 	}

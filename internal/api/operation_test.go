@@ -1,6 +1,10 @@
 package api
 
 import (
+	"maps"
+	"slices"
+	"strings"
+
 	"github.com/signposthq/signpost/client"
 	"github.com/signposthq/signpost/internal/wire"
 )
@@ -77,6 +81,10 @@ var (
 		"workflowRunId", "workflowRuns", "workflowUrl", "workflowCreatedAt", "runState", "messageId", "host", "path", "label", "callerIp",
 		"flowControlKey", "fromDate", "toDate", "trimBody", "count", "cursor",
 	}
+	// retryHeaders are settings but for those that make schedules and runs.
+	retryHeaders = slices.DeleteFunc(slices.Sorted(maps.Keys(settingHeaders)), func(name string) bool {
+		return name == wire.HeaderCron || name == wire.HeaderScheduleID || name == wire.HeaderFeatureSet || strings.HasPrefix(name, wire.PrefixWorkflow)
+	})
 	resumeHeaders = []string{
 		wire.HeaderDelay, wire.HeaderRetries, wire.HeaderRetryDelay, wire.HeaderFlowControlKey, wire.HeaderFlowControlValue, wire.HeaderLabel,
 		wire.HeaderFailureCallback,
@@ -233,10 +241,10 @@ var operations = []operation{
 		route: "POST /v2/dlq/retry", id: "retryDLQ", what: "Publish entries of the dead-letter queue anew",
 		text: "Those that a filter selects, a page of them, each under a new id. Settings given replace those of the messages. " +
 			"Workflow runs are left out. Entries that are duplicates by the settings given stay.",
-		query: dlqSelection, filters: true, settings: true, adds: true, answer: client.DLQRetryResponse{}, status: 201, errors: []int{412, 413},
+		query: dlqSelection, filters: true, headers: retryHeaders, adds: true, answer: client.DLQRetryResponse{}, status: 201, errors: []int{412, 413},
 	}, {
 		route: "POST /v2/dlq/retry/{id}", id: "retryDLQEntry", what: "Publish an entry of the dead-letter queue anew",
-		settings: true, adds: true, answer: client.PublishResponse{}, status: 201, also: map[int]any{202: client.PublishResponse{}}, errors: []int{404, 412},
+		headers: retryHeaders, adds: true, answer: client.PublishResponse{}, status: 201, also: map[int]any{202: client.PublishResponse{}}, errors: []int{404, 412},
 	},
 
 	{route: "GET /v2/workflows/logs", id: "listRuns", what: "List workflow runs", text: "Newest first, each with its steps.", query: runQuery, answer: client.RunsPage{}},

@@ -634,7 +634,8 @@ func TestTrigger(t *testing.T) {
 	w := newWorld(t)
 	f := w.flow()
 	var p client.TriggerResponse
-	w.do("POST", "/v2/trigger/"+f.URL+"/wf?a=b", "raw \x00 body", "Content-Type: text/plain", "Upstash-Forward-User-Header: v", "Upstash-Retries: 0", "Upstash-Label: a, b").into(200, &p)
+	w.do("POST", "/v2/trigger/"+f.URL+"/wf?a=b", "raw \x00 body", "Content-Type: text/plain", "Upstash-Forward-User-Header: v", "Upstash-Retries: 0", "Upstash-Label: a, b",
+		"Upstash-Retry-Delay: 1234", "Upstash-Flow-Control-Key: trigger", "Upstash-Flow-Control-Value: parallelism=2,period=1m").into(200, &p)
 	if !strings.HasPrefix(p.WorkflowRunID, "wfr_") || p.WorkflowCreatedAt == 0 || p.Deduplicated {
 		t.Fatalf("triggered %+v", p)
 	}
@@ -655,6 +656,10 @@ func TestTrigger(t *testing.T) {
 	if cb.url != f.URL+"/wf?a=b" || cb.header.Get("User-Header") != "v" || cb.header.Get("Upstash-Workflow-Is-Failure") != "true" ||
 		cb.header.Get("Upstash-Workflow-Failure-Callback") != "true" || cb.header.Get("Content-Type") != "application/json" || cb.header.Get("Upstash-Label") != "a,b" || object(t, cb.body)["sourceBody"] != b64("raw \x00 body") {
 		t.Errorf("failure callback %s %v %s", cb.url, cb.header, cb.body)
+	}
+	m := get[client.Message](w, "/v2/messages/"+cb.header.Get("Upstash-Message-Id"))
+	if m.MaxRetries != 0 || m.RetryDelayExpression != "1234" || m.FlowControlKey != "trigger" || m.Parallelism != 2 || m.Rate != 0 || m.Period != 60 {
+		t.Errorf("settings of the failure callback: %+v", m)
 	}
 	cb.ok()
 
@@ -904,6 +909,89 @@ func TestSettingsOfAStep(t *testing.T) {
 		t.Errorf("failure callback %v %s", d.header, d.body)
 	}
 	equal(t, "failed", shape(w.awaitRun("wfr_1", client.RunFailed)), []string{"RUN_FAILED", "sequential [0 init SUCCESS]", "sequential [1 s SUCCESS]", "next [0 FAILED 1 errors]"})
+}
+
+// What the start of a run configured holds for each of its deliveries, however it
+// came about, and each is known by the same headers. A third party learns nothing.
+func TestSettingsOfARun(t *testing.T) {
+	w := newWorld(t)
+	f := w.flow()
+	third := w.endpoint(nil)
+	settings := []string{"Upstash-Retries: 7", "Upstash-Retry-Delay: 1234", "Upstash-Label: l", "Upstash-Forward-User-Header: v",
+		"Upstash-Flow-Control-Key: of the run", "Upstash-Flow-Control-Value: parallelism=2", "Upstash-Forward-Upstash-Message-Id: msg_forged",
+		"Upstash-Forward-Upstash-Retried: 9", "Upstash-Forward-Upstash-Workflow-Createdat: 1", "Upstash-Forward-Upstash-Signature: forged"}
+	init := f.trigger("wfr_1", "payload", settings...)
+	createdAt := fmt.Sprint(w.run("wfr_1").CreatedAt)
+	same := func(c *call, first bool) {
+		t.Helper()
+		id := c.header.Get("Upstash-Message-Id")
+		for name, want := range map[string]string{
+			"User-Header": "v", "Upstash-Retried": "0", "Upstash-Workflow-Runid": "wfr_1", "Upstash-Workflow-Url": f.URL,
+			"Upstash-Workflow-Createdat": createdAt, "Upstash-Workflow-Init": fmt.Sprint(first), "Content-Type": "application/json",
+		} {
+			if got := strings.Join(c.header[name], "|"); got != want {
+				t.Errorf("%s of %s is %q, want %q", name, id, got, want)
+			}
+		}
+		if c.header.Get("Upstash-Signature") == "forged" || c.header.Get("Upstash-Signature") == "" {
+			t.Errorf("signature of %s: %q", id, c.header["Upstash-Signature"])
+		}
+		m := get[client.Message](w, "/v2/messages/"+id)
+		if m.MaxRetries != 7 || m.RetryDelayExpression != "1234" || m.FlowControlKey != "of the run" || m.Parallelism != 2 || m.Label != "l" {
+			t.Errorf("message %s has other settings: %+v", id, m)
+		}
+	}
+	logged := func(c *call, first bool) {
+		t.Helper()
+		same(c, first)
+		if ids := c.prefix(); ids[len(ids)-1] != c.header.Get("Upstash-Message-Id") || c.header.Get("Upstash-Workflow-Sdk-Version") != "1" {
+			t.Errorf("the log ends in %v, delivered with %v", ids, c.header)
+		}
+	}
+	c := f.next(init)
+	logged(c, true)
+	id := f.append("wfr_1", run(1, "step", "1"))[0]
+	c.ok()
+	c = f.next(id)
+	logged(c, false)
+	f.waits("wfr_1", "e", 2, 1, "Wait", "1h")
+	c.ok()
+	c = f.next(w.notify("e", "told")[0].MessageID)
+	logged(c, false)
+	f.waits("wfr_1", "e", 3, 1, "Wait", "1s")
+	c.ok()
+	c = f.any("the timeout")
+	if s := c.last(); s.StepID != 3 || !s.WaitTimeout {
+		t.Errorf("step %+v", s)
+	}
+	logged(c, false)
+
+	body := fmt.Sprintf(`{"headers":{"Upstash-Workflow-Init":["false"],"Upstash-Workflow-RunId":["wfr_1"],"Upstash-Workflow-Url":[%q]},"workflowRunId":"wfr_1",`+
+		`"workflowUrl":%q,"step":{"stepId":4,"stepName":"child","stepType":"Invoke","concurrent":1}}`, f.URL, f.URL)
+	child := f.triggerAnswer("wfr_child", body, "Upstash-Workflow-Invoke: true").MessageID
+	c.ok()
+	c = f.next(child)
+	f.finish("wfr_child", "1")
+	c.ok()
+	c = f.any("the result of the child")
+	if s := c.last(); s.StepID != 4 || s.StepType != "Invoke" {
+		t.Errorf("step %+v", s)
+	}
+	logged(c, false)
+
+	f.call("wfr_1", 5, "call", third.URL)
+	c.ok()
+	got := third.await(1)[0]
+	m := get[client.Message](w, "/v2/messages/"+got.header.Get("Upstash-Message-Id"))
+	if got.header.Get("User-Header") != "" || m.MaxRetries != 0 || m.RetryDelayExpression != "" || m.FlowControlKey != "" {
+		t.Errorf("third party: %v, %+v", got.header, m)
+	}
+	c = f.any("the outcome of the call")
+	same(c, false)
+	if _, ok := c.header["Upstash-Workflow-Sdk-Version"]; ok {
+		t.Errorf("a fromCallback has Upstash-Workflow-Sdk-Version: %v", c.header)
+	}
+	c.ok()
 }
 
 // A call among parallel steps stands in its group from its plan to its result.

@@ -94,7 +94,8 @@ func runSettings(p *Publish) Settings {
 }
 
 // defaultFailureCallback is the one an SDK would have asked for: the run's own
-// endpoint, with the user's headers.
+// endpoint, with the user's headers, as slowly as the run. Retries are the run's
+// in any case.
 func defaultFailureCallback(run *Run) *wire.Callback {
 	h := http.Header{
 		wire.PrefixForward + wire.HeaderWorkflowIsFailure: {"true"},
@@ -104,6 +105,12 @@ func defaultFailureCallback(run *Run) *wire.Callback {
 		if name != "Content-Type" { // which is that of the payload
 			h[wire.PrefixForward+name] = values
 		}
+	}
+	if delay := run.Settings.RetryDelay; delay != "" {
+		h[wire.HeaderRetryDelay] = []string{delay}
+	}
+	if flow := run.Settings.FlowControl; flow != nil {
+		h[wire.HeaderFlowControlKey], h[wire.HeaderFlowControlValue] = []string{flow.Key}, []string{flow.Value()}
 	}
 	return &wire.Callback{URL: run.URL, Header: h}
 }

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -58,6 +59,19 @@ func ParseFlowControl(value string) (FlowControl, error) {
 		return FlowControl{}, errorf("", flowControlMessage)
 	}
 	return f, nil
+}
+
+// Value is what ParseFlowControl reads f from.
+func (f *FlowControl) Value() string {
+	var value strings.Builder
+	if f.Parallelism > 0 {
+		fmt.Fprintf(&value, "parallelism=%d, ", f.Parallelism)
+	}
+	if f.Rate > 0 {
+		fmt.Fprintf(&value, "rate=%d, ", f.Rate)
+	}
+	fmt.Fprintf(&value, "period=%ds", f.Period/time.Second)
+	return value.String()
 }
 
 func parsePositive(s string) (int, error) {

@@ -23,6 +23,9 @@ func TestParseFlowControl(t *testing.T) {
 		if got, err := ParseFlowControl(tt.in); err != nil || got != tt.want {
 			t.Errorf("ParseFlowControl(%q) = %+v, %v; want %+v", tt.in, got, err, tt.want)
 		}
+		if again, err := ParseFlowControl(tt.want.Value()); err != nil || again != tt.want {
+			t.Errorf("%+v has the value %q, which is %+v, %v", tt.want, tt.want.Value(), again, err)
+		}
 	}
 }
 
@@ -58,6 +61,9 @@ func FuzzParseFlowControl(f *testing.F) {
 		if got.Parallelism < 0 || got.Rate < 0 || got.Parallelism == 0 && got.Rate == 0 ||
 			got.Period < time.Second || got.Period > MaxFlowControlPeriod || got.Period%time.Second != 0 {
 			t.Errorf("ParseFlowControl(%q) = %+v", value, got)
+		}
+		if again, err := ParseFlowControl(got.Value()); err != nil || again != got {
+			t.Errorf("ParseFlowControl(%q) = %+v, whose value %q is %+v, %v", value, got, got.Value(), again, err)
 		}
 	})
 }
