@@ -27,6 +27,7 @@ test: deps ## run all tests, race detector on; installs what it needs
 
 soak: ## run random workflows under crashes for SOAK (default 10m), and what else is long
 	go test -timeout 0 -count=1 -v -run T28RandomWorkflows ./e2e -soak $${SOAK:-10m}
+	go test -timeout 0 -count=1 ./internal/engine -long -rapid.checks 1000
 
 deps: ## install what tests need beyond Go: Node packages, PostgreSQL, nginx, Caddy
 	@scripts/test-deps

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -19,6 +20,16 @@ import (
 	"github.com/signposthq/signpost/internal/store"
 	"github.com/signposthq/signpost/internal/wire"
 )
+
+var long = flag.Bool("long", false, "all rounds of tests that have random ones, and every fault in every way")
+
+// rounds are how often a test does something random: each has a seed of its own.
+func rounds(usual, most uint64) uint64 {
+	if *long {
+		return most
+	}
+	return usual
+}
 
 // world is an engine on a real store, with scripted endpoints and, inside a
 // synctest bubble, a clock that jumps to whatever is waited for.

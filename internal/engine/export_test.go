@@ -25,6 +25,19 @@ func (e *Engine) PublishTo(ctx context.Context, who *Caller, p *Publish) (out []
 	return out, err
 }
 
+// KeepEvents keeps n events for a run, as NotifyRun would one by one.
+func (e *Engine) KeepEvents(ctx context.Context, run *Run, n int, event string, body []byte) error {
+	return e.update(ctx, func(c *change) error {
+		for range n {
+			note := &Note{Seq: c.seq(), Tenant: run.Tenant, Run: run.Seq, Kind: WaitEvent, Event: event, Body: body}
+			if err := c.tx.InsertNote(note); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // Index makes the index write segments of so many rows, and read so many of a
 // table at a time. Call it before Start.
 func (e *Engine) Index(segment, step int) { e.index.segment, e.index.step = segment, step }

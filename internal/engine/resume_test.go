@@ -90,7 +90,7 @@ func (w *world) logged(run *engine.Run) map[int]string {
 // Wherever a run fails, and however often, resuming it leads to its end, and no
 // step is run again that had a result.
 func TestResumeAnywhere(t *testing.T) {
-	for seed := range uint64(25) {
+	for seed := range rounds(8, 60) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			inBubble(t, func(w *world) { resumeAnywhere(w, seed) })
 		})

@@ -205,7 +205,7 @@ func TestCallerOfARun(t *testing.T) {
 // Whatever fails around it, a workflow runs every step and ends with its
 // result; its log has each step once, and every delivery sees a prefix of it.
 func TestRunsSurviveFailures(t *testing.T) {
-	for seed := range uint64(40) {
+	for seed := range rounds(10, 100) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			inBubble(t, func(w *world) { surviveFailures(w, seed) })
 		})
