@@ -85,7 +85,7 @@ func (e *Engine) Runs(ctx context.Context, who *Caller, f RunFilter, cursor stri
 	}
 	p = f.page(p)
 	patience, known := e.patience(), e.index.state.Load()
-	err = e.store.View(ctx, func(tx Tx) error {
+	err = e.list(ctx, func(tx Tx, reading *Reading) error {
 		if f.MessageID != "" {
 			run, err := runOfMessage(tx, f.MessageID)
 			if err != nil || run == 0 {
@@ -99,7 +99,7 @@ func (e *Engine) Runs(ctx context.Context, who *Caller, f RunFilter, cursor stri
 		if len(f.States) > 0 { // which a run may change after it was indexed
 			s.among = func(from, to int64) ([]int64, error) { return runsIn(tx, who.ID, f.States, from, to) }
 		}
-		l := listing[*RunHistory]{count: count, hurry: patience}
+		l := listing[*RunHistory]{count: count, hurry: patience, Reading: reading}
 		l.rows = func() (rows []*RunHistory, position int64, end bool, err error) {
 			seqs, position, end, err := s.next(fetchRows)
 			if err != nil {
