@@ -115,7 +115,7 @@ func (e *Engine) Runs(ctx context.Context, who *Caller, f RunFilter, cursor stri
 			if h.Run.Tenant != who.ID || !f.matches(h.Run) {
 				return false, nil
 			}
-			return true, e.history(tx, h)
+			return true, e.history(tx, who, h)
 		}
 		l.bytes = func(h *RunHistory) int { return h.bytes }
 		page, next, err = l.byKey(func(h *RunHistory) int64 { return h.Run.Seq })
@@ -163,7 +163,7 @@ func runOfMessage(tx Tx, id string) (int64, error) {
 }
 
 // history reads a run's log and makes its steps of it.
-func (e *Engine) history(tx Tx, h *RunHistory) error {
+func (e *Engine) history(tx Tx, who *Caller, h *RunHistory) error {
 	log, err := tx.Log(h.Run.Seq, 0, h.Run.LogLen)
 	if err != nil {
 		return err
@@ -184,7 +184,7 @@ func (e *Engine) history(tx Tx, h *RunHistory) error {
 	}
 	for _, w := range waits {
 		b.waits[w.StepID] = w
-		child, err := invokedRun(tx, w.Child)
+		child, err := invokedRun(tx, who, w.Child)
 		if err != nil {
 			return err
 		}
@@ -289,14 +289,20 @@ func (b *historian) waiting() {
 	}
 }
 
-// invokedRun reads a run that a step waits for; nil: there is none.
-func invokedRun(tx Tx, child int64) (*InvokedRun, error) {
+// invokedRun reads a run that a step waits for; nil: there is none. What it was
+// started with is left out if the caller sees no runs of its URL.
+func invokedRun(tx Tx, who *Caller, child int64) (*InvokedRun, error) {
 	if child == 0 {
 		return nil, nil
 	}
 	run, err := tx.Run(child)
 	if err != nil || run == nil {
 		return nil, err
+	}
+	if !who.reaches(run.URL) {
+		bare := *run
+		bare.Header = nil
+		return &InvokedRun{Run: &bare}, nil
 	}
 	log, err := tx.Log(child, 0, 0)
 	if err != nil || len(log) == 0 {
