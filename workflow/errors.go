@@ -146,9 +146,10 @@ func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 // not any more.
 func isEnded(err error) bool { return errors.Is(err, client.ErrNotFound) }
 
-// limitReached makes an error final that comes of a limit of the account.
+// limitReached makes an error final that comes of a limit of the account, or of
+// what is too large: the same would be once more.
 func limitReached(err error) error {
-	if errors.Is(err, client.ErrPrecondition) {
+	if errors.Is(err, client.ErrPrecondition) || errors.Is(err, client.ErrTooLarge) {
 		return NonRetryable(err)
 	}
 	return err
@@ -157,7 +158,7 @@ func limitReached(err error) error {
 // refusedForGood makes an error final that the server would repeat: it is about
 // what it was asked for.
 func refusedForGood(err error) error {
-	for _, answer := range []error{client.ErrBadRequest, client.ErrNotFound, client.ErrTooLarge} {
+	for _, answer := range []error{client.ErrBadRequest, client.ErrNotFound} {
 		if errors.Is(err, answer) {
 			return NonRetryable(err)
 		}

@@ -279,6 +279,7 @@ func TestServerTrouble(t *testing.T) {
 		{"step of a run that goes on refused", workflow.KindStep, map[string]int{"POST /v2/batch": 400, "GET " + runPath: 0}, 489, "submit step: publish batch: server answered 400: scripted"},
 		{"step of a run that ended refused", workflow.KindStep, map[string]int{"POST /v2/batch": 400, "GET " + runPath: 404}, 200, "success"},
 		{"step refused, server in trouble", workflow.KindStep, map[string]int{"POST /v2/batch": 400, "GET " + runPath: 500}, 500, "submit step: publish batch: server answered 400: scripted\nget run log: server answered 500: scripted"},
+		{"step too large", workflow.KindStep, map[string]int{"POST /v2/batch": 413}, 489, "submit step: publish batch: server answered 413: scripted"},
 		{"step over the limit", workflow.KindStep, map[string]int{"POST /v2/batch": 412}, 489, "submit step: publish batch: server answered 412: scripted"},
 		{"server in trouble", workflow.KindStep, map[string]int{"POST /v2/batch": 503}, 500, "submit step: publish batch: server answered 503: scripted"},
 		{"callback of a run that ended", workflow.KindCallback, map[string]int{"GET " + runPath: 404}, 200, "workflow-already-ended"},
@@ -314,7 +315,7 @@ func TestServerTrouble(t *testing.T) {
 
 func TestFinishTrouble(t *testing.T) {
 	for status, want := range map[int]string{
-		200: "200 success", 400: "200 success", 404: "200 workflow-already-ended", 412: "489 finish run: server answered 412: scripted", 500: "500 finish run: server answered 500: scripted",
+		200: "200 success", 400: "200 success", 404: "200 workflow-already-ended", 412: "489 finish run: server answered 412: scripted", 413: "489 finish run: server answered 413: scripted", 500: "500 finish run: server answered 500: scripted",
 	} {
 		s := newStub(t, map[string]rawJSON{"DELETE /v2/workflows/runs/wfr_1?cancel=false": rawJSON(fmt.Sprint(status))})
 		e, err := workflow.Serve(echo[any], &workflow.Options{Client: s.client, Receiver: newReceiver(t), BaseURL: "https://app.example", Logger: quiet})

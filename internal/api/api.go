@@ -246,6 +246,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.fail(req, err)
 		return
 	}
+	if found.scope == engine.ScopeRead {
+		ctx, reading := h.engine.Reading(r.Context())
+		defer reading.Release()
+		req.Request, w = r.WithContext(ctx), &answering{ResponseWriter: w, reading: reading}
+	}
 	answer, err := found.handle(req)
 	if err == nil && found.scope == engine.ScopeRead && !req.caller.May(engine.ScopeRead) {
 		answer, err = withoutContent(answer)

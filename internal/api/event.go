@@ -75,8 +75,9 @@ func (r *request) eventJSON(ev *engine.Event) client.Event {
 		out.FailureCallback, out.FailureCallbackHeader = s.FailureCallback.URL, v.callbackHeader(s.FailureCallback.Header)
 	}
 	if ev.HasResponse() {
-		out.Error, out.ResponseStatus, out.ResponseHeader = ev.Settlement.Error, ev.Settlement.Status, ev.Settlement.Header
-		if out.ResponseBody = r.answerVeil(m).body(ev.Settlement.Body); out.ResponseBody == "" {
+		answer := r.answerVeil(m)
+		out.Error, out.ResponseStatus, out.ResponseHeader = ev.Settlement.Error, ev.Settlement.Status, answer.header(ev.Settlement.Header)
+		if out.ResponseBody = answer.body(ev.Settlement.Body); out.ResponseBody == "" {
 			out.SetResponseBody(ev.Settlement.Body)
 		}
 	}

@@ -162,3 +162,32 @@ func TestEventOfAnAttemptUnderWay(t *testing.T) {
 	equal(t, "of all", lines(w.events("?state=ACTIVE")), []string{"ACTIVE " + id})
 	equal(t, "of the message", w.states(id), []client.EventState{"CREATED", "ACTIVE"})
 }
+
+// A page of runs ends before it takes much memory, however many were asked for.
+func TestT15PagesOfLargeRuns(t *testing.T) {
+	w := newWorld(t)
+	const size, runs = 9 << 20, 6
+	payload := strings.Repeat("x", size)
+	for range runs {
+		w.do("POST", "/v2/trigger/https://example.com/", payload, "Upstash-Delay: 1h").into(200, &client.TriggerResponse{})
+	}
+	seen := map[string]bool{}
+	for cursor, pages := "", 0; ; {
+		page := get[client.RunsPage](w, "/v2/workflows/logs?count=100&trimBody=1&cursor="+cursor)
+		if len(page.Runs) == 0 || len(page.Runs) > 4 {
+			t.Fatalf("a page has %d runs with %d bytes each", len(page.Runs), size)
+		}
+		for _, r := range page.Runs {
+			if seen[r.WorkflowRunID] {
+				t.Errorf("run %s is there twice", r.WorkflowRunID)
+			}
+			seen[r.WorkflowRunID] = true
+		}
+		if pages, cursor = pages+1, page.Cursor; cursor == "" {
+			break
+		}
+	}
+	if len(seen) != runs {
+		t.Errorf("there were %d runs, not %d", len(seen), runs)
+	}
+}

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -84,6 +85,35 @@ func (m *measured) count() error {
 	})
 	return nil
 }
+
+// answering is the answer to a list. A large one that is taken too slowly, while
+// others wait for the memory it takes, is cut off.
+type answering struct {
+	http.ResponseWriter
+	reading *engine.Reading
+	slow    atomic.Bool
+}
+
+func (a *answering) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+func (a *answering) Write(p []byte) (written int, err error) {
+	if !a.reading.Large() {
+		return a.ResponseWriter.Write(p)
+	}
+	a.reading.Watch(func() { a.slow.Store(true) })
+	for len(p) > 0 && err == nil {
+		if a.slow.Load() {
+			return written, errTaken
+		}
+		n := 0
+		n, err = a.ResponseWriter.Write(p[:min(len(p), smallBody)])
+		a.reading.Moved(n)
+		written, p = written+n, p[n:]
+	}
+	return written, err
+}
+
+var errTaken = errors.New("the answer is taken too slowly")
 
 // release gives back the memory that a request took.
 func (r *request) release() {

@@ -20,7 +20,7 @@ func (r *request) veil(s *engine.Settings) veil {
 }
 
 // answerVeil is for what a message was answered. Only the answer to a run's call
-// is redacted, with the body: it is the result of a step, whose body hides it.
+// is redacted, as the call is: it is the result of a step, whose body hides it.
 func (r *request) answerVeil(m *engine.Message) veil {
 	if m == nil || m.Kind != engine.KindToCallback {
 		return veil{Redact: &wire.Redact{}}

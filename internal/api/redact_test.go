@@ -204,12 +204,16 @@ func TestT17RedactedRunHeader(t *testing.T) {
 	w := newWorld(t)
 	f := w.flow()
 	init := f.trigger("wfr_1", "payload", "Upstash-Forward-Authorization: secret-token", "Upstash-Redact-Fields: header[Authorization]")
-	third := w.endpoint(nil)
+	third := w.endpoint(answers("", []string{"Authorization: secret-answer", "X-Other: shown"}, 200))
 	c := f.next(init)
 	call := f.call("wfr_1", 1, "ask", third.URL, "Upstash-Forward-Authorization: secret-call")
 	from := f.any("the outcome")
 	fromID := from.header.Get("Upstash-Message-Id")
-	w.hides([]string{"secret-token", "secret-call"}, init, call, fromID)
+	w.await(call, client.EventDelivered)
+	w.hides([]string{"secret-token", "secret-call", "secret-answer"}, init, call, fromID)
+	if ev := w.events("?state=DELIVERED&messageId=" + call)[0]; ev.ResponseHeader.Get("X-Other") != "shown" {
+		t.Errorf("the answer is shown as %v", ev.ResponseHeader)
+	}
 	if shown := w.run("wfr_1").Steps[0].Steps[0].Out; shown != "payload" {
 		t.Errorf("the payload is shown as %q", shown)
 	}
@@ -219,6 +223,11 @@ func TestT17RedactedRunHeader(t *testing.T) {
 	if m := get[client.Message](w, "/v2/messages/"+call); m.Body != "to the third party" || !slices.Equal(m.Header["Content-Type"], []string{"application/json"}) {
 		t.Errorf("the call is shown as %q %v", m.Body, m.Header)
 	}
+	out, _ := json.Marshal(`{"status":200,"body":"","header":{"Authorization":["secret-answer"],"X-Other":["shown"]}}`)
+	f.append("wfr_1", step{body: fmt.Sprintf(`{"stepId":1,"stepName":"ask","stepType":"Call","out":%s,"concurrent":1}`, out)})
 	from.ok()
 	c.answer(http.StatusOK, "")
+	if h := w.run("wfr_1").Steps[1].Steps[0].CallResponseHeaders; !placeholder.MatchString(h.Get("Authorization")) || h.Get("X-Other") != "shown" {
+		t.Errorf("the answer's headers are shown as %v", h)
+	}
 }

@@ -328,7 +328,7 @@ func addCallResult(out *client.RunStep, s *wire.Step, v veil) {
 	if s.Out == nil || json.Unmarshal([]byte(*s.Out), &result) != nil {
 		return
 	}
-	out.CallResponseStatus, out.CallResponseHeaders = result.Status, result.Header
+	out.CallResponseStatus, out.CallResponseHeaders = result.Status, v.header(result.Header)
 	if body, ok := result.Body.(string); ok {
 		out.CallResponseBody = v.text([]byte(body))
 	} else if result.Body != nil {
@@ -341,7 +341,7 @@ func errorsJSON(attempts []*engine.Settlement, v veil) []client.StepError {
 	var out []client.StepError
 	for _, s := range attempts {
 		out = append(out, client.StepError{
-			Error: s.Error, Body: v.text(s.Body), Headers: s.Header, Status: s.Status, Time: s.EndedAt,
+			Error: s.Error, Body: v.text(s.Body), Headers: v.header(s.Header), Status: s.Status, Time: s.EndedAt,
 		})
 	}
 	return out

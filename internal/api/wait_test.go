@@ -415,7 +415,7 @@ func TestT17RedactedWaits(t *testing.T) {
 }
 
 // invoke has a step of a run invoke another one, as the SDK does.
-func (f *flow) invoke(run, child string, stepID int, payload string, header ...string) {
+func (f *flow) invoke(run, url, child string, stepID int, payload string, header ...string) {
 	f.w.t.Helper()
 	back := http.Header{}
 	for name, value := range f.base(run) {
@@ -428,7 +428,8 @@ func (f *flow) invoke(run, child string, stepID int, payload string, header ...s
 	h := f.base(child)
 	h["upstash-workflow-init"], h["upstash-workflow-invoke"] = "true", "true"
 	set(h, header)
-	f.batch(item{f.URL, h, string(body)})
+	h["upstash-workflow-url"] = url
+	f.batch(item{url, h, string(body)})
 }
 
 // What a run hides is hidden of the run that it invokes; and what that hides by
@@ -444,7 +445,7 @@ func TestT17RedactedInvocation(t *testing.T) {
 			w := newWorld(t)
 			f := w.flow()
 			f.next(f.trigger("wfr_1", "", test.run...)).ok()
-			f.invoke("wfr_1", "wfr_2", 1, "secret-payload", test.child...)
+			f.invoke("wfr_1", f.URL, "wfr_2", 1, "secret-payload", test.child...)
 			c := f.any("the other run starts")
 			if c.header.Get("Authorization") != "secret-token" || string(c.log()[0].Body) != "secret-payload" {
 				t.Errorf("delivered %v %s", c.header, c.body)
@@ -462,6 +463,24 @@ func TestT17RedactedInvocation(t *testing.T) {
 				t.Errorf("the result is shown as %q", shown)
 			}
 		})
+	}
+}
+
+// A token that sees a run sees of the run that it has invoked, at a URL that the
+// token is not for, that it is there, and nothing that it was started with.
+func TestT21InvokedOutsideOfThePrefix(t *testing.T) {
+	w := newWorld(t)
+	f := w.flow()
+	other := w.endpoint(nil)
+	f.next(f.trigger("wfr_1", "payload")).ok()
+	f.invoke("wfr_1", other.URL, "wfr_2", 1, "their-payload", "Upstash-Forward-Authorization: their-token")
+	limited := w.withToken(fmt.Sprintf(`"urlPrefix": %q`, f.URL), client.ScopeRead)
+	s := limited.run("wfr_1").Steps[1].Steps[0]
+	if s.InvokedWorkflowRunID != "wfr_2" || s.InvokedWorkflowRunBody != "" || len(s.InvokedWorkflowRunHeaders) != 0 {
+		t.Errorf("the step shows %+v", s)
+	}
+	if s := w.run("wfr_1").Steps[1].Steps[0]; s.InvokedWorkflowRunBody != "their-payload" || s.InvokedWorkflowRunHeaders.Get("Authorization") != "their-token" {
+		t.Errorf("a token without a prefix is shown %+v", s)
 	}
 }
 

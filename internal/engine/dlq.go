@@ -86,13 +86,13 @@ func (e *Engine) DLQ(ctx context.Context, who *Caller, f DLQFilter, newest bool,
 		p.To = min(p.To, FirstSeq(min(f.To, Millis(maxSeq))+1))
 	}
 	patience, known := e.patience(), e.index.state.Load()
-	err = e.store.View(ctx, func(tx Tx) error {
+	err = e.list(ctx, func(tx Tx, reading *Reading) error {
 		if len(f.IDs) > 0 {
 			page, err = e.dlqByID(tx, who, &f)
 			return err
 		}
 		s := e.search(tx, who, SpaceDLQ, f.query(who), p, known)
-		l := listing[*DeadMessage]{count: count, hurry: patience}
+		l := listing[*DeadMessage]{count: count, hurry: patience, Reading: reading}
 		l.rows = func() (rows []*DeadMessage, position int64, end bool, err error) {
 			seqs, position, end, err := s.next(fetchRows)
 			if err == nil {

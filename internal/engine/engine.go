@@ -128,6 +128,7 @@ type Engine struct {
 	slots    chan struct{} // one per attempt under way
 	outcomes chan *flight
 
+	pages   *budget.Budget // lists that are large
 	bodies  *budget.Budget
 	litter  litter
 	waiting chan struct{} // one per attempt that waits for memory without a slot
@@ -167,7 +168,7 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 	}
 	e.slots = make(chan struct{}, o.Concurrency)
 	e.outcomes = make(chan *flight, o.Concurrency)
-	e.bodies, e.waiting = budget.New(largeBodies), make(chan struct{}, waitingMost)
+	e.pages, e.bodies, e.waiting = budget.New(largePages), budget.New(largeBodies), make(chan struct{}, waitingMost)
 	e.rewrapped = make(chan struct{}, 1)
 	e.schedules = make(chan struct{}, 1)
 	e.nextTick.Store(maxSeq)

@@ -128,7 +128,7 @@ func (e *Engine) Events(ctx context.Context, who *Caller, f EventFilter, oldest 
 		f.Run = &run
 	}
 	f.From = max(f.From, unixMillis(time.Now())-e.limits.EventRetention.Milliseconds())
-	l := eventList{engine: e, who: who, filter: &f, page: Page{To: maxSeq, Newest: !oldest}, hurry: e.patience(), filled: map[*Message]bool{}, runs: map[int64]*Run{}}
+	l := eventList{engine: e, who: who, filter: &f, page: Page{To: maxSeq, Newest: !oldest}, hurry: e.patience()}
 	if cursor != "" {
 		_, err := fmt.Sscanf(cursor, "%d-%d", &l.first, &l.skip)
 		if err != nil || l.first < 0 || l.skip < 0 || cursor != eventCursor(l.first, l.skip) {
@@ -145,32 +145,35 @@ func (e *Engine) Events(ctx context.Context, who *Caller, f EventFilter, oldest 
 	}
 	flying := e.queue.started(who.ID)
 	known := e.index.state.Load()
-	err = e.store.View(ctx, func(tx Tx) error {
-		l.tx, l.flying = tx, flying
-		page, next, err = l.read(known, count)
-		return err
-	})
-	if f.Run != nil {
+	err = e.list(ctx, func(tx Tx, reading *Reading) error {
+		l := l // anew each time
+		l.tx, l.flying, l.reading = tx, flying, reading
+		l.filled, l.runs = map[*Message]bool{}, map[int64]*Run{}
+		if page, next, err = l.read(known, count); err != nil || f.Run == nil {
+			return err
+		}
 		for i := range page {
 			page[i].Run = l.runs[page[i].Message.Run]
 		}
-	}
+		return nil
+	})
 	return page, next, err
 }
 
 // eventList is one page of events in the making.
 type eventList struct {
-	engine *Engine
-	who    *Caller
-	filter *EventFilter
-	tx     Tx
-	page   Page
-	first  int64 // the row the page begins with, and how many of its events
-	skip   int   // were on the page before
-	hurry  hurry
-	flying map[int64]int64 // messages with an attempt under way, and when it began
-	filled map[*Message]bool
-	runs   map[int64]*Run // that were read
+	engine  *Engine
+	who     *Caller
+	filter  *EventFilter
+	tx      Tx
+	reading *Reading
+	page    Page
+	first   int64 // the row the page begins with, and how many of its events
+	skip    int   // were on the page before
+	hurry   hurry
+	flying  map[int64]int64 // messages with an attempt under way, and when it began
+	filled  map[*Message]bool
+	runs    map[int64]*Run // that were read
 }
 
 func (l *eventList) read(known *indexState, count int) (page []Event, next string, err error) {
@@ -178,7 +181,7 @@ func (l *eventList) read(known *indexState, count int) (page []Event, next strin
 	if err != nil {
 		return nil, "", err
 	}
-	r := listing[Event]{count: count, hurry: l.hurry, take: l.take, bytes: eventBytes}
+	r := listing[Event]{count: count, hurry: l.hurry, take: l.take, bytes: eventBytes, Reading: l.reading}
 	if len(l.filter.Message.IDs) > 0 {
 		r.rows = func() ([]Event, int64, bool, error) {
 			rows, err := l.ofMessages(active)

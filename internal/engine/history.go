@@ -15,6 +15,8 @@ type RunHistory struct {
 	Run     *Run
 	Groups  []StepGroup
 	Failure *FailureHistory // nil: its failure callback was not called
+
+	bytes int // of the bodies in it, about
 }
 
 // StepGroup is steps that ran together. GroupNext is the delivery that is to
@@ -83,7 +85,7 @@ func (e *Engine) Runs(ctx context.Context, who *Caller, f RunFilter, cursor stri
 	}
 	p = f.page(p)
 	patience, known := e.patience(), e.index.state.Load()
-	err = e.store.View(ctx, func(tx Tx) error {
+	err = e.list(ctx, func(tx Tx, reading *Reading) error {
 		if f.MessageID != "" {
 			run, err := runOfMessage(tx, f.MessageID)
 			if err != nil || run == 0 {
@@ -97,7 +99,7 @@ func (e *Engine) Runs(ctx context.Context, who *Caller, f RunFilter, cursor stri
 		if len(f.States) > 0 { // which a run may change after it was indexed
 			s.among = func(from, to int64) ([]int64, error) { return runsIn(tx, who.ID, f.States, from, to) }
 		}
-		l := listing[*RunHistory]{count: count, hurry: patience}
+		l := listing[*RunHistory]{count: count, hurry: patience, Reading: reading}
 		l.rows = func() (rows []*RunHistory, position int64, end bool, err error) {
 			seqs, position, end, err := s.next(fetchRows)
 			if err != nil {
@@ -113,8 +115,9 @@ func (e *Engine) Runs(ctx context.Context, who *Caller, f RunFilter, cursor stri
 			if h.Run.Tenant != who.ID || !f.matches(h.Run) {
 				return false, nil
 			}
-			return true, e.history(tx, h)
+			return true, e.history(tx, who, h)
 		}
+		l.bytes = func(h *RunHistory) int { return h.bytes }
 		page, next, err = l.byKey(func(h *RunHistory) int64 { return h.Run.Seq })
 		return err
 	})
@@ -160,7 +163,7 @@ func runOfMessage(tx Tx, id string) (int64, error) {
 }
 
 // history reads a run's log and makes its steps of it.
-func (e *Engine) history(tx Tx, h *RunHistory) error {
+func (e *Engine) history(tx Tx, who *Caller, h *RunHistory) error {
 	log, err := tx.Log(h.Run.Seq, 0, h.Run.LogLen)
 	if err != nil {
 		return err
@@ -174,21 +177,27 @@ func (e *Engine) history(tx Tx, h *RunHistory) error {
 	if err != nil {
 		return err
 	}
-	b := &historian{tx: tx, run: h.Run, log: log, messages: map[int64]*Message{}, waits: map[int]*Wait{}, children: map[int]*InvokedRun{}}
+	b := &historian{tx: tx, run: h.Run, log: log, messages: map[int64]*Message{}, waits: map[int]*Wait{}, children: map[int]*InvokedRun{}, shown: map[int]bool{}}
 	waits, err := tx.WaitsOfRun(h.Run.Seq)
 	if err != nil {
 		return err
 	}
 	for _, w := range waits {
 		b.waits[w.StepID] = w
-		if b.children[w.StepID], err = invokedRun(tx, w.Child); err != nil {
+		child, err := invokedRun(tx, who, w.Child)
+		if err != nil {
 			return err
 		}
+		if b.children[w.StepID] = child; child != nil {
+			h.bytes += len(child.Payload)
+		}
 	}
+	h.bytes += len(h.Run.Response)
 	for _, m := range rows {
 		b.messages[m.Seq] = m
 	}
 	for _, entry := range log {
+		h.bytes += len(entry.Body)
 		if m := b.messages[entry.Message.Seq]; m != nil && entry.CallType == wire.CallTo {
 			m.Body = entry.Body
 		}
@@ -209,8 +218,12 @@ type historian struct {
 	waits    map[int]*Wait       // by step id
 	children map[int]*InvokedRun // by step id; nil: the step waits for no run, or that is gone
 
-	out     []StepGroup
+	calls   map[int]*Message    // to third parties, by step id; nil: it is gone
+	reports map[int]*Message    // that bring their outcomes, by step id
 	results map[int]StepHistory // by step id
+
+	out   []StepGroup
+	shown map[int]bool // step ids that are in it
 }
 
 func (b *historian) groups() ([]StepGroup, error) {
@@ -222,6 +235,7 @@ func (b *historian) groups() ([]StepGroup, error) {
 		State: StepSuccess, Entry: b.log[0], Message: b.messages[b.log[0].Message.Seq],
 		Step: wire.Step{StepName: "init", StepType: wire.StepInitial, Concurrent: 1, Out: &payload},
 	})
+	b.readCalls()
 	b.results = map[int]StepHistory{}
 	last := b.log[0] // whose delivery runs the next step
 	for _, entry := range b.log[1:] {
@@ -253,7 +267,7 @@ func (b *historian) groups() ([]StepGroup, error) {
 			}
 		case entry.CallType == wire.CallStep:
 			h, known := b.results[entry.StepID]
-			if known && h.Entry == entry && h.Step.Concurrent <= 1 && !b.shown(entry.StepID) {
+			if known && h.Entry == entry && h.Step.Concurrent <= 1 && !b.shown[entry.StepID] {
 				b.sequential(h)
 			}
 			last = entry
@@ -267,7 +281,7 @@ func (b *historian) groups() ([]StepGroup, error) {
 // server writes.
 func (b *historian) waiting() {
 	for _, stepID := range slices.Sorted(maps.Keys(b.waits)) {
-		if _, done := b.results[stepID]; !done && !b.shown(stepID) {
+		if _, done := b.results[stepID]; !done && !b.shown[stepID] {
 			h := StepHistory{Step: b.waits[stepID].Settings.Step}
 			b.wait(&h, stepID)
 			b.sequential(h)
@@ -275,14 +289,20 @@ func (b *historian) waiting() {
 	}
 }
 
-// invokedRun reads a run that a step waits for; nil: there is none.
-func invokedRun(tx Tx, child int64) (*InvokedRun, error) {
+// invokedRun reads a run that a step waits for; nil: there is none. What it was
+// started with is left out if the caller sees no runs of its URL.
+func invokedRun(tx Tx, who *Caller, child int64) (*InvokedRun, error) {
 	if child == 0 {
 		return nil, nil
 	}
 	run, err := tx.Run(child)
 	if err != nil || run == nil {
 		return nil, err
+	}
+	if !who.reaches(run.URL) {
+		bare := *run
+		bare.Header = nil
+		return &InvokedRun{Run: &bare}, nil
 	}
 	log, err := tx.Log(child, 0, 0)
 	if err != nil || len(log) == 0 {
@@ -306,20 +326,14 @@ func (b *historian) wait(h *StepHistory, stepID int) {
 
 // sequential adds a step that ran by itself: a group of one.
 func (b *historian) sequential(h StepHistory) {
-	b.out = append(b.out, StepGroup{Kind: GroupSequential, Steps: []StepHistory{h}})
+	b.add(StepGroup{Kind: GroupSequential, Steps: []StepHistory{h}})
 }
 
-// shown says whether a step is in the history already, as a call is before it
-// has a result.
-func (b *historian) shown(stepID int) bool {
-	for _, g := range b.out {
-		for _, s := range g.Steps {
-			if s.Step.StepID == stepID {
-				return true
-			}
-		}
+func (b *historian) add(g StepGroup) {
+	b.out = append(b.out, g)
+	for i := range g.Steps {
+		b.shown[g.Steps[i].Step.StepID] = true
 	}
-	return false
 }
 
 // result is a step whose result is in the log. A sleep's is there before the
@@ -353,13 +367,13 @@ func (b *historian) parallel(at int) (n int, err error) {
 			continue
 		}
 		if done, ok := b.results[entry.TargetStep]; ok {
-			done.Call = b.callOf(entry.TargetStep)
+			done.Call = b.calls[entry.TargetStep]
 			g.Steps = append(g.Steps, done)
 			continue
 		}
 		h := StepHistory{Entry: entry, Step: plan, Message: b.messages[entry.Message.Seq]}
 		h.Step.StepID = entry.TargetStep
-		h.Call = b.callOf(entry.TargetStep)
+		h.Call = b.calls[entry.TargetStep]
 		if err := b.progress(&h, b.handler(entry)); err != nil {
 			return n, err
 		}
@@ -372,14 +386,14 @@ func (b *historian) parallel(at int) (n int, err error) {
 			break
 		}
 	}
-	b.out = append(b.out, g)
+	b.add(g)
 	return n, nil
 }
 
 // handler is the message whose delivery a planned step waits for: the plan's
 // own, or for a call whose response has come, the one that reports it.
 func (b *historian) handler(plan *LogEntry) *Message {
-	if m := b.reportOf(plan.TargetStep); m != nil {
+	if m := b.reports[plan.TargetStep]; m != nil {
 		return m
 	}
 	return b.messages[plan.Message.Seq]
@@ -389,7 +403,7 @@ func (b *historian) handler(plan *LogEntry) *Message {
 // log: it stands where it was made.
 func (b *historian) call(entry *LogEntry) error {
 	m := b.messages[entry.Message.Seq]
-	if m == nil || m.Settings.Concurrent > 1 || b.shown(entry.StepID) {
+	if m == nil || m.Settings.Concurrent > 1 || b.shown[entry.StepID] {
 		return nil
 	}
 	if done, ok := b.results[entry.StepID]; ok {
@@ -400,7 +414,7 @@ func (b *historian) call(entry *LogEntry) error {
 	h := StepHistory{Entry: entry, Message: m, Call: m, Step: wire.Step{
 		StepID: entry.StepID, StepName: m.Settings.StepName, StepType: wire.StepCall, Concurrent: max(1, m.Settings.Concurrent),
 	}}
-	report := b.reportOf(entry.StepID)
+	report := b.reports[entry.StepID]
 	if report == nil {
 		report = m
 	}
@@ -423,29 +437,26 @@ func (b *historian) awaited() StepState {
 	return StepCanceled
 }
 
-// callOf is the request a step made to a third party, nil if it made none.
-func (b *historian) callOf(stepID int) *Message {
+// readCalls finds the requests to third parties, and what brings their outcomes:
+// the first of each step.
+func (b *historian) readCalls() {
+	b.calls, b.reports = map[int]*Message{}, map[int]*Message{}
 	for _, entry := range b.log {
-		if entry.CallType == wire.CallTo && entry.StepID == stepID {
-			return b.messages[entry.Message.Seq]
+		if _, known := b.calls[entry.StepID]; !known && entry.CallType == wire.CallTo {
+			b.calls[entry.StepID] = b.messages[entry.Message.Seq]
 		}
-	}
-	return nil
-}
-
-// reportOf is the message that brings the outcome of a step's call.
-func (b *historian) reportOf(stepID int) *Message {
-	call := b.callOf(stepID)
-	if call == nil {
-		return nil
 	}
 	for _, entry := range b.log {
 		m := b.messages[entry.Message.Seq]
-		if entry.CallType == wire.CallFrom && m != nil && (entry.StepID == stepID || m.Settings.StepID == stepID) {
-			return m
+		if entry.CallType != wire.CallFrom || m == nil {
+			continue
+		}
+		for _, stepID := range []int{entry.StepID, m.Settings.StepID} {
+			if b.reports[stepID] == nil && b.calls[stepID] != nil {
+				b.reports[stepID] = m
+			}
 		}
 	}
-	return nil
 }
 
 // progress reads a step's state off the message it waits for.

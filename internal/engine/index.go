@@ -977,7 +977,6 @@ const (
 	listTime   = 50 * time.Millisecond // a list looks for more
 	listLooks  = 8                     // and so often in any case
 	searchStep = 200                   // rows that are not indexed are looked through at a time
-	listBytes  = 32 << 20              // of bodies on a page, about
 )
 
 // listing is a page of a list in the making. When its time is over, what there
@@ -988,6 +987,7 @@ type listing[T any] struct {
 	bytes func(T) int
 	count int
 	hurry
+	*Reading // nil: all there can be is little
 }
 
 // hurry is when a list is to answer what it has. Looks that find something are
@@ -1030,6 +1030,9 @@ func (l *listing[T]) read() (page []T, next *T, position int64, err error) {
 			page, found = append(page, rows[i]), true
 			if l.bytes != nil {
 				size += l.bytes(rows[i])
+				if err := l.room(size); err != nil {
+					return nil, nil, 0, err
+				}
 			}
 		}
 		switch {
