@@ -15,6 +15,7 @@ type RunHistory struct {
 	Run     *Run
 	Groups  []StepGroup
 	Failure *FailureHistory // nil: its failure callback was not called
+	Next    *Run            // that went on with it after it had failed, or did it over; nil: none
 }
 
 // StepGroup is steps that ran together. GroupNext is the delivery that is to
@@ -195,6 +196,11 @@ func (e *Engine) history(tx Tx, h *RunHistory) error {
 	}
 	if h.Groups, err = b.groups(); err != nil {
 		return err
+	}
+	if next := cmp.Or(h.Run.Settings.ResumedAs, h.Run.Settings.RestartedAs); next != 0 {
+		if h.Next, err = tx.Run(next); err != nil {
+			return err
+		}
 	}
 	h.Failure, err = b.failure()
 	return err
