@@ -288,11 +288,11 @@ func (s *Server) deliverer() (engine.Deliverer, error) {
 		return s.deliver, nil
 	}
 	if !s.Dev {
-		return nil, errors.New("chaos: only a development server makes deliveries go wrong")
+		return nil, fmt.Errorf("%w: only a development server makes deliveries go wrong", ErrChaos)
 	}
 	plan, err := chaos.Parse(s.Chaos)
 	if err != nil {
-		return nil, fmt.Errorf("chaos: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrChaos, err)
 	}
 	return plan.Deliver(s.deliver, s.Logger), nil
 }
@@ -371,6 +371,10 @@ var ErrDevCredentials = errors.New("refusing to serve development credentials on
 // ErrNotDevData is why a development server does not start on the data of another
 // one: that would serve credentials that everybody knows from then on.
 var ErrNotDevData = errors.New("refusing to add development users to the data of a production server")
+
+// ErrChaos is why a server does not start with a Chaos that is no plan, or that is
+// not for it.
+var ErrChaos = errors.New("chaos")
 
 // URL is where clients reach the server: their QSTASH_URL.
 func (s *Server) URL() string {

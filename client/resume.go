@@ -51,7 +51,8 @@ type StepEdit struct {
 	StepID int `json:"stepId"` // from 1
 	// Out is what the step returned, a JSON value. That of a call is an object with
 	// status, header and body, that of an invocation one with body, isFailed and
-	// isCanceled. Steps that sleep have none.
+	// isCanceled; such a body is text, or the JSON that this would be. Steps that
+	// sleep have none.
 	Out json.RawMessage `json:"out"`
 }
 

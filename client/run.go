@@ -57,6 +57,11 @@ type Run struct {
 	Labels         []string `json:"labels,omitempty"`
 	FlowControlKey string   `json:"flowControlKey,omitempty"`
 
+	// Predecessor is the failed run that this one goes on with, or does over;
+	// Successor the run that has done so with this one, which then has no DLQ entry.
+	Predecessor *RunRef `json:"predecessor,omitempty"`
+	Successor   *RunRef `json:"successor,omitempty"`
+
 	Invoker         *Invoker         `json:"invoker,omitempty"`
 	FailureFunction *FailureFunction `json:"failureFunction,omitempty"`
 	Steps           []StepGroup      `json:"steps"`

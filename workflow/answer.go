@@ -75,7 +75,7 @@ func (e *Endpoint) answerError(r *http.Request, err error) answer {
 	}
 	attrs := []slog.Attr{slog.Int("status", a.status), slog.String("error", err.Error()), slog.String("peer", r.RemoteAddr)}
 	if runID := r.Header.Get(wire.HeaderWorkflowRunID); runID != "" {
-		attrs = append(attrs, slog.String("run", runID))
+		attrs = append(attrs, slog.String("run", runID), slog.String("retried", r.Header.Get(wire.HeaderRetried)))
 	}
 	if in := (*stepError)(nil); errors.As(err, &in) {
 		attrs = append(attrs, slog.String("step", in.step))

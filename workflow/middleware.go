@@ -117,8 +117,9 @@ func (x *execution) around(t *task, place, concurrent int, do func(context.Conte
 }
 
 // Logging is a middleware that logs the steps that are executed, and runs that
-// start, end or fail a call. Failures are logged at level Warn, all else at Info.
-// (What [Options.Logger] gets is what operators must know, with stacks.)
+// start or end. A step that fails is logged at level Warn, all else at Info. Calls
+// of the endpoint that fail are told to [Options.Logger] in any case, with the
+// answer's status, the step, and the stack of a panic.
 func Logging(log *slog.Logger) Middleware {
 	attrs := func(r RunInfo, more ...slog.Attr) []slog.Attr {
 		return append([]slog.Attr{slog.String("run", r.RunID), slog.String("url", r.URL)}, more...)
@@ -130,20 +131,16 @@ func Logging(log *slog.Logger) Middleware {
 		Step: func(ctx context.Context, s StepInfo, next func(context.Context) error) error {
 			from := time.Now()
 			err := next(ctx)
-			level, more := slog.LevelInfo, []slog.Attr{
+			level, said, more := slog.LevelInfo, "workflow step", []slog.Attr{
 				slog.String("step", s.Name), slog.String("type", s.Type), slog.Duration("took", time.Since(from)), slog.Int("retried", s.Run.Retried)}
 			if err != nil {
-				level, more = slog.LevelWarn, append(more, slog.String("error", err.Error()))
+				level, said, more = slog.LevelWarn, "workflow step failed", append(more, slog.String("error", err.Error()))
 			}
-			log.LogAttrs(ctx, level, "workflow step", attrs(s.Run, more...)...)
+			log.LogAttrs(ctx, level, said, attrs(s.Run, more...)...)
 			return err
 		},
 		RunCompleted: func(ctx context.Context, r RunInfo, _ []byte) {
 			log.LogAttrs(ctx, slog.LevelInfo, "workflow run completed", attrs(r, slog.Duration("took", time.Since(r.CreatedAt)))...)
-		},
-		Error: func(ctx context.Context, r RunInfo, err error) {
-			log.LogAttrs(ctx, slog.LevelWarn, "workflow call failed", attrs(r,
-				slog.String("call", string(r.Kind)), slog.Int("retried", r.Retried), slog.String("error", err.Error()))...)
 		},
 	}
 }

@@ -119,30 +119,41 @@ func TestMiddlewareFails(t *testing.T) {
 	}
 }
 
+// A step that fails is told once by the middleware, and its call once by the
+// endpoint's own logger.
 func TestLogging(t *testing.T) {
 	f := startFake(t)
 	var log bytes.Buffer
 	serveFake(t, f, func(o *workflow.Options) {
-		o.Middleware = []workflow.Middleware{workflow.Logging(slog.New(slog.NewTextHandler(&log, nil)))}
+		o.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		o.Middleware = []workflow.Middleware{workflow.Logging(o.Logger)}
 	}, func(ctx *workflow.Context, _ any) (int, error) {
 		if _, err := workflow.Run(ctx, "a", value(1)); err != nil {
 			return 0, err
 		}
-		if ctx.Retried == 0 {
-			return 0, errors.New("not yet")
-		}
-		return 1, nil
+		return workflow.Run(ctx, "b", func(context.Context) (int, error) {
+			if ctx.Retried == 0 {
+				return 0, errors.New("not yet")
+			}
+			return 1, nil
+		})
 	})
 	f.trigger(t, client.TriggerRequest{})
 	for _, want := range []string{
 		`msg="workflow run started" run=wfr_1 url=https://app.example/onboard`,
 		`msg="workflow step" run=wfr_1 url=https://app.example/onboard step=a type=Run took=`,
-		`level=WARN msg="workflow call failed" run=wfr_1 url=https://app.example/onboard call=step retried=0 error="not yet"`,
+		`level=WARN msg="workflow step failed" run=wfr_1 url=https://app.example/onboard step=b type=Run took=`,
+		`level=ERROR msg="workflow call failed" status=500 error="not yet" `,
+		` run=wfr_1 retried=0 step=b`,
+		`msg="workflow step" run=wfr_1 url=https://app.example/onboard step=b type=Run took=`,
 		`msg="workflow run completed" run=wfr_1`,
 	} {
 		if strings.Count(log.String(), want) != 1 {
 			t.Errorf("the log lacks %s:\n%s", want, &log)
 		}
+	}
+	if n := strings.Count(log.String(), "not yet"); n != 2 {
+		t.Errorf("the failure is logged %d times:\n%s", n, &log)
 	}
 }
 

@@ -179,7 +179,7 @@ func (e *Env) has(many handlers, path string) bool {
 
 // functionName is how the code calls a function, as far as it fits into a path.
 func functionName(fn any) string {
-	name := runtime.FuncForPC(reflect.ValueOf(fn).Pointer()).Name()
+	name := strings.TrimSuffix(runtime.FuncForPC(reflect.ValueOf(fn).Pointer()).Name(), "-fm") // a method's
 	_, name, _ = strings.Cut(name[strings.LastIndexByte(name, '/')+1:], ".")
 	return strings.Map(func(r rune) rune {
 		if r == '.' || r == '-' || r == '_' || r < utf8.RuneSelf && (unicode.IsLetter(r) || unicode.IsDigit(r)) {
@@ -248,8 +248,22 @@ func (a *answer) Write(b []byte) (int, error) {
 
 func (a *answer) ok() bool { return a.status >= 200 && a.status <= 299 }
 
+// missed fails a test that wanted something to go wrong with a step there is not.
+func (e *Env) missed() {
+	if len(e.runs) == 0 || e.t.Failed() {
+		return
+	}
+	for _, f := range e.failures {
+		same := func(g *failure) bool { return g.step == f.step && g.used > 0 }
+		if f.left > 0 && !slices.ContainsFunc(e.failures, same) {
+			e.t.Errorf("workflowtest: %s came to nothing: no step %q was executed", f, f.step)
+		}
+	}
+}
+
 // explain helps to understand a test that has failed.
 func (e *Env) explain() {
+	e.missed()
 	if !e.t.Failed() {
 		return
 	}

@@ -37,7 +37,7 @@ func Replay[In, Out any](e *Env, fn func(ctx *workflow.Context, in In) (Out, err
 	if len(log) == 0 {
 		e.t.Fatal("workflowtest: the log to replay is empty")
 	}
-	r := &run{id: "wfr_replay", url: serve(e, fn), created: e.Now()}
+	r := &run{id: "wfr_replay", past: true, url: serve(e, fn), created: e.Now()}
 	r.config.Header = http.Header{"Content-Type": {"application/json"}}
 	for name, values := range e.Trigger.Header {
 		r.config.Header[http.CanonicalHeaderKey(name)] = values
@@ -236,6 +236,8 @@ func (e *Env) diverged(m *message, prefix []entry, expected []wire.Step, w *way)
 
 const advice = `Code outside of steps runs again on every call, and must come to the same steps in the same order each time. What may differ from one call to the next belongs into a workflow.Run: the time, randomness, what a database says, what has an effect, and the order in which a map is walked (sort its keys).`
 
+const changeAdvice = `Where the code was changed on purpose, workflow.Version lets it have both ways: runs that are under way keep the old one. If none is, make a new log.`
+
 func (e *Env) differs(m *message, prefix []entry, once string, w *way) {
 	e.t.Helper()
 	var done []string
@@ -247,6 +249,10 @@ func (e *Env) differs(m *message, prefix []entry, once string, w *way) {
 	after := "at its start"
 	if len(done) > 0 {
 		after = "after " + strings.Join(done, ", ")
+	}
+	if m.run.past {
+		e.t.Fatalf("workflowtest: workflow %s goes another way than the run whose log this is, which it would break.\n  where:      %s\n  the log:    %s\n  the code:   %s\n%s",
+			m.run.name(), after, once, w, changeAdvice)
 	}
 	e.t.Fatalf("workflowtest: workflow %s is not deterministic: called again with the same log, it goes another way.\n  where:      %s\n  the log:    %s\n  this time:  %s\n%s",
 		m.run.name(), after, once, w, advice)

@@ -2,6 +2,7 @@ package workflowtest
 
 import (
 	"cmp"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	mathrand "math/rand/v2"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"github.com/signposthq/signpost/client"
 	"github.com/signposthq/signpost/internal/wire"
@@ -45,7 +47,7 @@ type Result[Out any] struct {
 type Step struct {
 	Name  string          // as the code has it
 	Type  string          // Run, SleepFor, SleepUntil, Call, Wait, Notify, Invoke, CreateWebhook or WaitForWebhook
-	Out   json.RawMessage // its result as the run's log has it; nil if it has none
+	Out   json.RawMessage // its result as the run's log has it, an event's data in base64; nil if it has none
 	Tries int             // how often it was executed
 	At    time.Duration   // when it had its result, from the run's start
 }
@@ -140,7 +142,7 @@ func (r *run) timeline() string {
 	fmt.Fprintf(&text, "workflow %s, run %s:", r.name(), r.id)
 	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	for i, s := range r.steps() {
-		fmt.Fprintf(w, "\n  %s\t%d\t%s\t%s\t%s", s.At, i+1, s.Name, s.Type, shortened(string(s.Out)))
+		fmt.Fprintf(w, "\n  %s\t%d\t%s\t%s\t%s", s.At, i+1, s.Name, s.Type, shortened(s.text()))
 		if s.Tries > 1 {
 			fmt.Fprintf(w, "\t%d tries", s.Tries)
 		}
@@ -155,6 +157,17 @@ func (r *run) timeline() string {
 		fmt.Fprintf(&text, "\n  %s  %s  %s", r.ended.Sub(r.created), r.state, shortened(string(r.result)))
 	}
 	return text.String()
+}
+
+// text is the step's result as the workflow gets it: data of events and calls of
+// webhooks come in base64.
+func (s *Step) text() string {
+	if s.Type == string(wire.StepWait) || s.Type == string(wire.StepWaitForWebhook) {
+		if data, err := base64.StdEncoding.DecodeString(string(s.Out)); err == nil && utf8.Valid(data) {
+			return string(data)
+		}
+	}
+	return string(s.Out)
 }
 
 func shortened(s string) string {

@@ -159,7 +159,8 @@ func (f *failure) String() string {
 }
 
 // FailStep has a step end with an error instead of being executed, as many times
-// as given. [workflow.NonRetryable] and [workflow.RetryAfter] do what they do.
+// as given. [workflow.NonRetryable] and [workflow.RetryAfter] do what they do. A
+// test that never comes to such a step fails.
 func (e *Env) FailStep(step string, times int, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -171,7 +172,7 @@ func (e *Env) FailStep(step string, times int, err error) {
 
 // LoseStep has a step be executed, and the server not hear of it, as many times
 // as given: as if the program had crashed right after. The step is then executed
-// again.
+// again. A test that never comes to such a step fails.
 func (e *Env) LoseStep(step string, times int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

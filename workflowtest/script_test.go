@@ -318,6 +318,40 @@ func TestInvoke(t *testing.T) {
 	contains(t, said, `step "charge it" of workflow buy invokes`)
 }
 
+// A test that breaks a step which there is not tests nothing, and says so.
+func TestFailuresOfNoStep(t *testing.T) {
+	quick := func(ctx *workflow.Context, _ struct{}) (int, error) { return 0, ctx.Sleep("nap", time.Second) }
+	for want, script := range map[string]func(*workflowtest.Env){
+		`FailStep("nab", …) came to nothing: no step "nab" was executed`: func(e *workflowtest.Env) { e.FailStep("nab", 1, nil) },
+		`LoseStep("nab", …) came to nothing: no step "nab" was executed`: func(e *workflowtest.Env) { e.LoseStep("nab", 1) },
+	} {
+		said := fails(t, func(t testing.TB) {
+			env := workflowtest.New(t)
+			script(env)
+			workflowtest.Run(env, quick, struct{}{})
+		})
+		contains(t, said, want)
+	}
+	env := workflowtest.New(t)
+	env.FailStep("nap", 9, nil) // more often than it is tried
+	env.FailStep("nap", 1, nil)
+	env.FailStep("nab", 0, nil)
+	if run := workflowtest.Run(env, quick, struct{}{}); run.Err == nil {
+		t.Error("the step did not fail")
+	}
+}
+
+// What people read of a run is what the workflow got.
+func TestTimelineHasData(t *testing.T) {
+	env := workflowtest.New(t)
+	env.Notify("paid", "in full")
+	run := workflowtest.Run(env, func(ctx *workflow.Context, _ struct{}) (string, error) {
+		paid, err := workflow.WaitForEvent[string](ctx, "wait", "paid", time.Hour)
+		return paid.Data, err
+	}, struct{}{})
+	contains(t, run.String(), "  in full\n")
+}
+
 func TestInvokeHasALimit(t *testing.T) {
 	env := workflowtest.New(t)
 	env.Serve(workflow.Define("deeper", deeper, nil))

@@ -361,6 +361,7 @@ func (e *Env) result(r *run, step wire.Step, header http.Header, url string) str
 // run is a run of a workflow.
 type run struct {
 	id, url  string
+	past     bool // whose log is replayed
 	config   wire.Config
 	created  time.Time
 	invokers []*invoker // which wait for its end

@@ -148,6 +148,7 @@ var hints = []struct {
 	hint  string
 }{
 	{signpost.ErrDevCredentials, "start it with another --data; with this one it can --listen on 127.0.0.1, and serves this machine only"},
+	{signpost.ErrChaos, `"signpost dev --help" tells what --chaos takes`},
 	{signpost.ErrNotDevData, "use a --data of its own, or \"signpost server\" for this one"},
 	{signpost.ErrNeverDestination, "leave it out; for endpoints on this machine there is \"signpost dev\""},
 	{signpost.ErrMasterKey, "see \"signpost keys generate-master --help\"; a server needs every key that its data is sealed with"},

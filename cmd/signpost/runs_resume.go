@@ -235,6 +235,10 @@ func dlqIDs(ctx context.Context, cl *client.Client, ids []string) (out []string,
 			if run.DLQID == "" {
 				return nil, withHint(fmt.Errorf("run %s has not failed: its state is %s", id, stateText(run.State)), `"signpost runs list --state failed" has those that did`)
 			}
+			if run.Successor != nil {
+				next := run.Successor.WorkflowRunID
+				return nil, withHint(fmt.Errorf("run %s went on as %s already", id, next), fmt.Sprintf("\"signpost runs show %s\" says how that went", next))
+			}
 			id = run.DLQID
 		}
 		out = append(out, id)

@@ -48,7 +48,15 @@ func runFields(run *client.Run) [][2]string {
 	if run.Invoker != nil {
 		out = append(out, [2]string{"invoked by", run.Invoker.WorkflowRunID})
 	}
-	out = append(out, [2]string{"result", oneLine(run.Response)}, [2]string{"DLQ", run.DLQID})
+	if run.Predecessor != nil {
+		out = append(out, [2]string{"goes on from", run.Predecessor.WorkflowRunID})
+	}
+	out = append(out, [2]string{"result", oneLine(run.Response)})
+	if run.Successor != nil {
+		out = append(out, [2]string{"went on as", run.Successor.WorkflowRunID})
+	} else {
+		out = append(out, [2]string{"DLQ", run.DLQID})
+	}
 	if f := run.FailureFunction; f != nil {
 		out = append(out,
 			[2]string{"failed with", failedWith(run)},

@@ -252,6 +252,12 @@ func (r *request) runJSON(h *engine.RunHistory) client.Run {
 	if by := run.Settings.Invoker; by != nil {
 		out.Invoker = &client.Invoker{WorkflowRunID: by.ID, WorkflowURL: by.URL, CreatedAt: by.CreatedAt}
 	}
+	if before := run.Settings.Before; before != nil {
+		out.Predecessor = &client.RunRef{WorkflowRunID: before.ID, WorkflowCreatedAt: before.CreatedAt}
+	}
+	if h.Next != nil {
+		out.Successor = &client.RunRef{WorkflowRunID: h.Next.ID, WorkflowCreatedAt: engine.Millis(h.Next.Seq)}
+	}
 	for _, g := range h.Groups {
 		group := client.StepGroup{Type: groupTypes[g.Kind]}
 		for i := range g.Steps {

@@ -42,7 +42,7 @@ func Parse(text string) (Plan, error) {
 		case "kill":
 			p.Kill, err = share(value)
 		case "delay":
-			p.Delay, err = wire.ParseDuration(value)
+			p.Delay, err = length(value)
 		default:
 			return Plan{}, fmt.Errorf("expected dup, drop, kill and delay, as in dup=5%%,drop=2%%,delay=1s,kill=1%%, got %q", item)
 		}
@@ -51,6 +51,18 @@ func Parse(text string) (Plan, error) {
 		}
 	}
 	return p, nil
+}
+
+// length is a time, which may be shorter than other settings need them.
+func length(text string) (time.Duration, error) {
+	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
+		return d, nil
+	}
+	d, err := wire.ParseDuration(text)
+	if err != nil {
+		err = fmt.Errorf("expected a time such as 300ms or 1s, got %q", text)
+	}
+	return d, err
 }
 
 func share(text string) (float64, error) {
@@ -109,7 +121,11 @@ func (d *deliverer) Deliver(ctx context.Context, a engine.Attempt) engine.Outcom
 func (d *deliverer) happens(share float64) bool { return share > 0 && d.chance() < share }
 
 func (d *deliverer) tell(what string, a *engine.Attempt) {
-	d.log.Info("chaos: "+what, "message", strings.Join(a.Header[wire.HeaderMessageID], ""), "url", a.URL)
+	attrs := []any{"message", strings.Join(a.Header[wire.HeaderMessageID], ""), "url", a.URL}
+	if a.RunID != "" {
+		attrs = append(attrs, "run", a.RunID)
+	}
+	d.log.Info("chaos: "+what, attrs...)
 }
 
 // delay holds a delivery up: those that are under way together overtake each

@@ -24,6 +24,8 @@ func TestParse(t *testing.T) {
 		"dup=1":                           {Dup: 1},
 		"drop=0.5, delay=0.25s":           {Drop: .5, Delay: 250 * time.Millisecond},
 		"kill=0%":                         {},
+		"delay=300ms":                     {Delay: 300 * time.Millisecond},
+		"delay=2":                         {Delay: 2 * time.Second},
 	} {
 		if got, err := Parse(text); err != nil || got != want {
 			t.Errorf("%q: %+v, %v; want %+v", text, got, err, want)
@@ -37,7 +39,8 @@ func TestParse(t *testing.T) {
 		"dup=-1%":     `got "-1%"`,
 		"dup=NaN":     `got "NaN"`,
 		"dup=5%%":     `got "5%%"`,
-		"delay=soon":  "delay: ",
+		"delay=soon":  `delay: expected a time such as 300ms or 1s, got "soon"`,
+		"delay=-1s":   "delay: ",
 		"dup=5%,,":    `got ""`,
 		"delay=1s x=": "delay: ",
 	} {

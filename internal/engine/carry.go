@@ -55,7 +55,8 @@ func (s *successor) carried() map[int]bool {
 // carry gives the new run, which has its log, the rest.
 func (s *successor) carry() error {
 	if s.how.Restart {
-		return nil
+		s.old.Settings.RestartedAs = s.run.Seq
+		return s.updateOld()
 	}
 	if err := s.tx.CopyWebhooks(s.old.Seq, s.run.Seq); err != nil {
 		return fmt.Errorf("copy webhooks: %w", err)
@@ -69,6 +70,10 @@ func (s *successor) carry() error {
 		}
 	}
 	s.old.Settings.ResumedAs = s.run.Seq // who calls its webhooks finds the new one
+	return s.updateOld()
+}
+
+func (s *successor) updateOld() error {
 	if err := s.tx.UpdateRun(s.old); err != nil {
 		return fmt.Errorf("update resumed run: %w", err)
 	}

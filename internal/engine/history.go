@@ -15,6 +15,7 @@ type RunHistory struct {
 	Run     *Run
 	Groups  []StepGroup
 	Failure *FailureHistory // nil: its failure callback was not called
+	Next    *Run            // that went on with it after it had failed, or did it over; nil: none
 
 	bytes int // of the bodies in it, about
 }
@@ -204,6 +205,11 @@ func (e *Engine) history(tx Tx, who *Caller, h *RunHistory) error {
 	}
 	if h.Groups, err = b.groups(); err != nil {
 		return err
+	}
+	if next := cmp.Or(h.Run.Settings.ResumedAs, h.Run.Settings.RestartedAs); next != 0 {
+		if h.Next, err = tx.Run(next); err != nil {
+			return err
+		}
 	}
 	h.Failure, err = b.failure()
 	return err

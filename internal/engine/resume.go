@@ -147,7 +147,7 @@ func (c *change) newRunOf(who *Caller, old *Run, over *wire.Config) *Run {
 		CallerIP: old.CallerIP, Header: cloneHeader(old.Header), Settings: old.Settings,
 	}
 	s := &run.Settings
-	s.ResumedAs = 0
+	s.ResumedAs, s.RestartedAs, s.Before = 0, 0, &RunRef{old.ID, Millis(old.Seq)}
 	s.override(who, over)
 	override(&s.Retries, over.Retries)
 	for name, values := range over.Header {

@@ -315,6 +315,28 @@ func TestResumeWithEdits(t *testing.T) {
 	})
 }
 
+// A run that went on says as which, and that from which.
+func TestRunsThatGoOnNameEachOther(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		t.Run(fmt.Sprint("restart ", restart), func(t *testing.T) {
+			inBubble(t, func(w *world) {
+				old := w.failedRun(nil)
+				if h := w.history(old.ID); h.Next != nil || h.Run.Settings.Before != nil {
+					t.Errorf("the run has %+v before it, and after it %+v", h.Run.Settings.Before, h.Next)
+				}
+				run := w.resume(engine.DLQID(old.DLQ), engine.Resume{Restart: restart})
+				if next := w.history(old.ID).Next; next == nil || next.ID != run.ID {
+					t.Errorf("the run went on as %+v, want %s", next, run.ID)
+				}
+				want := engine.RunRef{ID: old.ID, CreatedAt: engine.Millis(old.Seq)}
+				if h := w.history(run.ID); h.Next != nil || h.Run.Settings.Before == nil || *h.Run.Settings.Before != want {
+					t.Errorf("the new run has %+v before it, and after it %+v", h.Run.Settings.Before, h.Next)
+				}
+			})
+		})
+	}
+}
+
 // A workflow takes what a call or an invocation has brought for text: who edits it
 // may write the JSON that it is.
 func TestEditOfBodies(t *testing.T) {

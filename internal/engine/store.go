@@ -393,13 +393,15 @@ type Settings struct {
 	SignWith        []string       `json:"signWith,omitempty"` // signatures asked for, beside the tenant's
 	Callback        *wire.Callback `json:"callback,omitempty"`
 	FailureCallback *wire.Callback `json:"failureCallback,omitempty"`
-	Retries         *int           `json:"retries,omitempty"`    // runs: for every later message
-	Features        []string       `json:"features,omitempty"`   // of its endpoint; steps: nil where they are the run's
-	Invoker         *Invoker       `json:"invoker,omitempty"`    // runs: which run waits for it; nil: none
-	ResumedAs       int64          `json:"resumedAs,omitempty"`  // runs: Seq of the run that went on with it; 0: none
-	ViaTrigger      bool           `json:"viaTrigger,omitempty"` // runs: started through /v2/trigger
-	UnknownSDK      bool           `json:"unknownSdk,omitempty"` // runs: the endpoint shall trigger itself again
-	StepName        string         `json:"stepName,omitempty"`   // calls: of the step they belong to
+	Retries         *int           `json:"retries,omitempty"`     // runs: for every later message
+	Features        []string       `json:"features,omitempty"`    // of its endpoint; steps: nil where they are the run's
+	Invoker         *Invoker       `json:"invoker,omitempty"`     // runs: which run waits for it; nil: none
+	ResumedAs       int64          `json:"resumedAs,omitempty"`   // runs: Seq of the run that went on with it; 0: none
+	RestartedAs     int64          `json:"restartedAs,omitempty"` // runs: Seq of the run that did it over; 0: none
+	Before          *RunRef        `json:"before,omitempty"`      // runs: the failed one it goes on with, or does over; nil: none
+	ViaTrigger      bool           `json:"viaTrigger,omitempty"`  // runs: started through /v2/trigger
+	UnknownSDK      bool           `json:"unknownSdk,omitempty"`  // runs: the endpoint shall trigger itself again
+	StepName        string         `json:"stepName,omitempty"`    // calls: of the step they belong to
 	StepID          int            `json:"stepId,omitempty"`
 	Concurrent      int            `json:"concurrent,omitempty"`
 	Hop             int            `json:"hop,omitempty"` // how many messages led to this one

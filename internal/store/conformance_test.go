@@ -192,8 +192,8 @@ func allSettings() engine.Settings {
 		FailureCallback: &wire.Callback{URL: "https://failed.example", Header: oddHeader()}, Retries: &retries,
 		Features: []string{"LazyFetch"}, ViaTrigger: true, UnknownSDK: true, StepName: oddText, StepID: 7, Concurrent: 3,
 		Invoker:   &engine.Invoker{RunRef: engine.RunRef{ID: "wfr_parent", CreatedAt: 5}, URL: "https://app.example/parent", Depth: 6},
-		ResumedAs: 7,
-		Hop:       4, Redact: wire.Redact{Body: true, Headers: true, Names: []string{"Authorization"}},
+		ResumedAs: 7, RestartedAs: 8, Before: &engine.RunRef{ID: "wfr_before", CreatedAt: 6},
+		Hop: 4, Redact: wire.Redact{Body: true, Headers: true, Names: []string{"Authorization"}},
 		Limited: true, Queue: "q", URLGroup: "g", Endpoint: oddText, ScheduleID: "scd_1", Holds: &engine.Slot{Queue: "q", Lane: maxInt, Message: maxInt - 1},
 		FlowControl: &wire.FlowControl{Key: oddText, Parallelism: 1, Rate: 2, Period: time.Minute},
 	}

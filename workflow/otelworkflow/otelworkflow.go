@@ -5,7 +5,17 @@
 // Each step that is executed is a span. Its parent is that of the request, if
 // the HTTP server makes one, as with otelhttp. Otherwise it is the span that the
 // run was started in, if its starter sent a traceparent header: all spans of a
-// run are then one trace, however many requests and days it takes.
+// run are then one trace, however many requests and days it takes. (The header is
+// on every request of the run, so that otelhttp finds it, too.)
+//
+// Nobody sends that header by itself. Whoever starts a run puts it into
+// client.TriggerRequest.Header; a workflow that invokes another one hands it on:
+//
+//	header := http.Header{}
+//	propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(header))
+//	c.Trigger(ctx, client.TriggerRequest{URL: url, Body: order, Header: header})
+//
+//	&workflow.InvokeOptions{Header: http.Header{"Traceparent": ctx.Header["Traceparent"]}}
 package otelworkflow
 
 import (
