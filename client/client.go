@@ -25,7 +25,9 @@ const (
 // Options configure a [Client]. The zero value reads the environment.
 type Options struct {
 	// URL is the server's base, such as http://127.0.0.1:8080. Default: the
-	// environment variable QSTASH_URL, or else https://qstash.upstash.io.
+	// environment variable QSTASH_URL, or else https://qstash.upstash.io, as
+	// of the official SDKs; the command signpost, which needs no account, takes
+	// http://127.0.0.1:8080.
 	URL string
 	// Token authenticates every call. Default: the environment variable
 	// QSTASH_TOKEN.

@@ -76,6 +76,9 @@ func (c *keysRotateCmd) Run(ctx context.Context, o *outside) error {
 		return err
 	}
 	fmt.Fprintln(o.stderr, "Rotated. Give receivers both keys before the next rotation.")
+	if c.isDevelopment() {
+		fmt.Fprintln(o.stderr, "This is a development server: SDKs with QSTASH_DEV know its first keys only. Use these lines, or start it with new data.")
+	}
 	return writeKeys(o, keys, c.JSON)
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"net/url"
+	"slices"
 
 	"github.com/signposthq/signpost"
 	"github.com/signposthq/signpost/client"
@@ -30,6 +31,12 @@ func (r *remote) client() (*client.Client, error) {
 		return nil, withHint(err, "set --server or QSTASH_URL to something like http://127.0.0.1:8080")
 	}
 	return c, nil
+}
+
+// isDevelopment says whether the token is one that every development server has.
+func (r *remote) isDevelopment() bool {
+	token := r.Token.Reveal()
+	return token == "" || slices.ContainsFunc(signpost.DevUsers[:], func(u signpost.Credentials) bool { return u.Token == token })
 }
 
 func isLocal(server string) bool {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -471,10 +472,14 @@ var (
 // Refuse answers a request that is not let through to a Handler.
 func Refuse(w http.ResponseWriter, status int, message string) { writeError(w, status, message) }
 
+// writeError answers with a message for people, who read it as it is: nothing in it
+// is escaped that need not be.
 func writeError(w http.ResponseWriter, status int, message string) {
-	writeJSON(w, reply{status, struct {
-		Error string `json:"error"`
-	}{message}})
+	var body bytes.Buffer
+	encoder := json.NewEncoder(&body)
+	encoder.SetEscapeHTML(false)
+	_ = encoder.Encode(map[string]string{"error": message}) // a string can be encoded
+	writeJSON(w, reply{status, rawJSON(bytes.TrimSuffix(body.Bytes(), []byte("\n")))})
 }
 
 func alive(*request) (any, error) { return struct{}{}, nil }

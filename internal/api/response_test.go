@@ -49,3 +49,16 @@ func TestT12StoredResponse(t *testing.T) {
 		t.Errorf("the DLQ has %d bytes", len(d[0].ResponseBody))
 	}
 }
+
+// An error is read by people, in a terminal or a log: its JSON has no escapes that
+// it could do without.
+func TestErrorsAreReadable(t *testing.T) {
+	w := newWorld(t)
+	a := w.do("POST", "/v2/schedules/https://a.example", "", "Upstash-Cron: &<b>")
+	if a.status != http.StatusBadRequest || !bytes.Contains(a.body, []byte(`CRON_TZ=<zone>`)) || !bytes.HasSuffix(a.body, []byte(`got \"&<b>\""}`)) {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	if got := a.header.Get("Content-Type"); got != "application/json" {
+		t.Errorf("Content-Type is %q", got)
+	}
+}
