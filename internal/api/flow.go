@@ -10,7 +10,7 @@ import (
 )
 
 func listFlow(r *request) (any, error) {
-	search, err := one(r.query, "search")
+	search, err := single(r.query, "search")
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +116,7 @@ func (r *request) pinFlow(key string) error {
 }
 
 func (r *request) whole(name string) (int, error) {
-	text, err := one(r.query, name)
+	text, err := single(r.query, name)
 	if err != nil {
 		return 0, err
 	}

@@ -146,7 +146,7 @@ func (r *request) flag(name string) (bool, error) {
 	if !r.query.Has(name) {
 		return false, nil
 	}
-	text, err := one(r.query, name)
+	text, err := single(r.query, name)
 	if err != nil {
 		return false, err
 	}
@@ -175,8 +175,13 @@ func (r *request) filters(strict bool, known ...string) (*filters, error) {
 			return nil, err
 		}
 	}
-	if _, err := f.one("cursor"); err != nil || !strict {
-		return f, err
+	for _, name := range once {
+		if _, err := f.one(name); err != nil {
+			return nil, err
+		}
+	}
+	if !strict {
+		return f, nil
 	}
 	for name, values := range f.Values {
 		switch {
@@ -201,11 +206,12 @@ func (r *request) filters(strict bool, known ...string) (*filters, error) {
 	return f, nil
 }
 
-// Parameters of bulk operations that select nothing by themselves, and those
-// that may be empty.
+// Parameters of bulk operations that select nothing by themselves, those that
+// may be empty, and those of all lists that have one value.
 var (
 	modifiers  = []string{"api", "count", "cursor", "order", "workflowUrlExactMatch"}
 	mayBeEmpty = []string{"cursor", "order"}
+	once       = []string{"cursor", "order"}
 )
 
 // selective says whether a parameter selects some of what there is.
@@ -347,7 +353,7 @@ func cutPrefix(list string) (first, rest string, more bool) {
 
 // boolean is a parameter's value, def when it is not given.
 func boolean(query url.Values, name string, def bool) (bool, error) {
-	text, err := one(query, name)
+	text, err := single(query, name)
 	if err != nil || text == "" {
 		return def, err
 	}
@@ -358,15 +364,15 @@ func boolean(query url.Values, name string, def bool) (bool, error) {
 	return b, nil
 }
 
-// one is the value of a parameter that has only one.
-func one(query url.Values, name string) (string, error) {
+// single is the value of a parameter that has only one.
+func single(query url.Values, name string) (string, error) {
 	if values := query[name]; len(values) > 1 {
 		return "", invalid("%s: expected one value, got %d", name, len(values))
 	}
 	return query.Get(name), nil
 }
 
-func (f *filters) one(name string) (string, error) { return one(f.Values, name) }
+func (f *filters) one(name string) (string, error) { return single(f.Values, name) }
 
 // integer is a parameter's value, def when it is not given.
 func (f *filters) integer(name string, def, least int64) (int64, error) {
@@ -399,13 +405,12 @@ func (f *filters) dates() (from, to int64, err error) {
 
 // newest reads the order of a list.
 func (f *filters) newest(def bool) (bool, error) {
-	order, err := f.one("order")
-	switch {
-	case err != nil || order == "":
-		return def, err
-	case order == "latestFirst":
+	switch order := f.Get("order"); order {
+	case "":
+		return def, nil
+	case "latestFirst":
 		return true, nil
-	case order == "earliestFirst":
+	case "earliestFirst":
 		return false, nil
 	default:
 		return false, invalid("order: expected latestFirst or earliestFirst, got %q", order)

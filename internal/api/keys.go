@@ -96,7 +96,7 @@ func getJWKS(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	user, err := one(r.query, "user")
+	user, err := single(r.query, "user")
 	if err != nil {
 		return nil, err
 	}

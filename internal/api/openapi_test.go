@@ -493,7 +493,7 @@ type reading struct {
 
 // readers are what parameters are read with, and in which argument they are
 // named, from which on.
-var readers = map[string]int{"list": 0, "urls": 0, "integer": 0, "Get": 0, "Has": 0, "flag": 0, "whole": 0, "boolean": 1}
+var readers = map[string]int{"list": 0, "urls": 0, "integer": 0, "Get": 0, "Has": 0, "flag": 0, "whole": 0, "boolean": 1, "single": 1}
 
 func newReading() *reading {
 	r := &reading{map[string][]string{}, map[string][]string{}}

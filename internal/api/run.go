@@ -76,7 +76,7 @@ func cancelRuns(r *request) (any, error) {
 // listRunEvents lists runs, which is how the official SDK asks for them, or else
 // the events of their messages.
 func listRunEvents(r *request) (any, error) {
-	switch by, err := one(r.query, "groupBy"); {
+	switch by, err := single(r.query, "groupBy"); {
 	case err != nil:
 		return nil, err
 	case by == "":
