@@ -28,6 +28,7 @@ type Handler struct {
 	log      *slog.Logger
 	draining atomic.Bool
 	bodies   *budget.Budget // large ones
+	hooks    *budget.Budget // those of webhooks, whose callers have no token
 
 	perToken, perTenant, perIP, guesses, strays *limiter // nil: no limit
 	proxies                                     []netip.Prefix
@@ -40,7 +41,7 @@ func New(e *engine.Engine, log *slog.Logger) *Handler {
 	if log == nil {
 		log = slog.Default()
 	}
-	h := &Handler{engine: e, log: log, bodies: budget.New(largeBodies)}
+	h := &Handler{engine: e, log: log, bodies: budget.New(largeBodies), hooks: budget.New(largeBodies)}
 	h.Limit(Limits{})
 	return h
 }

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/signposthq/signpost/internal/budget"
 	"github.com/signposthq/signpost/internal/engine"
 )
 
@@ -63,13 +64,22 @@ func (m *measured) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// bodies is the memory that the request's body is to come from. Whoever calls a
+// webhook needs no token, and takes none from those who have one.
+func (r *request) bodies() *budget.Budget {
+	if r.caller == nil {
+		return r.handler.hooks
+	}
+	return r.handler.bodies
+}
+
 // count waits for memory for as much again.
 func (m *measured) count() error {
 	r := m.request
 	ctx, cancel := context.WithTimeout(r.Context(), bodyPatience)
 	defer cancel()
 	more := min(m.counted, m.most-m.counted)
-	share, err := r.handler.bodies.Wait(ctx, more)
+	share, err := r.bodies().Wait(ctx, more)
 	if err != nil {
 		return errCrowded
 	}

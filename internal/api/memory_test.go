@@ -18,7 +18,7 @@ import (
 func bodyOf(h *Handler, body io.Reader, length int64) *request {
 	r := httptest.NewRequest("POST", "/v2/publish/https://example.com", body)
 	r.ContentLength = length
-	return &request{Request: r, handler: h, writer: httptest.NewRecorder()}
+	return &request{Request: r, handler: h, writer: httptest.NewRecorder(), caller: new(engine.Caller)}
 }
 
 // What large bodies take together is bounded: more wait for those before them,
@@ -57,6 +57,35 @@ func TestT16LargeBodiesWait(t *testing.T) {
 			t.Error(err)
 		}
 		third.release()
+	})
+}
+
+// Those who call webhooks, however slowly, take no memory from those who publish.
+func TestT16SlowWebhooks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &Handler{bodies: budget.New(1 << 20), hooks: budget.New(1 << 20)}
+		from, to := io.Pipe()
+		done := make(chan error)
+		for range 2 {
+			hook := bodyOf(h, from, 10<<20)
+			hook.caller = nil
+			go func() {
+				_, err := hook.body(10 << 20)
+				hook.release()
+				done <- err
+			}()
+		}
+		to.Write(make([]byte, 2<<20))
+		began := time.Now()
+		publish := bodyOf(h, bytes.NewReader(make([]byte, 900<<10)), 900<<10)
+		if _, err := publish.body(10 << 20); err != nil || time.Since(began) > 0 {
+			t.Errorf("got %v after %v", err, time.Since(began))
+		}
+		publish.release()
+		to.Close()
+		for range 2 {
+			<-done
+		}
 	})
 }
 

@@ -2,6 +2,8 @@ package engine_test
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -59,6 +61,31 @@ func TestT15LargeListsTakeTurns(t *testing.T) {
 		for range 5 { // which nobody sends
 			if page, _, err := w.engine.Runs(context.Background(), w.caller, engine.RunFilter{}, "", 100); err != nil || len(page) != 5 {
 				t.Errorf("a page of %d runs, %v", len(page), err)
+			}
+		}
+	})
+}
+
+// Those who wait for an event have headers, and may be very many.
+func TestT15ManyWaiters(t *testing.T) {
+	inBubble(t, func(w *world) {
+		for i := range 40 {
+			id := fmt.Sprint("wfr_", i)
+			w.delayedRun(id)
+			header := waitHeader(id, "Upstash-Forward-X-Long", strings.Repeat("x", 30<<10))
+			if err := w.engine.Wait(context.Background(), w.caller, "e", header, waitRequest(1, 1, nil)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := range 4 {
+			ctx, reading := w.engine.Reading(context.Background())
+			defer reading.Release()
+			all, err := w.engine.Waiters(ctx, w.caller, "e")
+			if i < 3 && (err != nil || len(all) != 40) {
+				t.Errorf("%d waiters, %v", len(all), err)
+			}
+			if i == 3 && engine.ErrorCode(err) != engine.Unavailable {
+				t.Errorf("a fourth list at the same time: %v", err)
 			}
 		}
 	})

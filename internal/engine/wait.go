@@ -252,7 +252,9 @@ type RunWait struct {
 
 // Waiters are who waits for an event.
 func (e *Engine) Waiters(ctx context.Context, who *Caller, event string) (all []RunWait, err error) {
-	err = e.store.View(ctx, func(tx Tx) error {
+	err = e.list(ctx, func(tx Tx, reading *Reading) error {
+		all = nil
+		size := 0
 		for after, more := int64(0), true; more; {
 			waits, err := tx.AllWaiting(who.ID, WaitEvent, event, after, tellMost)
 			if err != nil {
@@ -265,7 +267,11 @@ func (e *Engine) Waiters(ctx context.Context, who *Caller, event string) (all []
 			for _, w := range some {
 				if who.reaches(w.Run.URL) {
 					all = append(all, w)
+					size += wire.HeaderSize(w.Header) + wire.HeaderSize(w.Settings.TimeoutHeader)
 				}
+			}
+			if err := reading.room(size); err != nil {
+				return err
 			}
 			if more = len(waits) == tellMost; more {
 				after = waits[len(waits)-1].Seq
