@@ -145,7 +145,7 @@ func stepState(s *client.RunStep) string {
 	return strings.ToLower(strings.TrimPrefix(string(s.State), "STEP_"))
 }
 
-const barLength = 24
+const barLength = 20
 
 // bar is where in a run a span is.
 func bar(s span, start, end int64) string {
