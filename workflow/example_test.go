@@ -100,7 +100,7 @@ func ExampleServe_withoutKeys() {
 	}, &workflow.Options{Client: client.New(client.Options{Token: "…"})})
 	fmt.Println(err)
 	// Output:
-	// serve workflow: read QSTASH_CURRENT_SIGNING_KEY: no current signing key (set QSTASH_CURRENT_SIGNING_KEY and QSTASH_NEXT_SIGNING_KEY, or Options.Receiver)
+	// serve workflow: read QSTASH_CURRENT_SIGNING_KEY: no current signing key (set QSTASH_CURRENT_SIGNING_KEY and QSTASH_NEXT_SIGNING_KEY, which "signpost dev" and "signpost keys show" print, or Options.Receiver)
 }
 
 func ExampleRun() {

@@ -194,7 +194,7 @@ func (s *settings) receiverOfEnv() error {
 	case !errors.Is(err, receiver.ErrNoKey):
 		return err
 	case !s.AllowUnsigned || s.RequireBinding || os.Getenv("QSTASH_NEXT_SIGNING_KEY") != "":
-		return fmt.Errorf("%w (set QSTASH_CURRENT_SIGNING_KEY and QSTASH_NEXT_SIGNING_KEY, or Options.Receiver)", err)
+		return fmt.Errorf("%w (set QSTASH_CURRENT_SIGNING_KEY and QSTASH_NEXT_SIGNING_KEY, which \"signpost dev\" and \"signpost keys show\" print, or Options.Receiver)", err)
 	default:
 		s.Logger.Warn("workflow endpoint does not verify signatures: no signing keys, and AllowUnsigned is set")
 	}

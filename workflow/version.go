@@ -20,9 +20,10 @@ import (
 //		_, err = workflow.Call(ctx, "ask the bank", request)
 //	}
 //
-// A later change of the same place raises max. When no run goes by min any more
-// ("signpost runs list --state started" knows), min is raised and its code goes. The
-// call itself stays until no run has its note.
+// A later change of the same place raises max. When no run is left that started
+// before the change was deployed ("signpost runs list --state started --to" that
+// time), none goes by min any more: min is raised, and its code goes. The call
+// itself stays until no run has its note, a step "version: " and the change id.
 //
 // The same change id gives the same version wherever it is asked for in a run.
 // Version is a step like others: it starts those that are pending. The error is

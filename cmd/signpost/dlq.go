@@ -57,9 +57,9 @@ func (c *dlqListCmd) Run(ctx context.Context, o *outside) error {
 			}
 			messages = append(messages, m)
 		}
-		head := []string{"DLQ ID", "MESSAGE", "CREATED", "URL", "REASON"}
+		head := []string{"DLQ ID", "MESSAGE OR RUN", "CREATED", "URL", "REASON"}
 		err := writeList(o.stdout, c.JSON, messages, head, func(m *client.DLQMessage) []string {
-			return []string{m.DLQID, m.MessageID, nearText(m.CreatedAt, ""), shownURL(m.URL), shortReason(m)}
+			return []string{m.DLQID, cmp.Or(m.WorkflowRunID, m.MessageID), nearText(m.CreatedAt, ""), shownURL(m.URL), shortReason(m)}
 		})
 		if more {
 			fmt.Fprintln(o.stderr, "There are more: see -n.")

@@ -145,7 +145,7 @@ func stepState(s *client.RunStep) string {
 	return strings.ToLower(strings.TrimPrefix(string(s.State), "STEP_"))
 }
 
-const barLength = 24
+const barLength = 20
 
 // bar is where in a run a span is.
 func bar(s span, start, end int64) string {
@@ -167,6 +167,9 @@ func detail(s *client.RunStep) string {
 		add("until %s", timeText(s.SleepUntil*1000, ""))
 	case s.SleepFor != 0:
 		add("for %s", shortTime(time.Duration(s.SleepFor)*time.Second))
+		if s.State == client.StepProgress {
+			add("until %s", timeText(s.CreatedAt+s.SleepFor*1000, ""))
+		}
 	case s.CallURL != "":
 		add("%s %s", s.CallMethod, shownURL(s.CallURL))
 		if s.CallResponseStatus != 0 {
