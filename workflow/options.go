@@ -16,7 +16,9 @@ import (
 	"github.com/signposthq/signpost/receiver"
 )
 
-const defaultMaxBodyBytes = 10 << 20
+// defaultMaxBodyBytes is enough for what a server sends that takes messages of
+// 10 MiB: the report of a Call has its body and its answer, in base64.
+const defaultMaxBodyBytes = 32 << 20
 
 // Options configure an endpoint. The zero value, and a nil *Options, work when
 // the environment holds QSTASH_TOKEN, QSTASH_URL and the signing keys.
@@ -87,7 +89,8 @@ type Options struct {
 	Middleware []Middleware
 
 	// MaxBodyBytes is the largest request body that is read; beyond it the
-	// answer is a 413. Default: 10 MiB.
+	// answer is a 413, and a run whose Call is reported with more than that
+	// fails. Default: 32 MiB, enough for messages and answers of 10 MiB.
 	MaxBodyBytes int64
 
 	// Logger gets refused requests, errors and panics, with the stacks that

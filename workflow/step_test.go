@@ -645,6 +645,19 @@ func TestFailureResponse(t *testing.T) {
 	}
 }
 
+// A server that takes messages and answers of 10 MiB reports both at once, in
+// base64.
+func TestLargestReport(t *testing.T) {
+	g := newGuarded(t, allow, nil)
+	for size, want := range map[int]int{20 << 20 / 3 * 4: http.StatusUnauthorized, 32<<20 + 1: http.StatusRequestEntityTooLarge} {
+		// What is read and is no report is refused.
+		w := g.do(signed("/onboard", strings.Repeat("x", size), failureHeaders("wfr_1")))
+		if w.Code != want {
+			t.Errorf("%d bytes: answer %d %s, want %d", size, w.Code, w.Body, want)
+		}
+	}
+}
+
 func FuzzDelivery(f *testing.F) {
 	for _, kind := range kinds {
 		r := calling[kind]()

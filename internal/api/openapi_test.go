@@ -452,6 +452,7 @@ func sources(dir string) []*ast.File {
 // What a handler reads of the query is documented, and nothing else is.
 func TestOpenAPIHasTheParametersThatAreRead(t *testing.T) {
 	read := newReading()
+	read.reads["filters"] = nil // it looks at what those that call it may read
 	documented := map[string]map[string]bool{}
 	for i := range operations {
 		op := &operations[i]
@@ -493,7 +494,9 @@ type reading struct {
 
 // readers are what parameters are read with, and in which argument they are
 // named, from which on.
-var readers = map[string]int{"list": 0, "urls": 0, "integer": 0, "Get": 0, "Has": 0, "flag": 0, "whole": 0, "boolean": 1, "single": 1}
+var readers = map[string]int{
+	"list": 0, "urls": 0, "integer": 0, "one": 0, "Get": 0, "Has": 0, "flag": 0, "whole": 0, "boolean": 1, "single": 1,
+}
 
 func newReading() *reading {
 	r := &reading{map[string][]string{}, map[string][]string{}}
