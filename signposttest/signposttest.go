@@ -86,7 +86,7 @@ func (s *Server) Client() *client.Client {
 }
 
 // waitMost bounds every wait; a test that needs longer is stuck.
-const waitMost = 15 * time.Second
+const waitMost = 30 * time.Second
 
 // WaitMessage waits until a message has an event of one of the states, and
 // returns its events, newest first.

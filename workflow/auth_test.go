@@ -225,15 +225,15 @@ func TestAuthorizationCost(t *testing.T) {
 // TestWholeRunIsAuthorized: a run with every kind of call, with the trigger's
 // header and payload on each.
 func TestWholeRunIsAuthorized(t *testing.T) {
-	f := startFake(t)
-	f.third = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	third := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "" {
 			t.Error("the third party was sent the run's headers")
 		}
-	})
-	seen := map[workflow.Kind]int{}
+	}))
+	defer third.Close()
+	s, seen := newStage(t), map[workflow.Kind]int{}
 	var failure *workflow.FailureContext
-	serveFake(t, f, func(o *workflow.Options) {
+	serveOn(t, s, func(o *workflow.Options) {
 		o.Authorize = func(_ context.Context, r *workflow.AuthRequest) error {
 			seen[r.Kind]++
 			if r.Header.Get("Authorization") != "Bearer user" || string(r.Payload) != `{"n":1}` || r.RunID != "wfr_1" {
@@ -246,16 +246,16 @@ func TestWholeRunIsAuthorized(t *testing.T) {
 			return "told", nil
 		}
 	}, func(ctx *workflow.Context, _ any) (int, error) {
-		if _, err := workflow.Call(ctx, "ask", workflow.CallRequest{URL: "https://third.example/"}); err != nil {
+		if _, err := workflow.Call(ctx, "ask", workflow.CallRequest{URL: third.URL}); err != nil {
 			return 0, err
 		}
 		return workflow.Run(ctx, "breaks", fails(errors.New("no luck")))
 	})
-	run := f.trigger(t, client.TriggerRequest{
+	run := s.trigger(t, client.TriggerRequest{
 		Body: []byte(`{"n":1}`), Header: http.Header{"Authorization": {"Bearer user"}}, Labels: []string{"l1"},
 	})
-	if run.state != "failed" || run.callback != `{"result":"told"}` {
-		t.Errorf("run ended as %q, failure function answered %q", run.state, run.callback)
+	if run.State != client.RunFailed || run.FailureFunction == nil || run.FailureFunction.ResponseBody != `{"result":"told"}` {
+		t.Errorf("run ended as %q, failure function %+v", run.State, run.FailureFunction)
 	}
 	want := map[workflow.Kind]int{workflow.KindStep: 5, workflow.KindCallback: 1, workflow.KindFailure: 1} // the last step 4 times
 	if fmt.Sprint(seen) != fmt.Sprint(want) {
@@ -264,9 +264,9 @@ func TestWholeRunIsAuthorized(t *testing.T) {
 	if failure == nil {
 		t.Fatal("OnFailure was not called")
 	}
-	got := fmt.Sprintf("%s %s %d %q %d %q %s %q %s %s %d", failure.RunID, failure.URL, failure.CreatedAt.Unix(), failure.Labels,
+	got := fmt.Sprintf("%s %s %d %q %d %q %s %q %s %s %d", failure.RunID, failure.URL, failure.CreatedAt.UnixMilli(), failure.Labels,
 		failure.Status, failure.Response, failure.Payload, failure.DLQID, failure.ResponseBody, failure.ResponseHeader.Get(wire.HeaderErrorStepName), failure.Retried)
-	if want := `wfr_1 ` + appURL + ` 1700000000 ["l1"] 500 "no luck" {"n":1} "1-0" {"error":"Error","message":"no luck"} breaks 0`; got != want {
+	if want := fmt.Sprintf(`wfr_1 %s/onboard %d ["l1"] 500 "no luck" {"n":1} %q {"error":"Error","message":"no luck"} breaks 0`, s.url, run.CreatedAt, run.DLQID); got != want {
 		t.Errorf("OnFailure got %s\nwant %s", got, want)
 	}
 }

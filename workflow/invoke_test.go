@@ -20,16 +20,6 @@ import (
 	"github.com/signposthq/signpost/workflow"
 )
 
-// serveMany makes endpoints of f.
-func serveMany(t testing.TB, f *fakeServer, workflows ...workflow.Definition) {
-	t.Helper()
-	m, err := workflow.ServeMany(f.options(), workflows...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.endpoint = m
-}
-
 // countdown invokes itself until nothing is left, and sees what it was started
 // with on its way.
 func countdown(seen *[]string) func(*workflow.Context, int) ([]int, error) {
@@ -51,30 +41,30 @@ func countdown(seen *[]string) func(*workflow.Context, int) ([]int, error) {
 }
 
 func TestInvoke(t *testing.T) {
-	f := startFake(t)
-	var seen []string
-	serveMany(t, f, workflow.Define("count down", countdown(&seen), nil))
-	var depths []string
-	f.after = func(d *delivered) {
-		depths = append(depths, d.header.Get(wire.HeaderWorkflowRunID)[:5]+" "+d.header.Get(wire.HeaderWorkflowInvokeCount))
+	s := newStage(t)
+	var seen, depths []string
+	serveMany(t, s, workflow.Define("count down", countdown(&seen), nil))
+	ids, many := map[string]bool{}, s.handler
+	s.handle(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id := r.Header.Get(wire.HeaderWorkflowRunID)
+		ids[id] = true
+		depths = append(depths, id[:5]+" "+r.Header.Get(wire.HeaderWorkflowInvokeCount))
+		many.ServeHTTP(w, r)
+	}))
+	url := s.url + "/w/count%20down"
+	run := s.trigger(t, client.TriggerRequest{URL: url + "?v=1", Body: []byte("2")})
+	if run.State != client.RunSuccess || run.Response != "[0,1,2]" {
+		t.Fatalf("run ended as %s with %s, steps %q", run.State, run.Response, steps(run))
 	}
-	run := f.trigger(t, client.TriggerRequest{URL: "https://app.example/w/count%20down?v=1", Body: []byte("2")})
-	if run.state != "success" || run.result != "[0,1,2]" {
-		t.Fatalf("run ended as %s with %s, log %q", run.state, run.result, run.steps(t))
-	}
-	want := []string{
-		"0 https://app.example/w/count%20down yes [deep]",
-		"1 https://app.example/w/count%20down yes [deep]",
-		"2 https://app.example/w/count%20down?v=1  []",
-	}
+	want := []string{"0 " + url + " yes [deep]", "1 " + url + " yes [deep]", "2 " + url + "?v=1  []"}
 	if diff := cmp.Diff(want, seen); diff != "" {
 		t.Errorf("seen (-want +got):\n%s", diff)
 	}
 	if got := strings.Join(depths, ","); !strings.Contains(got, "wfr_1 ,") || !strings.HasSuffix(got, " 1,wfr_1 ") || !strings.Contains(got, " 2,") {
 		t.Errorf("depths %s", got)
 	}
-	if len(f.runs) != 3 {
-		t.Errorf("%d runs", len(f.runs))
+	if len(ids) != 3 {
+		t.Errorf("%d runs", len(ids))
 	}
 }
 
@@ -92,26 +82,26 @@ func TestInvokeEnds(t *testing.T) {
 	nothing := workflow.Define("nothing", func(ctx *workflow.Context, _ struct{}) (struct{}, error) {
 		return struct{}{}, ctx.Sleep("s", 0)
 	}, nil)
+	s := newStage(t)
 	parent := workflow.Define("parent", func(ctx *workflow.Context, _ struct{}) (string, error) {
 		rest := workflow.InvokeAsync(ctx, "nothing", nothing.Ref, struct{}{}, nil)
 		all, err := workflow.Parallel(ctx,
 			workflow.InvokeAsync(ctx, "well", ends.Ref, "well", nil),
 			workflow.InvokeAsync(ctx, "fail", ends.Ref, "fail", nil),
 			workflow.InvokeAsync(ctx, "cancel", ends.Ref, "cancel", nil),
-			workflow.InvokeAsync(ctx, "elsewhere", workflow.At[string, string]("https://app.example/other/ends"), "there", nil))
+			workflow.InvokeAsync(ctx, "elsewhere", workflow.At[string, string](s.url+"/other/ends"), "there", nil))
 		if err != nil {
 			return "", err
 		}
 		none, err := rest.Get()
 		return fmt.Sprintf("%+v %+v", all, none), err
 	}, nil)
-	f := startFake(t)
-	serveMany(t, f, ends, nothing, parent)
-	run := f.trigger(t, client.TriggerRequest{URL: "https://app.example/parent"})
+	serveMany(t, s, ends, nothing, parent)
+	run := s.trigger(t, client.TriggerRequest{URL: s.url + "/parent"})
 	const want = `"[{Body:went well Failed:false Canceled:false} {Body: Failed:true Canceled:false} {Body: Failed:false Canceled:true}` +
 		` {Body:went there Failed:false Canceled:false}] {Body:{} Failed:false Canceled:false}"`
-	if run.state != "success" || run.result != want {
-		t.Errorf("run ended as %s with\n%s, log %q", run.state, run.result, run.steps(t))
+	if run.State != client.RunSuccess || run.Response != want {
+		t.Errorf("run ended as %s with\n%s, steps %q", run.State, run.Response, steps(run))
 	}
 }
 
@@ -239,7 +229,7 @@ func TestInvokeChecked(t *testing.T) {
 }
 
 func TestServeManyNames(t *testing.T) {
-	f := startFake(t)
+	s := newStage(t)
 	define := func(name string) workflow.Definition { return workflow.Define(name, echo[any], nil) }
 	tests := []struct {
 		workflows []workflow.Definition
@@ -253,7 +243,7 @@ func TestServeManyNames(t *testing.T) {
 		{[]workflow.Definition{workflow.Define("a", echo[any], &workflow.Options{MaxBodyBytes: -1})}, `serve workflows: "a": MaxBodyBytes -1 is negative`},
 	}
 	for _, tt := range tests {
-		_, err := workflow.ServeMany(f.options(), tt.workflows...)
+		_, err := workflow.ServeMany(s.options(), tt.workflows...)
 		if err == nil || err.Error() != tt.want {
 			t.Errorf("ServeMany: %v, want %s", err, tt.want)
 		}
@@ -263,14 +253,13 @@ func TestServeManyNames(t *testing.T) {
 					t.Errorf("MustServeMany panics with %v", p)
 				}
 			}()
-			workflow.MustServeMany(f.options(), tt.workflows...)
+			workflow.MustServeMany(s.options(), tt.workflows...)
 		}()
 	}
 }
 
 // TestServeManyPaths: the last segment of the path decides, whatever it is below.
 func TestServeManyPaths(t *testing.T) {
-	f := startFake(t)
 	var reached string
 	define := func(name string) workflow.Definition {
 		return workflow.Define(name, func(ctx *workflow.Context, _ struct{}) (struct{}, error) {
@@ -278,8 +267,7 @@ func TestServeManyPaths(t *testing.T) {
 			return struct{}{}, ctx.Sleep("s", 0)
 		}, nil)
 	}
-	o := f.options()
-	o.RequireBinding = false
+	o := &workflow.Options{Client: newStub(t, nil).client, Receiver: newReceiver(t), BaseURL: "https://app.example", Logger: quiet}
 	m := workflow.MustServeMany(o, define("a"), define("b c"), define("händler"), define("50%"))
 	tests := map[string]string{
 		"/a": "a", "/deep/down/a?x=/b": "a", "/a/b%20c": "b c", "/h%C3%A4ndler": "händler", "/50%25": "50%",
@@ -317,8 +305,8 @@ func TestServeManyShares(t *testing.T) {
 // TestOwnOptions: what a workflow's own options leave out is that of all, so
 // that none is without the Authorize that they share.
 func TestOwnOptions(t *testing.T) {
-	f := startFake(t)
-	all := f.options()
+	s := newStage(t)
+	all := s.options()
 	var seen []string
 	all.Authorize = func(_ context.Context, r *workflow.AuthRequest) error {
 		if string(r.Payload) == `"stranger"` {
@@ -340,10 +328,10 @@ func TestOwnOptions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.endpoint = m
-	for payload, want := range map[string]string{`"friend"`: "success", `"stranger"`: "failed"} {
-		if run := f.trigger(t, client.TriggerRequest{URL: "https://app.example/w/echo", Body: []byte(payload)}); run.state != want {
-			t.Errorf("%s: %s", payload, run.state)
+	s.handle(m)
+	for payload, want := range map[string]client.RunState{`"friend"`: client.RunSuccess, `"stranger"`: client.RunFailed} {
+		if run := s.trigger(t, client.TriggerRequest{URL: s.url + "/w/echo", Body: []byte(payload)}); run.State != want {
+			t.Errorf("%s: %s", payload, run.State)
 		}
 	}
 	if want := []string{"all", "own"}; !slices.Equal(seen, want) {

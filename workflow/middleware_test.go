@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -39,11 +40,11 @@ func noting(name string, notes *[]string) workflow.Middleware {
 }
 
 func TestMiddleware(t *testing.T) {
-	f := startFake(t)
-	f.third = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+	third := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer third.Close()
 	var notes []string
-	tries := 0
-	serveFake(t, f, func(o *workflow.Options) {
+	s, tries := newStage(t), 0
+	serveOn(t, s, func(o *workflow.Options) {
 		o.Middleware = []workflow.Middleware{noting("outer", &notes), {}, noting("inner", &notes)}
 	}, func(ctx *workflow.Context, _ any) (string, error) {
 		if _, err := workflow.Run(ctx, "a", func(ctx context.Context) (int, error) {
@@ -58,13 +59,13 @@ func TestMiddleware(t *testing.T) {
 		if err := workflow.All(ctx, ctx.SleepAsync("s", time.Second), workflow.RunAsync(ctx, "b", value(2))); err != nil {
 			return "", err
 		}
-		if _, err := workflow.Call(ctx, "c", workflow.CallRequest{URL: "https://third.example/"}); err != nil {
+		if _, err := workflow.Call(ctx, "c", workflow.CallRequest{URL: third.URL}); err != nil {
 			return "", err
 		}
 		return "done", nil
 	})
-	if run := f.trigger(t, client.TriggerRequest{}); run.state != "success" {
-		t.Fatalf("the run ended as %q", run.state)
+	if run := s.trigger(t, client.TriggerRequest{}); run.State != client.RunSuccess {
+		t.Fatalf("the run ended as %q", run.State)
 	}
 	want := []string{
 		"outer: wfr_1 started, 0", "inner: wfr_1 started, 0",
@@ -122,9 +123,9 @@ func TestMiddlewareFails(t *testing.T) {
 // A step that fails is told once by the middleware, and its call once by the
 // endpoint's own logger.
 func TestLogging(t *testing.T) {
-	f := startFake(t)
+	s := newStage(t)
 	var log bytes.Buffer
-	serveFake(t, f, func(o *workflow.Options) {
+	serveOn(t, s, func(o *workflow.Options) {
 		o.Logger = slog.New(slog.NewTextHandler(&log, nil))
 		o.Middleware = []workflow.Middleware{workflow.Logging(o.Logger)}
 	}, func(ctx *workflow.Context, _ any) (int, error) {
@@ -138,14 +139,15 @@ func TestLogging(t *testing.T) {
 			return 1, nil
 		})
 	})
-	f.trigger(t, client.TriggerRequest{})
+	s.trigger(t, client.TriggerRequest{})
+	url := s.url + "/onboard"
 	for _, want := range []string{
-		`msg="workflow run started" run=wfr_1 url=https://app.example/onboard`,
-		`msg="workflow step" run=wfr_1 url=https://app.example/onboard step=a type=Run took=`,
-		`level=WARN msg="workflow step failed" run=wfr_1 url=https://app.example/onboard step=b type=Run took=`,
+		`msg="workflow run started" run=wfr_1 url=` + url,
+		`msg="workflow step" run=wfr_1 url=` + url + ` step=a type=Run took=`,
+		`level=WARN msg="workflow step failed" run=wfr_1 url=` + url + ` step=b type=Run took=`,
 		`level=ERROR msg="workflow call failed" status=500 error="not yet" `,
 		` run=wfr_1 retried=0 step=b`,
-		`msg="workflow step" run=wfr_1 url=https://app.example/onboard step=b type=Run took=`,
+		`msg="workflow step" run=wfr_1 url=` + url + ` step=b type=Run took=`,
 		`msg="workflow run completed" run=wfr_1`,
 	} {
 		if strings.Count(log.String(), want) != 1 {
@@ -158,10 +160,10 @@ func TestLogging(t *testing.T) {
 }
 
 func TestValidate(t *testing.T) {
-	f := startFake(t)
+	s := newStage(t)
 	type payload struct{ N int }
 	var failed string
-	serveFake(t, f, func(o *workflow.Options) {
+	e := serveOn(t, s, func(o *workflow.Options) {
 		o.Validate = func(p any) error {
 			if n := p.(payload).N; n < 1 {
 				return fmt.Errorf("N is %d, expected 1 or more", n)
@@ -173,13 +175,16 @@ func TestValidate(t *testing.T) {
 			return "", nil
 		}
 	}, func(ctx *workflow.Context, p payload) (int, error) { return workflow.Run(ctx, "a", value(p.N)) })
-	if run := f.trigger(t, client.TriggerRequest{Body: []byte(`{"N":3}`)}); run.state != "success" || run.result != "3" {
-		t.Errorf("a valid payload: %s %s", run.state, run.result)
+	if run := s.trigger(t, client.TriggerRequest{Body: []byte(`{"N":3}`)}); run.State != client.RunSuccess || run.Response != "3" {
+		t.Errorf("a valid payload: %s %s", run.State, run.Response)
 	}
 	deliveries := 0
-	f.after = func(*delivered) { deliveries++ }
-	if run := f.trigger(t, client.TriggerRequest{RunID: "wfr_2", Body: []byte(`{"N":0}`)}); run.state != "failed" || len(run.log) != 1 {
-		t.Errorf("one that is not valid: %s with %d entries", run.state, len(run.log))
+	s.handle(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		deliveries++
+		e.ServeHTTP(w, r)
+	}))
+	if run := s.trigger(t, client.TriggerRequest{Body: []byte(`{"N":0}`)}); run.State != client.RunFailed {
+		t.Errorf("one that is not valid: %s", run.State)
 	}
 	// The failure function would get a payload that it can't expect: it is refused, too.
 	if failed != "" || deliveries != 2 {

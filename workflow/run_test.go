@@ -1,6 +1,7 @@
 package workflow_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,71 +23,13 @@ import (
 
 const appURL = "https://app.example/onboard"
 
-// serveFake makes an endpoint of f; change may be nil.
-func serveFake[In, Out any](t testing.TB, f *fakeServer, change func(*workflow.Options), fn func(*workflow.Context, In) (Out, error)) *workflow.Endpoint {
-	t.Helper()
-	o := f.options()
-	if change != nil {
-		change(o)
-	}
-	e, err := workflow.Serve(fn, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.endpoint = e
-	return e
-}
-
-func startFake(t testing.TB) *fakeServer {
-	f := newFakeServer()
-	t.Cleanup(f.Close)
-	return f
-}
-
-// trigger starts a run and plays it to its end.
-func (f *fakeServer) trigger(t testing.TB, r client.TriggerRequest) *fakeRun {
-	t.Helper()
-	if r.URL == "" {
-		r.URL = appURL
-	}
-	if r.RunID == "" {
-		r.RunID = "wfr_1"
-	}
-	if _, err := f.client.Trigger(t.Context(), r); err != nil {
-		t.Fatal(err)
-	}
-	f.settle()
-	return f.runs[r.RunID]
-}
-
-// steps lists what the log holds besides the payload, as "place name".
-func (r *fakeRun) steps(t testing.TB) []string {
-	var steps []string
-	for _, l := range r.log[1:] {
-		if l.CallType != wire.CallStep {
-			steps = append(steps, string(l.CallType))
-			continue
-		}
-		s, err := wire.ParseStep(l.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		place := fmt.Sprint(s.StepID)
-		if s.IsPlan() {
-			place = fmt.Sprintf("plan %d", s.TargetStep)
-		}
-		steps = append(steps, place+" "+s.StepName)
-	}
-	return steps
-}
-
 type order struct {
 	Item  string `json:"item"`
 	Count int    `json:"count"`
 }
 
-// everyVerb uses every kind of step, and counts what it does.
-func everyVerb(done map[string]int) func(*workflow.Context, order) (string, error) {
+// everyVerb uses many kinds of steps, and counts what it does.
+func everyVerb(mail string, done map[string]int) func(*workflow.Context, order) (string, error) {
 	var mu sync.Mutex
 	count := func(name string) {
 		mu.Lock()
@@ -102,15 +45,15 @@ func everyVerb(done map[string]int) func(*workflow.Context, order) (string, erro
 		if err != nil {
 			return "", err
 		}
-		if err := ctx.Sleep("an hour", time.Hour); err != nil {
+		if err := ctx.Sleep("pause", 0); err != nil {
 			return "", err
 		}
 		stock := workflow.RunAsync(ctx, "stock", func(context.Context) ([]string, error) {
 			count("stock")
 			return []string{in.Item, "left"}, nil
 		})
-		pause := ctx.SleepAsync("a day", 24*time.Hour)
-		mail := workflow.CallAsync(ctx, "mail", workflow.CallRequest{URL: "https://mail.example/send?to=x", Method: "POST", Body: []byte("a\xffb")})
+		pause := ctx.SleepAsync("second pause", time.Second)
+		mail := workflow.CallAsync(ctx, "mail", workflow.CallRequest{URL: mail, Method: "POST", Body: []byte("a\xffb")})
 		if err := workflow.All(ctx, stock, pause, mail); err != nil {
 			return "", err
 		}
@@ -122,7 +65,7 @@ func everyVerb(done map[string]int) func(*workflow.Context, order) (string, erro
 		if err != nil {
 			return "", err
 		}
-		if err := ctx.SleepUntil("new year", time.Unix(1_800_000_000, 1)); err != nil {
+		if err := ctx.SleepUntil("no pause", time.Unix(1_700_000_000, 1)); err != nil {
 			return "", err
 		}
 		_, err = workflow.Run(ctx, "last", func(context.Context) (struct{}, error) {
@@ -133,91 +76,119 @@ func everyVerb(done map[string]int) func(*workflow.Context, order) (string, erro
 	}
 }
 
-func TestRun(t *testing.T) {
-	for _, lazy := range []bool{false, true} {
-		t.Run(fmt.Sprintf("lazy=%v", lazy), func(t *testing.T) {
-			f := startFake(t)
-			f.lazy = lazy
-			var asked []string
-			f.third = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				body := new(strings.Builder)
-				_ = r.Write(body)
-				asked = append(asked, r.Method+" "+r.URL.String()+" "+r.Header.Get("Content-Type"))
-				w.Header()["Kind"] = []string{"a", "b"}
-				w.WriteHeader(http.StatusTeapot)
-				_, _ = w.Write([]byte{0, 0x7f, 0x80, 0xff, '"'})
-			})
-			done := map[string]int{}
-			serveFake(t, f, nil, everyVerb(done))
-			run := f.trigger(t, client.TriggerRequest{Body: []byte(`{"item":"<nut>","count":4}`)})
+// mailServer gives an odd answer.
+func mailServer(t testing.TB, asked func(*http.Request)) (url string) {
+	third := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked(r)
+		w.Header()["Kind"] = []string{"a", "b"}
+		w.WriteHeader(http.StatusTeapot)
+		_, _ = w.Write([]byte{0, 0x7f, 0x80, 0xff, '"'})
+	}))
+	t.Cleanup(third.Close)
+	return third.URL
+}
 
-			if got, want := run.state+" "+run.result, `success "40 [<nut> left] 418 [a b] [0 127 128 255 34]"`; got != want {
-				t.Errorf("run ended as %s, want %s", got, want)
-			}
-			wantSteps := []string{"1 price", "2 an hour", "plan 3 stock", "plan 4 a day", "plan 5 mail",
-				"3 stock", "toCallback", "fromCallback", "5 mail", "4 a day", "6 new year", "7 last"}
-			if diff := cmp.Diff(wantSteps, run.steps(t)); diff != "" {
-				t.Errorf("steps (-want +got):\n%s", diff)
-			}
-			for _, step := range []string{"price", "stock", "last"} {
-				if done[step] != 1 {
-					t.Errorf("step %s was executed %d times", step, done[step])
-				}
-			}
-			if want := []string{"POST https://mail.example/send?to=x application/json"}; !slices.Equal(asked, want) {
-				t.Errorf("third party was asked %q, want %q", asked, want)
-			}
-			if want := time.Unix(1_800_000_001, 0); !f.now.Equal(want) {
-				t.Errorf("run took until %v, want %v", f.now.Unix(), want.Unix())
-			}
-			// The start, one call for each of the 7 results and 3 plans, and a rehearsal for the answer to the Call.
-			if done["deferred"] != 12 {
-				t.Errorf("deferred calls ran %d times, want 12", done["deferred"])
-			}
-		})
+func TestRun(t *testing.T) {
+	var asked []string
+	mail := mailServer(t, func(r *http.Request) {
+		asked = append(asked, fmt.Sprintf("%s %s %s %q", r.Method, r.RequestURI, r.Header.Get("Content-Type"), readBody(t, r)))
+	})
+	s, done := newStage(t), map[string]int{}
+	serveOn(t, s, nil, everyVerb(mail+"/send?to=x", done))
+	run := s.trigger(t, client.TriggerRequest{Body: []byte(`{"item":"<nut>","count":4}`)})
+
+	if run.State != client.RunSuccess || run.Response != `"40 [<nut> left] 418 [a b] [0 127 128 255 34]"` {
+		t.Errorf("run ended as %s with %s", run.State, run.Response)
+	}
+	want := []string{"1 price", "2 pause", "3 stock", "4 second pause", "5 mail", "6 no pause", "7 last"}
+	if diff := cmp.Diff(want, steps(run)); diff != "" {
+		t.Errorf("steps (-want +got):\n%s", diff)
+	}
+	for _, step := range []string{"price", "stock", "last"} {
+		if done[step] != 1 {
+			t.Errorf("step %s was executed %d times", step, done[step])
+		}
+	}
+	if want := []string{`POST /send?to=x application/json "a\xffb"`}; !slices.Equal(asked, want) {
+		t.Errorf("third party was asked %q, want %q", asked, want)
+	}
+	// The start, one call for each of the 7 results and 3 plans, and a rehearsal for the answer to the Call.
+	if done["deferred"] != 12 {
+		t.Errorf("deferred calls ran %d times, want 12", done["deferred"])
 	}
 }
 
+// A log that is too large to come with a call is fetched.
+func TestLargeLog(t *testing.T) {
+	s, fetched := newStage(t), false
+	e := serveOn(t, s, nil, func(ctx *workflow.Context, in []byte) (int, error) {
+		return workflow.Run(ctx, "measure", value(len(in)))
+	})
+	s.handle(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fetched = fetched || r.ContentLength == 0
+		e.ServeHTTP(w, r)
+	}))
+	run := s.trigger(t, client.TriggerRequest{Body: bytes.Repeat([]byte("x"), 3<<20)})
+	if run.State != client.RunSuccess || run.Response != fmt.Sprint(3<<20) || !fetched {
+		t.Errorf("run ended as %s with %s, log fetched: %v", run.State, run.Response, fetched)
+	}
+}
+
+// A run can be started by any message to its endpoint.
 func TestFirstInvocation(t *testing.T) {
-	f := startFake(t)
+	s := newStage(t)
 	var seen []string
-	serveFake(t, f, nil, func(ctx *workflow.Context, in []byte) (struct{}, error) {
+	serveOn(t, s, nil, func(ctx *workflow.Context, in []byte) (struct{}, error) {
 		seen = append(seen, fmt.Sprintf("%x %s %v %q", in, ctx.Header.Get("X-Tenant"), ctx.Labels, ctx.Header.Values(wire.HeaderSignature)))
 		ctx.Header.Set("X-Tenant", "changed") // is this call's copy
 		_, err := workflow.Run(ctx, "one", value(1))
 		return struct{}{}, err
 	})
-	for _, body := range []string{"plain text", "\xff\x00", ""} {
+	for i, body := range []string{"plain text", "\xff\x00", ""} {
 		seen = nil
-		clear(f.runs)
-		_, err := f.client.Publish(t.Context(), client.PublishRequest{
-			URL: appURL, Body: []byte(body),
+		url := fmt.Sprint(s.url, "/onboard?", i)
+		_, err := s.client.Publish(t.Context(), client.PublishRequest{
+			URL: url, Body: []byte(body),
 			Header: http.Header{"X-Tenant": {"t1"}, wire.HeaderLabel: {"a,b"}},
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		f.settle()
+		run := s.ended(t, s.startedAt(t, url))
 		want := fmt.Sprintf("%x t1 [a b] []", body)
 		if !slices.Equal(seen, []string{want, want, want}) { // rehearsed, run, finished
 			t.Errorf("payload %q was seen as %q, want 3 × %q", body, seen, want)
 		}
-		if len(f.runs) != 1 {
-			t.Fatalf("%d runs were started", len(f.runs))
+		if id := run.WorkflowRunID; run.State != client.RunSuccess || !strings.HasPrefix(id, "wfr_") || len(id) != 25 {
+			t.Errorf("run %s ended as %q", id, run.State)
 		}
-		for id, run := range f.runs {
-			if run.state != "success" || !strings.HasPrefix(id, "wfr_") || len(id) != 25 {
-				t.Errorf("run %s ended as %q", id, run.state)
-			}
-			if !slices.Equal(run.config.Labels, []string{"a", "b"}) {
-				t.Errorf("run has labels %q", run.config.Labels)
-			}
+		if !slices.Equal(run.Labels, []string{"a", "b"}) {
+			t.Errorf("run has labels %q", run.Labels)
 		}
 	}
 }
 
+// startedAt is the run that has been started at a URL, once there is one.
+func (s *stage) startedAt(t testing.TB, url string) (id string) {
+	t.Helper()
+	for deadline := time.Now().Add(15 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		page, err := s.client.Runs(t.Context(), client.RunsRequest{URL: url})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(page.Runs) > 1 {
+			t.Fatalf("%d runs were started", len(page.Runs))
+		}
+		if len(page.Runs) == 1 {
+			return page.Runs[0].WorkflowRunID
+		}
+	}
+	t.Fatalf("no run was started at %s", url)
+	return ""
+}
+
 func TestContext(t *testing.T) {
-	f := startFake(t)
+	s := newStage(t)
 	type key struct{}
 	type snapshot struct {
 		RunID, URL string
@@ -228,8 +199,8 @@ func TestContext(t *testing.T) {
 	}
 	var seen []snapshot
 	var retried []int
-	serveFake(t, f, nil, func(ctx *workflow.Context, _ order) (int, error) {
-		seen = append(seen, snapshot{ctx.RunID, ctx.URL, ctx.CreatedAt.Unix(), ctx.Header.Get("X-Tenant"), slices.Clone(ctx.Labels), ctx.Value(key{})})
+	e := serveOn(t, s, nil, func(ctx *workflow.Context, _ order) (int, error) {
+		seen = append(seen, snapshot{ctx.RunID, ctx.URL, ctx.CreatedAt.UnixMilli(), ctx.Header.Get("X-Tenant"), slices.Clone(ctx.Labels), ctx.Value(key{})})
 		retried = append(retried, ctx.Retried)
 		ctx.Header.Set("X-Tenant", "changed") // is this call's copy
 		if len(ctx.Labels) > 0 {
@@ -242,58 +213,58 @@ func TestContext(t *testing.T) {
 			return 1, nil
 		})
 	})
-	f.before = func(r *http.Request) *http.Request {
-		return r.WithContext(context.WithValue(r.Context(), key{}, "middleware"))
-	}
-	run := f.trigger(t, client.TriggerRequest{Header: http.Header{"X-Tenant": {"t1"}}, Labels: []string{"a", "b"}})
-	want := snapshot{"wfr_1", appURL, 1_700_000_000, "t1", []string{"a", "b"}, "middleware"}
+	s.handle(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		e.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), key{}, "middleware")))
+	}))
+	run := s.trigger(t, client.TriggerRequest{Header: http.Header{"X-Tenant": {"t1"}}, Labels: []string{"a", "b"}})
+	want := snapshot{"wfr_1", s.url + "/onboard", run.CreatedAt, "t1", []string{"a", "b"}, "middleware"}
 	if diff := cmp.Diff([]snapshot{want, want, want}, seen); diff != "" {
 		t.Errorf("contexts (-want +got):\n%s", diff)
 	}
-	if !slices.Equal(retried, []int{0, 1, 0}) || run.state != "success" {
-		t.Errorf("retried %v, ended as %q", retried, run.state)
+	if !slices.Equal(retried, []int{0, 1, 0}) || run.State != client.RunSuccess {
+		t.Errorf("retried %v, ended as %q", retried, run.State)
 	}
 }
 
 func TestPayloads(t *testing.T) {
-	f := startFake(t)
+	s := newStage(t)
 	run := func(t *testing.T, body, want string) {
 		t.Helper()
-		if got := f.trigger(t, client.TriggerRequest{Body: []byte(body)}).result; got != want {
+		if got := s.trigger(t, client.TriggerRequest{Body: []byte(body)}).Response; got != want {
 			t.Errorf("payload %q came to %s, want %s", body, got, want)
 		}
 	}
 	t.Run("struct", func(t *testing.T) {
-		serveFake(t, f, nil, echo[order])
+		serveOn(t, s, nil, echo[order])
 		run(t, `{"item":"a","count":2}`, `{"item":"a","count":2}`)
 		run(t, ``, `{"item":"","count":0}`)
 		run(t, `null`, `{"item":"","count":0}`)
 	})
 	t.Run("pointer", func(t *testing.T) {
-		serveFake(t, f, nil, echo[*order])
+		serveOn(t, s, nil, echo[*order])
 		run(t, `{"item":"a","count":2}`, `{"item":"a","count":2}`)
 		run(t, ``, `null`)
 	})
 	t.Run("string", func(t *testing.T) {
-		serveFake(t, f, nil, echo[string])
+		serveOn(t, s, nil, echo[string])
 		run(t, `"quoted" & <raw>`, `"\"quoted\" & <raw>"`)
 	})
 	t.Run("bytes", func(t *testing.T) {
-		serveFake(t, f, nil, echo[[]byte])
+		serveOn(t, s, nil, echo[[]byte])
 		run(t, `ab`, `"YWI="`)
 	})
 	t.Run("raw JSON", func(t *testing.T) {
-		serveFake(t, f, nil, echo[json.RawMessage])
+		serveOn(t, s, nil, echo[json.RawMessage])
 		run(t, `{"a":12345678901234567890}`, `{"a":12345678901234567890}`)
 	})
 	t.Run("any", func(t *testing.T) {
-		serveFake(t, f, nil, echo[any])
+		serveOn(t, s, nil, echo[any])
 		run(t, `[1]`, `[1]`)
 		run(t, `no json`, `"no json"`)
 		run(t, ``, `null`)
 	})
 	t.Run("none", func(t *testing.T) {
-		serveFake(t, f, nil, echo[struct{}])
+		serveOn(t, s, nil, echo[struct{}])
 		run(t, `no json`, ``)
 	})
 }

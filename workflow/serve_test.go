@@ -12,7 +12,6 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -178,10 +177,10 @@ func TestT07Address(t *testing.T) {
 
 // A middleware that cuts the path does not change where the endpoint is.
 func TestStripPrefix(t *testing.T) {
-	f := startFake(t)
-	f.endpoint = http.StripPrefix("/onboard", serveFake(t, f, nil, echo[int]))
-	if run := f.trigger(t, client.TriggerRequest{Body: []byte("3")}); run.state != "success" || run.result != "3" {
-		t.Errorf("run ended as %q with %s", run.state, run.result)
+	s := newStage(t)
+	s.handle(http.StripPrefix("/onboard", serveOn(t, s, nil, echo[int])))
+	if run := s.trigger(t, client.TriggerRequest{Body: []byte("3")}); run.State != client.RunSuccess || run.Response != "3" {
+		t.Errorf("run ended as %q with %s", run.State, run.Response)
 	}
 }
 
@@ -383,24 +382,19 @@ func TestHangUp(t *testing.T) {
 
 // TestConcurrentRuns is for the race detector.
 func TestConcurrentRuns(t *testing.T) {
-	f := startFake(t)
-	f.third = http.NotFoundHandler()
-	serveFake(t, f, nil, everyVerb(map[string]int{}))
+	s := newStage(t)
+	serveOn(t, s, nil, everyVerb(mailServer(t, func(*http.Request) {}), map[string]int{}))
 	const n = 8
-	for i := range n {
-		if _, err := f.client.Trigger(t.Context(), client.TriggerRequest{URL: appURL, RunID: fmt.Sprint("wfr_", i), Body: []byte(`{"count":1}`)}); err != nil {
-			t.Fatal(err)
-		}
+	runs := make([]client.TriggerRequest, n)
+	for i := range runs {
+		runs[i] = client.TriggerRequest{URL: s.url + "/onboard", RunID: fmt.Sprint("many_", i), Body: []byte(`{"item":"apple","count":1}`)}
 	}
-	var wg sync.WaitGroup
-	for range n {
-		wg.Go(f.settle)
+	if _, err := s.client.TriggerBatch(t.Context(), runs); err != nil {
+		t.Fatal(err)
 	}
-	wg.Wait()
-	f.settle() // what the last delivery of another goroutine left
-	for id, run := range f.runs {
-		if run.state != "success" {
-			t.Errorf("run %s ended as %q after %v", id, run.state, run.steps(t))
+	for _, r := range runs {
+		if run := s.ended(t, r.RunID); run.State != client.RunSuccess {
+			t.Errorf("run %s ended as %q after %v", r.RunID, run.State, steps(run))
 		}
 	}
 }

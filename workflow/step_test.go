@@ -147,6 +147,24 @@ func TestMisuse(t *testing.T) {
 			elsewhere(func() { err = only(f.Get()) })
 			return err
 		}, fmt.Sprintf(goroutine, "a")},
+		{"group in another goroutine", func(ctx *workflow.Context) (err error) {
+			a, b := workflow.RunAsync(ctx, "a", value(1)), workflow.RunAsync(ctx, "b", value(1))
+			elsewhere(func() { err = workflow.All(ctx, a, b) })
+			return err
+		}, fmt.Sprintf(goroutine, "a")},
+		{"Cancel in another goroutine", func(ctx *workflow.Context) (err error) {
+			elsewhere(func() { err = ctx.Cancel() })
+			return err
+		}, fmt.Sprintf(goroutine, "cancel")},
+		{"Version in another goroutine", func(ctx *workflow.Context) (err error) {
+			elsewhere(func() { err = only(workflow.Version(ctx, "change", 1, 0)) })
+			return err
+		}, fmt.Sprintf(goroutine, "version: change")},
+		{"Version in another goroutine, after a step", func(ctx *workflow.Context) (err error) {
+			workflow.RunAsync(ctx, "a", value(1))
+			elsewhere(func() { err = only(workflow.Version(ctx, "change", 0, 1)) })
+			return err
+		}, fmt.Sprintf(goroutine, "a")},
 		{"future of another run", func(ctx *workflow.Context) error {
 			if kept == nil {
 				kept = workflow.RunAsync(ctx, "kept", value(1))
@@ -700,6 +718,19 @@ func TestMisuseInReplay(t *testing.T) {
 			return nil
 		})
 		if w := deliverLog(e, log...); !strings.Contains(said(t, w), misplaced) || len(s.sent) > 0 {
+			t.Errorf("answer %s, sent %v", w.Body, s.sent)
+		}
+	})
+	t.Run("group under way", func(t *testing.T) {
+		e, s := endpointOf(t, func(ctx *workflow.Context) error {
+			a, b, got := workflow.RunAsync(ctx, "a", value(1)), workflow.RunAsync(ctx, "b", value(1)), make(chan error)
+			go func() { got <- workflow.All(ctx, a, b) }()
+			return <-got
+		})
+		plans := []wire.Step{
+			{StepName: "a", StepType: wire.StepRun, Concurrent: 2, TargetStep: 1}, {StepName: "b", StepType: wire.StepRun, Concurrent: 2, TargetStep: 2},
+		}
+		if w := deliverLog(e, plans...); !strings.Contains(said(t, w), misplaced) || len(s.sent) > 0 {
 			t.Errorf("answer %s, sent %v", w.Body, s.sent)
 		}
 	})

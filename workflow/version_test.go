@@ -3,6 +3,7 @@ package workflow_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -74,12 +75,15 @@ func TestVersion(t *testing.T) {
 // A run that starts with the old code ends with the new one as it began, and the
 // next one goes by the new version.
 func TestVersionOfLiveRuns(t *testing.T) {
-	f := startFake(t)
+	s, deployed := newStage(t), false
 	old := func(ctx *workflow.Context, _ any) (string, error) {
 		if _, err := workflow.Run(ctx, "first", value(1)); err != nil {
 			return "", err
 		}
-		if _, err := workflow.Run(ctx, "by hand", value(1)); err != nil {
+		if _, err := workflow.Run(ctx, "by hand", func(context.Context) (int, error) {
+			deployed = true // for the next call
+			return 1, nil
+		}); err != nil {
 			return "", err
 		}
 		return workflow.Run(ctx, "last", value("old"))
@@ -98,19 +102,19 @@ func TestVersionOfLiveRuns(t *testing.T) {
 		}
 		return workflow.Run(ctx, "last", func(context.Context) (string, error) { return step, nil })
 	}
-	serveFake(t, f, nil, old)
-	deployed := false
-	f.after = func(d *delivered) {
-		if !deployed && strings.Count(string(d.body), "messageId") == 2 { // first is done, by hand is on its way
-			deployed = true
-			serveFake(t, f, nil, changed)
+	before, after := serveOn(t, s, nil, old), serveOn(t, s, nil, changed)
+	s.handle(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if deployed {
+			after.ServeHTTP(w, r)
+		} else {
+			before.ServeHTTP(w, r)
 		}
+	}))
+	if run := s.trigger(t, client.TriggerRequest{}); run.Response != `"by hand"` || !slices.Equal(steps(run), []string{"1 first", "2 by hand", "3 last"}) {
+		t.Errorf("the run under way ended with %s after %q", run.Response, steps(run))
 	}
-	if run := f.trigger(t, client.TriggerRequest{}); run.result != `"by hand"` || !slices.Equal(run.steps(t), []string{"1 first", "2 by hand", "3 last"}) {
-		t.Errorf("the run under way ended with %s after %q", run.result, run.steps(t))
-	}
-	run := f.trigger(t, client.TriggerRequest{RunID: "wfr_2"})
-	if want := []string{"1 first", "2 version: by machine", "3 by machine", "4 last"}; run.result != `"by machine"` || !slices.Equal(run.steps(t), want) {
-		t.Errorf("the next run ended with %s after %q", run.result, run.steps(t))
+	run := s.trigger(t, client.TriggerRequest{})
+	if want := []string{"1 first", "2 version: by machine", "3 by machine", "4 last"}; run.Response != `"by machine"` || !slices.Equal(steps(run), want) {
+		t.Errorf("the next run ended with %s after %q", run.Response, steps(run))
 	}
 }

@@ -1,21 +1,16 @@
 package workflow_test
 
 import (
-	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
 	"net/http"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
-	"github.com/signposthq/signpost/client"
 	"github.com/signposthq/signpost/internal/wire"
 	"github.com/signposthq/signpost/workflow"
 )
@@ -71,90 +66,6 @@ func TestEventData(t *testing.T) {
 				t.Errorf("got %s\nwant %s", got, tt.want)
 			}
 		})
-	}
-}
-
-// TestWaiting plays runs that wait for what others do.
-func TestWaiting(t *testing.T) {
-	f := startFake(t)
-	var hooks []workflow.Webhook
-	var calls []string
-	serveFake(t, f, nil, func(ctx *workflow.Context, _ struct{}) (string, error) {
-		paid, err := workflow.WaitForEvent[order](ctx, "paid", "order/7 paid?", 0)
-		if err != nil {
-			return "", err
-		}
-		never, err := workflow.WaitForEvent[string](ctx, "never", "never", 1500*time.Millisecond)
-		if err != nil {
-			return "", err
-		}
-		hook, err := ctx.CreateWebhook("make hook")
-		if err != nil {
-			return "", err
-		}
-		if !slices.Contains(hooks, hook) {
-			hooks = append(hooks, hook)
-		}
-		if _, err := workflow.Run(ctx, "give it away", func(context.Context) (struct{}, error) {
-			call(http.MethodPut, hook.URL+"?a=b%20c", "\xff\x00first")
-			call(http.MethodGet, hook.URL, "")
-			return struct{}{}, nil
-		}); err != nil {
-			return "", err
-		}
-		first := ctx.WaitForWebhookAsync("first call", hook, time.Hour)
-		early := workflow.WaitForEventAsync[string](ctx, "early", "early", time.Hour)
-		if _, err := ctx.NotifyRun("tell myself", ctx.RunID, "early", "at last"); err != nil { // one group, of three
-			return "", err
-		}
-		one, err := first.Get()
-		if err != nil {
-			return "", err
-		}
-		two, err := ctx.WaitForWebhook("second call", hook, time.Hour)
-		if err != nil {
-			return "", err
-		}
-		three, err := ctx.WaitForWebhook("third call", hook, time.Minute)
-		if err != nil {
-			return "", err
-		}
-		last, err := early.Get()
-		calls = []string{
-			fmt.Sprintf("%s %s %q %v", one.Method, strings.TrimPrefix(one.URL, hook.URL), one.Body, one.TimedOut),
-			fmt.Sprintf("%s %s %q %v", two.Method, strings.TrimPrefix(two.URL, hook.URL), two.Body, two.TimedOut),
-			fmt.Sprintf("%s %s %q %v", three.Method, three.URL, three.Body, three.TimedOut),
-		}
-		return fmt.Sprintf("%v %v %q %v %s", paid.Data, paid.TimedOut, never.Data, never.TimedOut, last.Data), err
-	})
-	f.idle = func() {
-		answers, err := f.client.Notify(t.Context(), "order/7 paid?", []byte(`{"item":"x","count":2}`))
-		if err != nil || len(answers) != 1 || answers[0].WorkflowRunID != "wfr_1" {
-			t.Errorf("told %v, %v", answers, err)
-		}
-	}
-	start := f.now
-	run := f.trigger(t, client.TriggerRequest{})
-	if run.state != "success" || run.result != `"{x 2} false \"\" true at last"` {
-		t.Fatalf("run ended as %s with %s, log %q", run.state, run.result, run.steps(t))
-	}
-	if waited := f.now.Sub(start); waited != 2*time.Second+time.Minute { // for what never came
-		t.Errorf("waited %v", waited)
-	}
-	want := []string{`PUT ?a=b%20c "\xff\x00first" false`, `GET  "" false`, `  "" true`}
-	if diff := cmp.Diff(want, calls); diff != "" {
-		t.Errorf("calls of the webhook (-want +got):\n%s", diff)
-	}
-	if len(hooks) != 1 || !strings.HasPrefix(hooks[0].URL, f.http.URL+"/v2/workflows/hooks/u1/wfr_1/evt_") || !strings.HasSuffix(hooks[0].URL, "/"+hooks[0].EventID) {
-		t.Errorf("webhooks %q", hooks)
-	}
-	want = []string{"1 paid", "2 never", "3 make hook", "4 give it away", "plan 5 first call", "plan 6 early", "plan 7 tell myself",
-		"5 first call", "7 tell myself", "6 early", "8 second call", "9 third call"}
-	got := run.steps(t)
-	slices.Sort(got[7:10]) // in any order
-	slices.Sort(want[7:10])
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("log (-want +got):\n%s", diff)
 	}
 }
 

@@ -61,7 +61,7 @@ func TestEventsOfEveryPath(t *testing.T) {
 			return func(engine.Attempt) engine.Outcome { return engine.Outcome{Error: "refused"} }
 		}, wire.Config{Retries: new(0)}, false,
 			[]engine.EventState{created, active, failing, failed}},
-		{"cancelled before its time", func(*world) func(engine.Attempt) engine.Outcome { return ok }, wire.Config{Delay: 48 * time.Hour}, true,
+		{"cancelled before its time", func(*world) func(engine.Attempt) engine.Outcome { return ok }, wire.Config{Delay: 4 * time.Hour}, true,
 			[]engine.EventState{created, asked, canceled}},
 		{"cancelled between attempts", func(*world) func(engine.Attempt) engine.Outcome { return status(500, "Retry-After", "7200") }, wire.Config{}, true,
 			[]engine.EventState{created, active, failing, retry, asked, canceled}},
@@ -85,7 +85,7 @@ func TestEventsOfEveryPath(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				time.Sleep(72 * time.Hour)
+				time.Sleep(6 * time.Hour)
 				w.expectStates(id, tt.want...)
 				for _, f := range []engine.EventFilter{{}, {Message: engine.MessageFilter{IDs: []string{id}}}} {
 					var forward, backward []string

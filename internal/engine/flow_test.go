@@ -369,7 +369,7 @@ func TestUnusedFlowKeysArePurged(t *testing.T) {
 	inBubble(t, func(w *world) {
 		s := w.take(steady(time.Hour, 200))
 		w.enqueue("", "used", flowed(wire.FlowControl{Key: "used", Parallelism: 1}))
-		w.enqueue("", "later", wire.Config{Delay: 30 * 24 * time.Hour, FlowControl: &wire.FlowControl{Key: "later", Rate: 1, Period: time.Second}})
+		w.enqueue("", "later", wire.Config{Delay: 10 * 24 * time.Hour, FlowControl: &wire.FlowControl{Key: "later", Rate: 1, Period: time.Second}})
 		if err := w.engine.PinFlow(ctx, w.caller, "pinned", engine.FlowPin{Rate: new(3)}); err != nil {
 			t.Fatal(err)
 		}
@@ -404,7 +404,7 @@ func TestUnusedFlowKeysArePurged(t *testing.T) {
 		if s.atOnce("q/") != 1 || s.atOnce("r/") != 2 || len(s.inOrder()) != 8 {
 			t.Errorf("at once %v, called %q", s.every(), s.calls())
 		}
-		time.Sleep(30 * 24 * time.Hour)
+		time.Sleep(2 * 24 * time.Hour)
 		if len(s.when("later")) != 1 {
 			t.Error("what was delayed was not sent")
 		}

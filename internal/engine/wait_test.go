@@ -571,7 +571,7 @@ func (w *world) crowd(n int, timeout time.Duration) {
 // waits for that to be written.
 func TestManyAreTold(t *testing.T) {
 	inBubble(t, func(w *world) {
-		const many = 1234
+		const many = 345
 		w.crowd(many, time.Hour)
 		told := w.notify("e", "x")
 		if len(told) != many {
