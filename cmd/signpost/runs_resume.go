@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -16,7 +17,7 @@ import (
 
 // resumeFlags are for failed runs that are to go on, or to start over.
 type resumeFlags struct {
-	ID        []string `arg:"" optional:"" complete:"run" help:"Ids of failed runs, wfr_…, or their DLQ ids."`
+	ID        []string `arg:"" optional:"" complete:"run" help:"Ids of failed runs, such as wfr_…, or their DLQ ids."`
 	URL       []string `name:"url" sep:"none" placeholder:"URL" help:"Only of the workflow at this URL; may be repeated."`
 	Label     []string `placeholder:"LABEL" help:"Only with this label; may be repeated."`
 	From      past     `placeholder:"TIME" help:"Only failed from this time on: RFC 3339, Unix seconds, or how long ago, such as 2h."`
@@ -223,11 +224,15 @@ func (c *resumeFlags) tell(w io.Writer, ref *client.RunRef) (err error) {
 	return err
 }
 
+// dlqID is what ids of the dead-letter queue look like: others are those of runs,
+// which whoever starts a run may choose.
+var dlqID = regexp.MustCompile(`^\d+-\d+$`)
+
 // dlqIDs are ids with those of runs replaced by where these are in the
 // dead-letter queue.
 func dlqIDs(ctx context.Context, cl *client.Client, ids []string) (out []string, err error) {
 	for _, id := range ids {
-		if strings.HasPrefix(id, "wfr_") {
+		if !dlqID.MatchString(id) {
 			run, err := cl.Run(ctx, id)
 			if err != nil {
 				return nil, err

@@ -75,7 +75,7 @@ func (s *successor) checkEdit() error {
 		case !begun:
 			return errorf(Invalid, "steps[%d].stepId: step %d is not in the log of workflow run %s", i, r.StepID, s.old.ID)
 		case !done:
-			return errorf(Invalid, "steps[%d].stepId: step %d of workflow run %s has no result yet", i, r.StepID, s.old.ID)
+			return errorf(Invalid, "steps[%d].stepId: step %d of workflow run %s has no result yet, and is run again; the payload can be edited, and results that it goes by", i, r.StepID, s.old.ID)
 		}
 	}
 	if s.how.Edit.Payload != nil || len(s.how.Edit.Results) > 0 {

@@ -401,6 +401,18 @@ func TestEditsAreRedacted(t *testing.T) {
 	})
 }
 
+// A parallel step without a result is run again, and has nothing to be edited.
+func TestEditOfStepWithoutResult(t *testing.T) {
+	inBubble(t, func(w *world) {
+		old, _ := w.halfFailed(wire.StepRun, func() {})
+		_, err := w.engine.ResumeRun(context.Background(), w.caller, engine.DLQID(old.DLQ),
+			engine.Resume{Edit: engine.LogEdit{Results: []engine.StepResult{{StepID: 2, Out: json.RawMessage("1")}}}})
+		if err == nil || !strings.HasPrefix(err.Error(), "steps[0].stepId: step 2 of workflow run wfr_old has no result yet, and is run again; the payload can be edited") {
+			t.Errorf("refused with %v", err)
+		}
+	})
+}
+
 // What can't be edited is refused, and nothing changes.
 func TestEditsRefused(t *testing.T) {
 	inBubble(t, func(w *world) {
