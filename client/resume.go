@@ -45,15 +45,21 @@ type RunEdit struct {
 	Steps []StepEdit `json:"steps,omitempty"`
 }
 
-// StepEdit is another result for a step that has one. Steps after it keep theirs,
-// also where they came of the old one.
+// StepEdit is another result, or name, for a step that has a result; or a result for
+// the step that the run failed at, which is then not executed: in a parallel group
+// there may be several of those. Steps after it keep theirs, also where they came of
+// the old one.
 type StepEdit struct {
 	StepID int `json:"stepId"` // from 1
+	// StepName is the step's name from now on; empty: the one it has. A step that
+	// failed outside of a parallel group needs it, as it is in the code, since the
+	// log does not tell it. In parallel groups names stay.
+	StepName string `json:"stepName,omitempty"`
 	// Out is what the step returned, a JSON value. That of a call is an object with
 	// status, header and body, that of an invocation one with body, isFailed and
 	// isCanceled; such a body is text, or the JSON that this would be. Steps that
-	// sleep have none.
-	Out json.RawMessage `json:"out"`
+	// sleep have none. Nil: it stays.
+	Out json.RawMessage `json:"out,omitempty"`
 }
 
 // RunDLQFilter picks runs of the dead-letter queue. Within a field any of the

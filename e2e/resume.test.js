@@ -129,6 +129,33 @@ describe("runs that failed", { concurrency: false }, () => {
     assert.deepEqual(JSON.parse(run.workflowRunResponse), [{ of: "an operator" }, "two", null, "edited"]);
   });
 
+  test("one goes on over the step that it failed at", async () => {
+    broken.add("two");
+    const id = await start("/sequence");
+    const dlqId = await failed(id);
+    const resume = (step) => raw("POST", `/v2/workflows/dlq/resume/${dlqId}`, { body: JSON.stringify({ steps: [step] }) });
+    assert.equal((await resume({ stepId: 2, out: "by hand" })).status, 400);
+    assert.equal((await resume({ stepId: 3, stepName: "two", out: "by hand" })).status, 400);
+    const answer = await resume({ stepId: 2, stepName: "two", out: { by: "hand" } });
+    assert.equal(answer.status, 200);
+    const run = await ended(answer.body.workflowRunId);
+    assert.equal(run.workflowState, "RUN_SUCCESS");
+    assert.deepEqual(JSON.parse(run.workflowRunResponse).slice(0, 2), ["one", { by: "hand" }]);
+    assert.deepEqual(outline(run), [init, success("one"), success("two")]);
+    assert.equal(ran[run.workflowRunId], undefined);
+    broken.clear();
+  });
+
+  test("one is the first step that failed", async () => {
+    broken.add("one");
+    const id = await start("/sequence", { body: "text", headers: { "Content-Type": "text/plain" } });
+    const dlqId = await failed(id);
+    broken.clear();
+    const answer = await raw("POST", `/v2/workflows/dlq/resume/${dlqId}`, { body: JSON.stringify({ steps: [{ stepId: 1, stepName: "one", out: 1 }] }) });
+    const run = await ended(answer.body.workflowRunId);
+    assert.deepEqual(JSON.parse(run.workflowRunResponse), [1, "two", null, "text"]);
+  });
+
   test("many by a filter, page by page", async () => {
     broken.add("two");
     const ids = await Promise.all([1, 2, 3].map(() => start("/sequence", { label: "many" })));

@@ -64,12 +64,13 @@ func (s *runSettings) override() (client.RunOverride, error) {
 type runsResumeCmd struct {
 	resumeFlags `embed:""`
 	Step        []string `name:"set-step" sep:"none" group:"change" placeholder:"STEP=JSON" help:"Result that a step is to have had, by its number or name, such as 3='{\"ok\":true}', or pay=@file; may be repeated. One run only."`
+	Failed      string   `name:"set-failed" group:"change" placeholder:"NAME=JSON" help:"Result for the step that the run failed at, which is then not executed, with the step's name as it is in the code. One run only."`
 }
 
 func (*runsResumeCmd) Help() string {
 	return `Takes ids, or filters, or --all, and prints the id of each new run. Steps that have a result keep it, and are not run again; the
-one that failed is, and what comes after it. With --set-step or --set-payload the run goes on from another past; the audit log
-keeps what was changed.`
+one that failed is, and what comes after it. With --set-step or --set-payload the run goes on from another past, with --set-failed
+over what it could not do; the audit log keeps what was changed. Of parallel steps --set-step also sets those that failed.`
 }
 
 func (c *runsResumeCmd) Run(ctx context.Context, o *outside) error {
@@ -82,46 +83,75 @@ func (c *runsResumeCmd) Run(ctx context.Context, o *outside) error {
 
 // stepEdit is another result for a step, by its number or name.
 type stepEdit struct {
-	step string
-	out  json.RawMessage
+	step   string
+	out    json.RawMessage
+	failed bool // the one that the run failed at, which has no number yet
 }
 
 func (c *runsResumeCmd) steps(o *outside) (steps []stepEdit, err error) {
 	for _, s := range c.Step {
-		step, value, ok := strings.Cut(s, "=")
-		if step = strings.TrimSpace(step); step == "" || !ok {
-			return nil, &usageError{fmt.Errorf("--set-step %q: expected a step and its result, such as 3=true", s), `"signpost runs show" has numbers and names of steps`}
-		}
-		out, err := body(value).read(o.stdin)
+		edit, err := readStepEdit(o, "--set-step", s)
 		if err != nil {
 			return nil, err
 		}
-		if !json.Valid(out) {
-			return nil, &usageError{fmt.Errorf("--set-step %s: the result is not JSON", step), `a text is quoted: --set-step 3='"text"'`}
+		steps = append(steps, edit)
+	}
+	if c.Failed != "" {
+		edit, err := readStepEdit(o, "--set-failed", c.Failed)
+		if err != nil {
+			return nil, err
 		}
-		steps = append(steps, stepEdit{step, out})
+		edit.failed = true
+		steps = append(steps, edit)
 	}
 	return steps, nil
+}
+
+func readStepEdit(o *outside, flag, text string) (stepEdit, error) {
+	step, value, ok := strings.Cut(text, "=")
+	if step = strings.TrimSpace(step); step == "" || !ok {
+		return stepEdit{}, &usageError{fmt.Errorf("%s %q: expected a step and its result, such as 3=true", flag, text), `"signpost runs show" has numbers and names of steps`}
+	}
+	out, err := body(value).read(o.stdin)
+	if err != nil {
+		return stepEdit{}, err
+	}
+	if !json.Valid(out) {
+		return stepEdit{}, &usageError{fmt.Errorf("%s %s: the result is not JSON", flag, step), fmt.Sprintf(`a text is quoted: %s '%s="text"'`, flag, step)}
+	}
+	return stepEdit{step: step, out: out}, nil
 }
 
 // numberedEdits finds the steps of a run that edits name.
 func numberedEdits(ctx context.Context, cl *client.Client, runID string, edits []stepEdit) (out []client.StepEdit, err error) {
 	var run client.Run
 	for _, e := range edits {
-		n, err := strconv.Atoi(e.step)
-		if err != nil {
+		edit := client.StepEdit{Out: e.out}
+		if edit.StepID, err = strconv.Atoi(e.step); err != nil || e.failed {
 			if run.WorkflowRunID == "" {
 				if run, err = cl.Run(ctx, runID); err != nil {
 					return nil, err
 				}
 			}
-			if n, err = stepNumber(&run, e.step); err != nil {
+			if e.failed {
+				edit.StepID, edit.StepName = lastStep(&run)+1, e.step
+			} else if edit.StepID, err = stepNumber(&run, e.step); err != nil {
 				return nil, err
 			}
 		}
-		out = append(out, client.StepEdit{StepID: n, Out: e.out})
+		out = append(out, edit)
 	}
 	return out, nil
+}
+
+// lastStep is the greatest number of a step.
+func lastStep(run *client.Run) (last int) {
+	for _, group := range run.Steps {
+		for i := range group.Steps {
+			last = max(last, group.Steps[i].StepID)
+		}
+	}
+	return last
 }
 
 func stepNumber(run *client.Run, name string) (n int, err error) {
@@ -137,7 +167,7 @@ func stepNumber(run *client.Run, name string) (n int, err error) {
 		}
 	}
 	if n == 0 {
-		err = withHint(fmt.Errorf("run %s has no step %q with a result", run.WorkflowRunID, name), fmt.Sprintf("\"signpost runs show %s\" has its steps", run.WorkflowRunID))
+		err = withHint(fmt.Errorf("run %s has no step %q in its log", run.WorkflowRunID, name), fmt.Sprintf("\"signpost runs show %s\" has its steps; --set-failed is for the one that it failed at", run.WorkflowRunID))
 	}
 	return n, err
 }

@@ -343,10 +343,16 @@ func workflowOf(ts *testscript.TestScript, second, last string) http.Handler {
 	type payload struct {
 		Sleep int
 		Fail  bool
+		Break bool   // the first step fails
 		Event string // to wait for in the end
 	}
 	return workflow.MustServe(func(ctx *workflow.Context, in payload) (string, error) {
-		first, err := workflow.Run(ctx, "first", func(context.Context) (string, error) { return "one", nil })
+		first, err := workflow.Run(ctx, "first", func(context.Context) (string, error) {
+			if in.Break {
+				return "", workflow.NonRetryable(errors.New("no start"))
+			}
+			return "one", nil
+		})
 		if err != nil {
 			return "", err
 		}

@@ -53,7 +53,7 @@ func (r *request) logEdit() (edit engine.LogEdit, err error) {
 		return edit, err
 	}
 	for _, s := range in.Steps {
-		edit.Results = append(edit.Results, engine.StepResult{StepID: s.StepID, Out: s.Out})
+		edit.Results = append(edit.Results, engine.StepResult{StepID: s.StepID, Name: s.StepName, Out: s.Out})
 	}
 	return edit, nil
 }

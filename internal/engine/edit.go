@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/signposthq/signpost/internal/wire"
 )
@@ -13,13 +14,14 @@ import (
 // there.
 type LogEdit struct {
 	Payload []byte       // the initial one; nil: it stays
-	Results []StepResult // of finished steps
+	Results []StepResult // of finished steps, and of those that the run failed at
 }
 
-// StepResult is the result of a step, a JSON value.
+// StepResult is what a step's result is to be.
 type StepResult struct {
 	StepID int
-	Out    json.RawMessage
+	Name   string          // "": it stays; needed for a step that is not in the log yet
+	Out    json.RawMessage // nil: it stays
 }
 
 // logEdits is what was edited.
@@ -34,6 +36,7 @@ type logValues struct {
 
 type stepValue struct {
 	StepID int    `json:"stepId"`
+	Name   string `json:"stepName,omitempty"` // if it has another
 	Out    string `json:"out,omitempty"`
 }
 
@@ -52,8 +55,8 @@ func (l *LogEdit) check(most int64, restart bool) error {
 			return errorf(Invalid, "steps[%d].stepId: expected the number of a step, from 1, got %d", i, r.StepID)
 		case seen[r.StepID]:
 			return errorf(Invalid, "steps[%d].stepId: step %d is there twice", i, r.StepID)
-		case len(r.Out) == 0:
-			return errorf(Invalid, "steps[%d].out: required", i)
+		case len(r.Out) == 0 && r.Name == "":
+			return errorf(Invalid, "steps[%d].out: required, unless the step is renamed", i)
 		case int64(len(r.Out)) > most:
 			return errorf(TooLarge, "steps[%d].out: %d bytes, at most %d are accepted", i, len(r.Out), most)
 		}
@@ -62,26 +65,71 @@ func (l *LogEdit) check(most int64, restart bool) error {
 	return nil
 }
 
-// checkEdit says whether the log has what is to be edited.
-func (s *successor) checkEdit() error {
-	known := map[int]bool{} // whether it has a result
-	for _, e := range s.log[1:] {
-		step := max(e.StepID, e.TargetStep)
-		known[step] = known[step] || e.CallType == wire.CallStep && e.TargetStep == 0
-	}
-	for i, r := range s.how.Edit.Results {
-		done, begun := known[r.StepID]
-		switch {
-		case !begun:
-			return errorf(Invalid, "steps[%d].stepId: step %d is not in the log of workflow run %s", i, r.StepID, s.old.ID)
-		case !done:
-			return errorf(Invalid, "steps[%d].stepId: step %d of workflow run %s has no result yet, and is run again; the payload can be edited, and results that it goes by", i, r.StepID, s.old.ID)
-		}
-	}
-	if s.how.Edit.Payload != nil || len(s.how.Edit.Results) > 0 {
+// given is a result that a step is given which has none yet.
+type given struct {
+	edit int // its place among the edits
+	from int // the place in the log that leads to it
+	plan []byte
+}
+
+// addResults puts the results into the log that steps are given which have none.
+func (s *successor) addResults(waits map[int]bool) error {
+	results := s.how.Edit.Results
+	if s.how.Edit.Payload != nil || len(results) > 0 {
 		s.edits = &logEdits{}
 	}
+	s.given = map[int]*given{}
+	order := make([]int, len(results))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int { return results[a].StepID - results[b].StepID })
+	for _, i := range order {
+		step := results[i].StepID
+		f := readFollows(s.log, waits)
+		if f.done[step] {
+			continue
+		}
+		from := f.leadsTo(s.log, step)
+		switch {
+		case len(results[i].Out) == 0:
+			return errorf(Invalid, "steps[%d].out: required, as step %d of workflow run %s has no result yet", i, step, s.old.ID)
+		case from < 0 && f.begun[step]:
+			return errorf(Invalid, "steps[%d].stepId: step %d of workflow run %s is one whose result the server writes: it can't be given", i, step, s.old.ID)
+		case from < 0:
+			return errorf(Invalid, "steps[%d].stepId: step %d is not in the log of workflow run %s, and not what it failed at", i, step, s.old.ID)
+		case s.log[from].TargetStep == 0 && results[i].Name == "":
+			return errorf(Invalid, "steps[%d].stepName: required, as the log of workflow run %s does not tell the name of step %d, which has no result yet", i, s.old.ID, step)
+		}
+		place := len(s.log)
+		s.given[place] = &given{edit: i, from: from}
+		s.log = append(s.log, &LogEntry{Index: place, CallType: wire.CallStep, StepID: step, Message: s.log[from].Message})
+	}
 	return nil
+}
+
+// copyGiven writes the entry of a result that a step is given.
+func (s *successor) copyGiven(place int) error {
+	g := s.given[place]
+	edit := &s.how.Edit.Results[g.edit]
+	step := wire.Step{StepID: edit.StepID, StepName: edit.Name, StepType: wire.StepRun, Concurrent: 1}
+	if g.plan != nil {
+		plan, err := wire.ParseStep(g.plan)
+		switch {
+		case err != nil:
+			return errorf(Invalid, "steps[%d].stepId: step %d can't be given a result: %v", g.edit, edit.StepID, err)
+		case plan.StepType != wire.StepRun:
+			return errorf(Invalid, "steps[%d].stepId: step %d is of the type %s: only one that the endpoint executes can be given a result", g.edit, edit.StepID, plan.StepType)
+		}
+		step.StepName, step.Concurrent = plan.StepName, plan.Concurrent // which a name has to agree with
+	}
+	body, err := json.Marshal(step)
+	if err != nil {
+		return fmt.Errorf("encode result: %w", err)
+	}
+	e := *s.log[place]
+	e.Message, e.Body = s.key(), body
+	return s.copyEntry(&e)
 }
 
 // editEntry changes an entry of the new run's log, if it is to be.
@@ -96,11 +144,12 @@ func (s *successor) editEntry(e *LogEntry) error {
 	if e.CallType != wire.CallStep || e.TargetStep != 0 {
 		return nil
 	}
-	for i, r := range s.how.Edit.Results {
-		if r.StepID != e.StepID {
+	for i := range s.how.Edit.Results {
+		edit := &s.how.Edit.Results[i]
+		if edit.StepID != e.StepID {
 			continue
 		}
-		if err := s.editResult(e, r.Out); err != nil {
+		if err := s.editResult(e, edit); err != nil {
 			err.Message = fmt.Sprintf("steps[%d].%s", i, err.Message)
 			return err
 		}
@@ -108,41 +157,62 @@ func (s *successor) editEntry(e *LogEntry) error {
 	return nil
 }
 
-// editResult writes a result as the step's kind has it.
-func (s *successor) editResult(e *LogEntry, value json.RawMessage) *Error {
+// editResult writes a step's result, and its name, as its kind has them.
+func (s *successor) editResult(e *LogEntry, edit *StepResult) *Error {
 	step, err := wire.ParseStep(e.Body)
 	if err != nil {
 		return errorf(Invalid, "stepId: step %d can't be edited: %v", e.StepID, err)
 	}
+	before, after := stepValue{StepID: e.StepID}, stepValue{StepID: e.StepID}
+	if name := edit.Name; name != "" && name != step.StepName {
+		if step.Concurrent > 1 {
+			return errorf(Invalid, "stepName: step %d is %q, of a parallel group, whose steps keep their names; got %q", e.StepID, step.StepName, name)
+		}
+		if e.Body, err = wire.WithName(e.Body, name); err != nil {
+			return errorf(Invalid, "stepId: step %d can't be edited: %v", e.StepID, err)
+		}
+		before.Name, after.Name = step.StepName, name
+	}
+	if len(edit.Out) > 0 {
+		out, refused := editedOut(&step, edit.Out)
+		if refused != nil {
+			return refused
+		}
+		if step.Out != nil {
+			before.Out = s.shown([]byte(*step.Out))
+		}
+		if e.Body, err = wire.WithOut(e.Body, out); err != nil {
+			return errorf(Invalid, "stepId: step %d can't be edited: %v", e.StepID, err)
+		}
+		after.Out = s.shown([]byte(out))
+	}
+	s.edits.before.Steps = append(s.edits.before.Steps, before)
+	s.edits.after.Steps = append(s.edits.after.Steps, after)
+	return nil
+}
+
+// editedOut is a value as the result of a step of this kind.
+func editedOut(step *wire.Step, value json.RawMessage) (string, *Error) {
 	var text bytes.Buffer
 	if err := json.Compact(&text, value); err != nil {
-		return errorf(Invalid, "out: expected a JSON value")
+		return "", errorf(Invalid, "out: expected a JSON value")
 	}
 	out := text.String()
 	switch step.StepType {
 	case wire.StepSleepFor, wire.StepSleepUntil:
-		return errorf(Invalid, "stepId: step %d sleeps, and has no result", e.StepID)
+		return "", errorf(Invalid, "stepId: step %d sleeps, and has no result", step.StepID)
 	case wire.StepCall, wire.StepInvoke, wire.StepCreateWebhook, wire.StepWaitForWebhook:
 		if out[0] != '{' {
-			return errorf(Invalid, "out: expected an object, as the result of a step of the type %s is", step.StepType)
+			return "", errorf(Invalid, "out: expected an object, as the result of a step of the type %s is", step.StepType)
 		}
 	}
-	if step.StepType == wire.StepCall || step.StepType == wire.StepInvoke {
-		out = withTextBody(out)
+	switch step.StepType {
+	case wire.StepCall, wire.StepInvoke:
+		return withTextBody(out), nil
+	case wire.StepWait, wire.StepWaitForWebhook:
+		return base64.StdEncoding.EncodeToString(text.Bytes()), nil
 	}
-	if step.StepType == wire.StepWait || step.StepType == wire.StepWaitForWebhook {
-		out = base64.StdEncoding.EncodeToString(text.Bytes())
-	}
-	before := ""
-	if step.Out != nil {
-		before = *step.Out
-	}
-	if e.Body, err = wire.WithOut(e.Body, out); err != nil {
-		return errorf(Invalid, "stepId: step %d can't be edited: %v", e.StepID, err)
-	}
-	s.edits.before.Steps = append(s.edits.before.Steps, stepValue{e.StepID, s.shown([]byte(before))})
-	s.edits.after.Steps = append(s.edits.after.Steps, stepValue{e.StepID, s.shown([]byte(out))})
-	return nil
+	return out, nil
 }
 
 // withTextBody is the result of a call or an invocation with a body that is text,

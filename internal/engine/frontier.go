@@ -91,3 +91,27 @@ func (f *follows) led(place int, e *LogEntry) bool {
 	}
 	return f.begun[e.StepID+1]
 }
+
+// leadsTo is the place in the log whose delivery is to lead to a step; -1 if there
+// is none, or it has.
+func (f *follows) leadsTo(log []*LogEntry, step int) int {
+	for i, e := range log {
+		switch {
+		case f.led(i, e) || e.CallType == wire.CallTo || e.CallType == wire.CallFrom:
+			continue
+		case e.TargetStep != 0:
+			if e.TargetStep == step {
+				return i
+			}
+			continue
+		}
+		next := e.StepID + 1
+		if g := f.groups[e.StepID]; g != nil {
+			next = g.last + 1
+		}
+		if next == step {
+			return i
+		}
+	}
+	return -1
+}

@@ -119,7 +119,7 @@ func (c *change) resume(who *Caller, d *DeadMessage, how *Resume, run **Run) (ed
 		return nil, err
 	}
 	s.run = c.newRunOf(who, s.old, &how.Over)
-	for _, step := range []func() error{s.readLog, s.checkEdit, s.write, s.copyLog, s.carry} {
+	for _, step := range []func() error{s.readLog, s.write, s.copyLog, s.carry} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -213,6 +213,7 @@ type successor struct {
 	log      []*LogEntry      // of the old run as far as the new one has it, without bodies
 	again    map[int]*Message // what is delivered again, by place
 	edits    *logEdits
+	given    map[int]*given // results of steps that had none, by place
 	waits    []*Wait      // of the old run
 	children map[int]*Run // those that steps without a result have invoked
 }
@@ -232,11 +233,15 @@ func (s *successor) readLog() (err error) {
 	if err := s.nameReports(); err != nil {
 		return err
 	}
+	waits := s.carried()
+	if err := s.addResults(waits); err != nil {
+		return err
+	}
 	s.run.LogLen = len(s.log)
 	for _, e := range s.log {
 		s.run.MaxStep = max(s.run.MaxStep, e.StepID, e.TargetStep)
 	}
-	return s.findAgain(unfinished(s.log, s.carried()))
+	return s.findAgain(unfinished(s.log, waits))
 }
 
 // nameReports gives outcomes of calls the steps they belong to. Logs did not
@@ -282,7 +287,7 @@ func (s *successor) findAgain(places []int) error {
 	for _, place := range places {
 		old := s.again[place]
 		switch {
-		case old == nil && place == 0:
+		case old == nil && s.source(place) == 0:
 			old = &Message{Kind: KindInit, Method: http.MethodPost, URL: s.old.URL, MaxRetries: s.e.DefaultRetries(s.run.Tenant), CallerIP: s.old.CallerIP}
 			s.inherit(old, s.old, &wire.Config{})
 		case old == nil:
@@ -291,6 +296,15 @@ func (s *successor) findAgain(places []int) error {
 		s.again[place] = s.anew(place, old)
 	}
 	return nil
+}
+
+// source is the place in the old run's log that leads to the delivery of one in the
+// new run's: itself, unless its step is given a result.
+func (s *successor) source(place int) int {
+	for g := s.given[place]; g != nil; g = s.given[place] {
+		place = g.from
+	}
+	return place
 }
 
 // anew is a message as it is delivered for the new run: no attempt of it was made
@@ -303,6 +317,10 @@ func (s *successor) anew(place int, old *Message) *Message {
 	}
 	m.Tenant, m.State, m.Retried, m.Run, m.LogIndex = s.run.Tenant, Pending, 0, s.run.Seq, place
 	m.Queue, m.Flow, m.Lane, m.Body = 0, 0, 0, nil
+	if s.given[place] != nil {
+		m.Kind, m.Header = KindStep, cloneHeader(m.Header)
+		m.Header["Content-Type"] = []string{"application/json"} // whatever the payload has
+	}
 	m.NotBefore = max(m.NotBefore, firstDue(Millis(m.Seq), over))
 	m.Due = m.NotBefore
 	if m.Kind == KindToCallback {
@@ -327,9 +345,9 @@ const (
 // entries it reads at a time goes by those before: to ask for the size of large
 // ones costs as much as to read them.
 func (s *successor) copyLog() error {
-	most := copyMost
-	for from := 0; from < len(s.log); {
-		n := min(most, len(s.log)-from)
+	most, end := copyMost, len(s.log)-len(s.given)
+	for from := 0; from < end; {
+		n := min(most, end-from)
 		if n > 1 {
 			_, bytes, err := s.tx.LogBytes(s.old.Seq, from, from+n-1)
 			if err != nil {
@@ -355,12 +373,22 @@ func (s *successor) copyLog() error {
 		from += n
 		most = max(1, min(copyMost, 2*n, copyBytes/largest))
 	}
+	for place := end; place < len(s.log); place++ {
+		if err := s.copyGiven(place); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
 func (s *successor) copyEntry(e *LogEntry) error {
 	place := e.Index
 	e.Run, e.StepID = s.run.Seq, s.log[place].StepID
+	for _, g := range s.given {
+		if g.from == place && e.TargetStep != 0 {
+			g.plan = e.Body
+		}
+	}
 	if err := s.editEntry(e); err != nil {
 		return err
 	}

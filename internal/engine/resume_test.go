@@ -385,6 +385,24 @@ func TestEditOfBodies(t *testing.T) {
 	}
 }
 
+// A step whose name has changed in the code is renamed in the log.
+func TestRenamedStep(t *testing.T) {
+	inBubble(t, func(w *world) {
+		old := w.failedRun(nil)
+		run := w.resume(engine.DLQID(old.DLQ), engine.Resume{Edit: engine.LogEdit{Results: []engine.StepResult{
+			{StepID: 1, Name: "renamed"}, {StepID: 2, Name: "step 2", Out: []byte("2")},
+		}}})
+		if s := w.logged(run); !strings.Contains(s[1], `"stepName":"renamed"`) || strings.Contains(s[1], `"out"`) || !strings.Contains(s[2], `"out":"2"`) {
+			t.Errorf("the log has %v", s)
+		}
+		a := w.audit(engine.AuditFilter{})[0]
+		if !strings.Contains(a.Before, `"steps":[{"stepId":1,"stepName":"step 1"},{"stepId":2}]`) ||
+			!strings.Contains(a.After, `"steps":[{"stepId":1,"stepName":"renamed"},{"stepId":2,"out":"2"}]`) {
+			t.Errorf("audit log has %+v", a)
+		}
+	})
+}
+
 // What a run's publisher had redacted, the audit log has as a hash.
 func TestEditsAreRedacted(t *testing.T) {
 	inBubble(t, func(w *world) {
@@ -401,14 +419,118 @@ func TestEditsAreRedacted(t *testing.T) {
 	})
 }
 
-// A parallel step without a result is run again, and has nothing to be edited.
-func TestEditOfStepWithoutResult(t *testing.T) {
+// The step that a run failed at can be given the result that it was to have: the
+// endpoint is called with it, and goes on behind it.
+func TestResultForFailedStep(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		before int // steps that have a result
+		give   []engine.StepResult
+	}{
+		{"first", 0, []engine.StepResult{{StepID: 1, Name: "step 1", Out: []byte(`"by hand"`)}}},
+		{"third", 2, []engine.StepResult{{StepID: 3, Name: "step 3", Out: []byte(`"by hand"`)}}},
+		{"and the next", 2, []engine.StepResult{{StepID: 4, Name: "step 4", Out: []byte(`"by hand"`)}, {StepID: 3, Name: "step 3", Out: []byte(`"by hand"`)}}},
+		{"and one before", 2, []engine.StepResult{{StepID: 3, Name: "step 3", Out: []byte(`"by hand"`)}, {StepID: 1, Name: "step 1", Out: []byte(`"edited"`)}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(w *world) {
+				var mu sync.Mutex
+				done := 0
+				w.respond(func(a engine.Attempt) engine.Outcome {
+					mu.Lock()
+					defer mu.Unlock()
+					if done == tt.before {
+						return refusal()
+					}
+					done++
+					w.append("wfr_old", wire.Step{StepID: done, StepName: fmt.Sprint("step ", done), StepType: wire.StepRun, Out: new("1"), Concurrent: 1})
+					return engine.Outcome{Status: 200}
+				})
+				w.publishAll(engine.Publish{Destination: workflowURL, Body: []byte("payload"), Config: wire.Config{
+					Method: "POST", Header: http.Header{"Content-Type": {"text/plain"}}, Retries: new(0),
+					Workflow: wire.Workflow{Init: true, RunID: "wfr_old", URL: workflowURL},
+				}})
+				time.Sleep(time.Minute)
+				w.respond(ok)
+				before := len(w.made())
+				run := w.resume(engine.DLQID(w.dlq()[0].Entry.Seq), engine.Resume{Edit: engine.LogEdit{Results: tt.give}})
+				time.Sleep(time.Second)
+				made := w.made()[before:]
+				if len(made) != 1 {
+					t.Fatalf("%d deliveries", len(made))
+				}
+				a := made[0]
+				last := 0
+				for _, g := range tt.give {
+					last = max(last, g.StepID)
+					step, err := wire.ParseStep([]byte(w.logged(run)[g.StepID]))
+					if err != nil || step.StepName != g.Name || step.StepType != wire.StepRun || *step.Out != string(g.Out) || step.Concurrent != 1 {
+						t.Errorf("the log has %+v, %v", step, err)
+					}
+				}
+				log, err := wire.ParseLog(a.Body)
+				if err != nil || len(log) != last+1 || a.Kind != engine.KindStep || a.Header.Get("Content-Type") != "application/json" ||
+					a.Header.Get(wire.HeaderWorkflowInit) != "false" || a.Header.Get(wire.HeaderWorkflowRunID) != run.ID {
+					t.Errorf("delivered %s with %v, %v", a.Body, a.Header, err)
+				}
+				if h := w.history(run.ID); len(h.Groups) != last+1 { // the payload is one
+					t.Errorf("history has %d groups", len(h.Groups))
+				}
+				after := w.audit(engine.AuditFilter{})[0].After
+				for _, g := range tt.give {
+					if !strings.Contains(after, fmt.Sprintf(`"stepId":%d`, g.StepID)) {
+						t.Errorf("audit log has %s", after)
+					}
+				}
+				// What it says next is taken.
+				w.append(run.ID, wire.Step{StepID: last + 1, StepName: "next", StepType: wire.StepRun, Out: new("1"), Concurrent: 1})
+			})
+		})
+	}
+}
+
+// In a parallel group the log tells the name; what waits for the server can't be
+// given a result.
+func TestResultForFailedParallelStep(t *testing.T) {
+	result := func(w *world, old *engine.Run, results ...engine.StepResult) (*engine.Run, error) {
+		return w.engine.ResumeRun(context.Background(), w.caller, engine.DLQID(old.DLQ), engine.Resume{Edit: engine.LogEdit{Results: results}})
+	}
 	inBubble(t, func(w *world) {
-		old, _ := w.halfFailed(wire.StepRun, func() {})
-		_, err := w.engine.ResumeRun(context.Background(), w.caller, engine.DLQID(old.DLQ),
-			engine.Resume{Edit: engine.LogEdit{Results: []engine.StepResult{{StepID: 2, Out: json.RawMessage("1")}}}})
-		if err == nil || !strings.HasPrefix(err.Error(), "steps[0].stepId: step 2 of workflow run wfr_old has no result yet, and is run again; the payload can be edited") {
-			t.Errorf("refused with %v", err)
+		old, delivered := w.halfFailed(wire.StepRun, func() {})
+		_, err := result(w, old, engine.StepResult{StepID: 2, Name: "other", Out: json.RawMessage("1")})
+		if want := `steps[0].stepName: step 2 is "fails", of a parallel group, whose steps keep their names; got "other"`; err == nil || err.Error() != want {
+			t.Errorf("refused with %v, want %s", err, want)
+		}
+		run, err := result(w, old, engine.StepResult{StepID: 2, Out: json.RawMessage("1")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		step, err := wire.ParseStep([]byte(w.logged(run)[2]))
+		if err != nil || step.StepName != "fails" || *step.Out != "1" || step.Concurrent != 2 || step.TargetStep != 0 {
+			t.Errorf("the log has %+v, %v", step, err)
+		}
+		if got := delivered(); !slices.Equal(got, []string{"first"}) {
+			t.Errorf("delivered %q", got)
+		}
+	})
+	inBubble(t, func(w *world) { // both: the group is complete
+		old, delivered := w.halfFailed(wire.StepRun, func() {})
+		_, err := result(w, old, engine.StepResult{StepID: 2, Out: json.RawMessage("2")}, engine.StepResult{StepID: 1, Out: json.RawMessage("1")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := delivered(); !slices.Equal(got, []string{"fails"}) {
+			t.Errorf("delivered %q", got)
+		}
+	})
+	inBubble(t, func(w *world) {
+		old, _ := w.halfFailed(wire.StepCall, func() {})
+		_, err := result(w, old, engine.StepResult{StepID: 1, Out: json.RawMessage("1")})
+		if want := "steps[0].stepId: step 1 is of the type Call: only one that the endpoint executes can be given a result"; err == nil || err.Error() != want {
+			t.Errorf("refused with %v, want %s", err, want)
+		}
+		if len(w.dlq()) != 1 || len(w.audit(engine.AuditFilter{})) != 0 {
+			t.Error("something has changed")
 		}
 	})
 }
@@ -423,14 +545,16 @@ func TestEditsRefused(t *testing.T) {
 		}
 		most := w.engine.MaxBody(w.caller)
 		for want, how := range map[string]engine.Resume{
-			"steps[0].stepId: step 3 is not in the log of workflow run wfr_old": {Edit: step(3, "1")},
-			"steps[0].stepId: expected the number of a step, from 1, got 0":     {Edit: step(0, "1")},
-			"steps[0].out: required":                                                {Edit: step(1, "")},
-			"steps[0].out: expected a JSON value":                                   {Edit: step(1, "{")},
-			"steps[1].stepId: step 1 is there twice":                                {Edit: engine.LogEdit{Results: append(step(1, "1").Results, step(1, "2").Results...)}},
-			"steps: a run that is restarted has no results; resume it instead":      {Edit: step(1, "1"), Restart: true},
-			fmt.Sprintf("payload: %d bytes, at most %d are accepted", most+1, most): {Edit: engine.LogEdit{Payload: make([]byte, most+1)}},
-			"Upstash-Retries: 1001, at most 999 are allowed":                        {Over: wire.Config{Retries: new(1001)}},
+			"steps[0].stepName: required, as the log of workflow run wfr_old does not tell the name of step 3, which has no result yet": {Edit: step(3, "1")},
+			"steps[0].stepId: step 4 is not in the log of workflow run wfr_old, and not what it failed at":                              {Edit: step(4, "1")},
+			"steps[0].stepId: expected the number of a step, from 1, got 0":                                                             {Edit: step(0, "1")},
+			"steps[0].out: required, unless the step is renamed":                                                                        {Edit: step(1, "")},
+			"steps[0].out: required, as step 3 of workflow run wfr_old has no result yet":                                               {Edit: engine.LogEdit{Results: []engine.StepResult{{StepID: 3, Name: "x"}}}},
+			"steps[0].out: expected a JSON value":                                                                                       {Edit: step(1, "{")},
+			"steps[1].stepId: step 1 is there twice":                                                                                    {Edit: engine.LogEdit{Results: append(step(1, "1").Results, step(1, "2").Results...)}},
+			"steps: a run that is restarted has no results; resume it instead":                                                          {Edit: step(1, "1"), Restart: true},
+			fmt.Sprintf("payload: %d bytes, at most %d are accepted", most+1, most):                                                     {Edit: engine.LogEdit{Payload: make([]byte, most+1)}},
+			"Upstash-Retries: 1001, at most 999 are allowed":                                                                            {Over: wire.Config{Retries: new(1001)}},
 		} {
 			_, err := w.engine.ResumeRun(context.Background(), w.caller, id, how)
 			if err == nil || err.Error() != want {

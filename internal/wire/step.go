@@ -88,6 +88,13 @@ func (s *Step) UnmarshalJSON(data []byte) error {
 // wait that ended without its event has had it then. What else the result says
 // stays as it is, known or not.
 func WithOut(result []byte, out string) ([]byte, error) {
+	return withField(result, "out", out, "waitTimeout")
+}
+
+// WithName is the body of a result with another name of its step.
+func WithName(result []byte, name string) ([]byte, error) { return withField(result, "stepName", name) }
+
+func withField(result []byte, name, value string, without ...string) ([]byte, error) {
 	o := readObject(result)
 	if o.err != nil {
 		return nil, o.err
@@ -96,8 +103,10 @@ func WithOut(result []byte, out string) ([]byte, error) {
 	for name, value := range o.fields {
 		fields[name] = json.RawMessage(value)
 	}
-	fields["out"] = out
-	delete(fields, "waitTimeout")
+	fields[name] = value
+	for _, name := range without {
+		delete(fields, name)
+	}
 	return json.Marshal(fields)
 }
 
