@@ -25,11 +25,12 @@ func (e *Engine) PublishTo(ctx context.Context, who *Caller, p *Publish) (out []
 	return out, err
 }
 
-// KeepEvents keeps n events for a run, as NotifyRun would one by one.
-func (e *Engine) KeepEvents(ctx context.Context, run *Run, n int, event string, body []byte) error {
+// Keep keeps n events for a run, or calls of a webhook, as if they had come one by
+// one.
+func (e *Engine) Keep(ctx context.Context, run *Run, n int, kind WaitKind, event string, body []byte) error {
 	return e.update(ctx, func(c *change) error {
 		for range n {
-			note := &Note{Seq: c.seq(), Tenant: run.Tenant, Run: run.Seq, Kind: WaitEvent, Event: event, Body: body}
+			note := &Note{Seq: c.seq(), Tenant: run.Tenant, Run: run.Seq, Kind: kind, Event: event, Body: body}
 			if err := c.tx.InsertNote(note); err != nil {
 				return err
 			}

@@ -11,8 +11,9 @@ import (
 )
 
 const (
-	// What is kept for one run to be told, at most. Larger than keptBytes is
-	// allowed as the only one.
+	// What is kept for one run to be told, at most, of events and of webhooks each:
+	// who calls these shall keep nobody from telling events. Larger than keptBytes
+	// is allowed as the only one.
 	keptMost  = 1000
 	keptBytes = 16 << 20
 
@@ -245,13 +246,17 @@ func (c *change) tellRun(run *Run, kind WaitKind, event string, body []byte) (*R
 
 // keep keeps an event until its run waits for it.
 func (c *change) keep(run *Run, kind WaitKind, event string, body []byte) error {
-	count, bytes, err := c.tx.CountNotes(run.Seq)
+	count, bytes, err := c.tx.CountNotes(run.Seq, kind)
 	if err != nil {
 		return fmt.Errorf("count what is kept: %w", err)
 	}
 	if count >= keptMost || count > 0 && bytes+int64(len(body)) > keptBytes {
-		return errorf(Limited, "workflow run %s: it has not waited for %d events yet, which are kept for it; at most %d of together %d bytes are",
-			run.ID, count, keptMost, keptBytes)
+		what := "events"
+		if kind == WaitWebhook {
+			what = "calls of webhooks"
+		}
+		return errorf(Limited, "workflow run %s: it has not waited for %d %s yet, which are kept for it; at most %d of together %d bytes are",
+			run.ID, count, what, keptMost, keptBytes)
 	}
 	err = c.tx.InsertNote(&Note{Seq: c.seq(), Tenant: run.Tenant, Run: run.Seq, Kind: kind, Event: event, Body: body})
 	if err != nil {

@@ -210,7 +210,7 @@ type Tx interface {
 	// wait.
 	NextNote(tenant, run int64, kind WaitKind, event string, after int64) (*Note, error)
 	Broadcasts() ([]*Note, error) // those for all who wait, of all tenants
-	CountNotes(run int64) (count int, bytes int64, err error)
+	CountNotes(run int64, kind WaitKind) (count int, bytes int64, err error)
 	DeleteNote(seq int64) error // that is not there is no error
 	DeleteNotesOfRun(run int64) error
 	MoveNotes(from, to int64) error // from a run to another

@@ -345,7 +345,7 @@ func TestKeptEventsAreBounded(t *testing.T) {
 				t.Errorf("error %v, want one that names the limit", err)
 			}
 		}
-		if err := w.engine.KeepEvents(context.Background(), w.history("wfr_1").Run, 993, "e0", []byte("x")); err != nil {
+		if err := w.engine.Keep(context.Background(), w.history("wfr_1").Run, 993, engine.WaitEvent, "e0", []byte("x")); err != nil {
 			t.Fatal(err)
 		}
 		for i := range 7 {
@@ -355,6 +355,14 @@ func TestKeptEventsAreBounded(t *testing.T) {
 		w.waits("wfr_1", "e0", 1, nil)
 		w.notifyRun("wfr_1", "e", "y")
 		refused("wfr_1", "z")
+
+		// Calls of webhooks are bounded on their own.
+		run := w.history("wfr_1").Run
+		if err := w.engine.Keep(context.Background(), run, 1000, engine.WaitWebhook, "hook", []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		w.waits("wfr_1", "e1", 2, nil)
+		w.notifyRun("wfr_1", "e", "y")
 
 		large := strings.Repeat("x", 9<<20)
 		w.notifyRun("wfr_2", "e", large)

@@ -130,9 +130,9 @@ func (t *tx) Broadcasts() ([]*engine.Note, error) {
 	return collect(t, t.scanNote, `select `+noteColumns+` from notes where run = 0`)
 }
 
-func (t *tx) CountNotes(run int64) (count int, bytes int64, err error) {
+func (t *tx) CountNotes(run int64, kind engine.WaitKind) (count int, bytes int64, err error) {
 	err = t.each(func(r *sql.Rows) error { return r.Scan(&count, &bytes) },
-		`select count(*), cast(coalesce(sum(size), 0) as bigint) from notes where run = $1`, run)
+		`select count(*), cast(coalesce(sum(size), 0) as bigint) from notes where run = $1 and kind = $2`, run, int64(kind))
 	return count, bytes, err
 }
 

@@ -204,12 +204,14 @@ func TestNotes(t *testing.T) {
 		broadcasts := read(t, s, engine.Tx.Broadcasts)
 		equal(t, "for all, of all tenants", keySet(broadcasts), map[int64]bool{4: true, 5: true})
 
-		count := func(run int64) [2]int64 {
+		countOf := func(run int64, kind engine.WaitKind) [2]int64 {
 			return read(t, s, func(tx engine.Tx) (out [2]int64, err error) {
-				n, size, err := tx.CountNotes(run)
+				n, size, err := tx.CountNotes(run, kind)
 				return [2]int64{int64(n), size}, err
 			})
 		}
+		count := func(run int64) [2]int64 { return countOf(run, engine.WaitEvent) }
+		equal(t, "of another kind", countOf(7, engine.WaitWebhook), [2]int64{})
 		equal(t, "count and bytes", count(7), [2]int64{3, 18})
 		equal(t, "large", count(8), [2]int64{2, int64(len(large.Body))})
 		equal(t, "of a run without", count(99), [2]int64{})
