@@ -26,7 +26,7 @@ const (
 
 const (
 	defaultTolerance    = 5 * time.Second
-	defaultMaxBodyBytes = 10 << 20
+	defaultMaxBodyBytes = 32 << 20
 )
 
 // Options configure a [Receiver]. It needs a CurrentSigningKey, PublicKeys or a
@@ -89,8 +89,9 @@ type Options struct {
 	// Default: 5 s. Negative: none.
 	ClockTolerance time.Duration
 
-	// MaxBodyBytes is the largest body that VerifyRequest reads.
-	// Default: 10 MiB. It cannot be negative.
+	// MaxBodyBytes is the largest body that VerifyRequest reads, once the rest of
+	// the signature has proved good. Default: 32 MiB, as the callback of a message
+	// of 10 MiB has that and its response in base64. It cannot be negative.
 	MaxBodyBytes int64
 
 	// OnRefusal is called by Middleware with what VerifyRequest returned, before

@@ -31,7 +31,7 @@ type guardCmd struct {
 	RequireBinding    bool           `from:"SIGNPOST_GUARD_REQUIRE_BINDING" help:"Refuse signatures that do not cover the Upstash-* headers; for senders that are Signpost servers."`
 	ReplayGuard       bool           `from:"SIGNPOST_GUARD_REPLAY_GUARD" help:"Let each signature pass once; remembered in memory, so by one guard and until it stops."`
 	AllowUnsignedPath []string       `from:"SIGNPOST_GUARD_ALLOW_UNSIGNED_PATH" placeholder:"PATH" help:"Path that GET and HEAD may ask for without a signature, such as /healthz; may be repeated."`
-	MaxBody           size           `default:"10MiB" from:"SIGNPOST_GUARD_MAX_BODY" placeholder:"SIZE" help:"Largest body of a request (default 10MiB)."`
+	MaxBody           size           `default:"32MiB" from:"SIGNPOST_GUARD_MAX_BODY" placeholder:"SIZE" help:"Largest body of a request (default 32MiB)."`
 	UpstreamHost      string         `from:"SIGNPOST_GUARD_UPSTREAM_HOST" placeholder:"HOST" help:"Host header for the upstream (default that of the public URL)."`
 	UpstreamTimeout   duration       `default:"15m" from:"SIGNPOST_GUARD_UPSTREAM_TIMEOUT" placeholder:"TIME" help:"How long the upstream may take to begin its answer (default 15m)."`
 	Grace             duration       `default:"30s" from:"SIGNPOST_GRACE" placeholder:"TIME" help:"How long requests under way may take after SIGTERM (default 30s)."`
