@@ -292,6 +292,9 @@ func (x *execution) single(t *task, place int) error {
 }
 
 func (x *execution) parallel(group []*task, first int) error {
+	if entries, ok := x.closed(first, len(group)); ok {
+		return x.collect(group, entries)
+	}
 	entries, n := x.from(first), len(group)
 	if len(entries) == 0 {
 		if err := x.here(group[0].name); err != nil {
@@ -308,7 +311,7 @@ func (x *execution) parallel(group []*task, first int) error {
 	case last.IsPlan():
 		state = "partial"
 	}
-	slices.SortStableFunc(entries, func(a, b wire.Step) int { return a.Place() - b.Place() })
+	slices.SortStableFunc(entries, byPlace)
 	if state == "last" {
 		return x.collect(group, entries)
 	}
@@ -338,6 +341,30 @@ func (x *execution) parallel(group []*task, first int) error {
 	}
 	return nil
 }
+
+// closed is the entries of a group of n steps that has all of its results, sorted
+// by place, if they are where they belong in the log. The log of a run with many
+// groups is then read once, and not once for each.
+func (x *execution) closed(first, n int) (entries []wire.Step, ok bool) {
+	from := first + x.plans
+	if from+2*n > len(x.log) {
+		return nil, false
+	}
+	entries = slices.Clone(x.log[from : from+2*n])
+	plans := 0
+	for _, s := range entries {
+		if s.Place() < first || s.Place() >= first+n {
+			return nil, false
+		}
+		if s.IsPlan() {
+			plans++
+		}
+	}
+	slices.SortStableFunc(entries, byPlace)
+	return entries, plans == n
+}
+
+func byPlace(a, b wire.Step) int { return a.Place() - b.Place() }
 
 // collect takes the results of a group from the log's entries, which are
 // sorted by place and begin with the group's.
@@ -459,6 +486,17 @@ func (x *execution) entry(i int) (wire.Step, error) {
 		return wire.Step{}, protocolErrorf("The log has %d entries, but the workflow is at entry %d", len(x.log), i)
 	}
 	return x.log[i], nil
+}
+
+// ends reports whether the log has nothing about the steps from place on. It looks
+// from the end: that is where such entries are.
+func (x *execution) ends(place int) bool {
+	for _, s := range slices.Backward(x.log) {
+		if s.Place() >= place {
+			return false
+		}
+	}
+	return true
 }
 
 // from is the log's entries about the steps from place on.
