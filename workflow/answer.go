@@ -75,7 +75,7 @@ func (e *Endpoint) answerError(r *http.Request, err error) answer {
 	}
 	attrs := []slog.Attr{slog.Int("status", a.status), slog.String("error", err.Error()), slog.String("peer", r.RemoteAddr)}
 	if runID := r.Header.Get(wire.HeaderWorkflowRunID); runID != "" {
-		attrs = append(attrs, slog.String("run", runID), slog.String("retried", r.Header.Get(wire.HeaderRetried)))
+		attrs = append(attrs, slog.String("run", clip(runID)), slog.String("retried", clip(r.Header.Get(wire.HeaderRetried))))
 	}
 	if in := (*stepError)(nil); errors.As(err, &in) {
 		attrs = append(attrs, slog.String("step", in.step))
@@ -90,6 +90,15 @@ func (e *Endpoint) answerError(r *http.Request, err error) answer {
 	}
 	e.opts.Logger.LogAttrs(r.Context(), level, "workflow call failed", attrs...)
 	return a
+}
+
+// clip keeps what strangers send from filling the log.
+func clip(s string) string {
+	const most = 200
+	if len(s) > most {
+		return strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return s
 }
 
 // headerText makes s fit for a header value.

@@ -98,6 +98,7 @@ func (x *execution) play(fn function) verdict {
 		}()
 		x.goroutine = goroutineID()
 		result, err = fn(x.run.context(x.ctx, x))
+		_ = asked(err)
 		returned = true
 	}()
 	<-done
@@ -429,11 +430,11 @@ func (x *execution) work(t *task, place, concurrent int) (told report, err error
 	x.inside = t.name
 	x.failed = &stepError{t.name, errors.New("the step's function panicked")}
 	defer func() { x.inside = "" }()
-	err = x.around(t, place, concurrent, func(ctx context.Context) (err error) {
+	err = asked(x.around(t, place, concurrent, func(ctx context.Context) (err error) {
 		x.stepCtx = ctx
 		told, err = t.do(x, place, concurrent)
 		return err
-	})
+	}))
 	x.failed = nil
 	return told, err
 }
