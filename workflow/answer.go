@@ -78,8 +78,8 @@ func (e *Endpoint) answerError(r *http.Request, err error) answer {
 		attrs = append(attrs, slog.String("run", clip(runID)), slog.String("retried", clip(r.Header.Get(wire.HeaderRetried))))
 	}
 	if in := (*stepError)(nil); errors.As(err, &in) {
-		attrs = append(attrs, slog.String("step", in.step))
-		a = a.with(wire.HeaderErrorStepName, headerText(in.step))
+		attrs = append(attrs, slog.String("step", clip(in.step)))
+		a = a.with(wire.HeaderErrorStepName, headerText(clip(in.step)))
 	}
 	if p := (*panicError)(nil); errors.As(err, &p) {
 		attrs = append(attrs, slog.String("stack", string(p.stack)))
@@ -92,9 +92,10 @@ func (e *Endpoint) answerError(r *http.Request, err error) answer {
 	return a
 }
 
-// clip keeps what strangers send from filling the log.
+// clip keeps what strangers send from filling the log, and names made of it from
+// filling the answer's header: of too large a one the server reads nothing.
 func clip(s string) string {
-	const most = 200
+	const most = 1000
 	if len(s) > most {
 		return strings.ToValidUTF8(s[:most], "") + "…"
 	}

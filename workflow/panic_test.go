@@ -88,11 +88,11 @@ func TestT17RefusalsAreShort(t *testing.T) {
 		r.Method = method
 		w := httptest.NewRecorder()
 		e.ServeHTTP(w, r)
-		if w.Code != http.StatusUnauthorized && w.Code != http.StatusMethodNotAllowed || w.Body.Len() > 1000 {
+		if w.Code != http.StatusUnauthorized && w.Code != http.StatusMethodNotAllowed || w.Body.Len() > 2000 {
 			t.Errorf("answer %d with %d bytes", w.Code, w.Body.Len())
 		}
 	}
-	if n := log.Len(); n == 0 || n > 4000 {
+	if n := log.Len(); n == 0 || n > 8000 {
 		t.Errorf("the log of two refusals has %d bytes", n)
 	}
 }

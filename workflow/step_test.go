@@ -769,3 +769,17 @@ func TestMisuseInReplay(t *testing.T) {
 		}
 	})
 }
+
+// TestLongStepName is about a name that the server would not read as a header: what
+// else the answer's header says, that the error is final, counts all the same.
+func TestLongStepName(t *testing.T) {
+	e, _ := endpointOf(t, func(ctx *workflow.Context) error {
+		_, err := workflow.Run(ctx, strings.Repeat("é", 50000), func(context.Context) (int, error) { return 0, workflow.NonRetryable(errors.New("no")) })
+		return err
+	})
+	h := deliverLog(e).Header()
+	name, cut := strings.CutSuffix(h.Get(wire.HeaderErrorStepName), "…")
+	if !cut || name != strings.Repeat("é", 500) || h.Get(wire.HeaderNonRetryable) != "true" {
+		t.Errorf("%d bytes of name, cut: %v, header %v", len(name), cut, h.Get(wire.HeaderNonRetryable))
+	}
+}
