@@ -8,8 +8,10 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/signposthq/signpost/client"
 	"github.com/signposthq/signpost/internal/wire"
@@ -177,7 +179,7 @@ func (x *execution) unlock(locked bool) {
 
 // enter checks that a step may be used here and now.
 func (x *execution) enter(name string) error {
-	if x.inside == "" && x.end == endReturned && name != "" && !x.rehearsal {
+	if x.inside == "" && x.end == endReturned && isName(name) && !x.rehearsal {
 		x.reached = true
 		return nil
 	}
@@ -191,10 +193,18 @@ func (x *execution) enter(name string) error {
 		return protocolErrorf("Step '%s' is used in a deferred call of a function that has ended", name)
 	case name == "":
 		x.stop(protocolErrorf("A workflow step needs a name"))
+	case !isName(name):
+		x.stop(NonRetryable(protocolErrorf("The name of a workflow step must be UTF-8 text without NUL bytes, and %q is not", clip(name))))
 	}
 	x.reached = true
 	x.stop(nil) // of a rehearsal
 	return nil
+}
+
+// isName reports whether a step can have the name: the log would have another for
+// one that is no text, and the function not find its step again.
+func isName(name string) bool {
+	return name != "" && utf8.ValidString(name) && strings.IndexByte(name, 0) < 0
 }
 
 // enterStep is enter for what cannot follow a failed step.
