@@ -147,7 +147,7 @@ func (r *TriggerRequest) Item() (BatchItem, error) {
 	set(wire.HeaderWorkflowCallType, string(wire.CallFailure))
 	set(wire.PrefixForward+wire.HeaderWorkflowIsFailure, "true")
 	set(wire.PrefixForward+wire.HeaderWorkflowFailureCB, "true")
-	return item, nil
+	return item, checkHeader(h)
 }
 
 // writeRun writes what the start of a run and its failure callback both say of

@@ -22,17 +22,18 @@ type ReplayCache interface {
 
 // refuseReplay is the last of all checks, so that only senders with a key can fill
 // the cache, and that a request which is refused may come again. The times are
-// checked once more: reading the body may have taken long, and what has expired
-// meanwhile is forgotten by the cache.
+// checked once more: reading the body may have taken long. Whoever repeats a request
+// could hold its last byte back for hours, and what has expired meanwhile is
+// forgotten by the cache.
 func (rc *Receiver) refuseReplay(ctx context.Context, c Claims) error {
+	if err := checkTimes(c, rc.now(), rc.opts.ClockTolerance); err != nil {
+		return err
+	}
 	if rc.opts.Replay == nil {
 		return nil
 	}
 	if c.ID == "" {
 		return malformed("jti", "claim jti is missing, and Options.Replay is set")
-	}
-	if err := checkTimes(c, rc.now(), rc.opts.ClockTolerance); err != nil {
-		return err
 	}
 	fresh, err := rc.opts.Replay.Use(ctx, c.ID, c.ExpiresAt.Add(rc.opts.ClockTolerance))
 	switch {

@@ -178,15 +178,23 @@ func (s slowBody) Read(p []byte) (int, error) {
 // expired and its id may be forgotten.
 func TestT02SlowBody(t *testing.T) {
 	now := instant
-	rc := newReceiver(t, Options{Replay: newMemoryCache(0, &now)})
-	rc.now = func() time.Time { return now }
+	late := func() { now = instant.Add(time.Hour) }
 	token := mustSign(t, currentKey, SignOptions{})
-	for i := range 3 {
-		now = instant
-		r := httptest.NewRequest("POST", hookURL, slowBody{bytes.NewReader(hookBody), func() { now = instant.Add(time.Hour) }})
-		r.Header.Set(Header, token)
-		if _, _, err := rc.VerifyRequest(r); !errors.Is(err, ErrExpired) {
-			t.Errorf("replay %d: error %v", i, err)
+	for name, cache := range map[string]ReplayCache{"cache": newMemoryCache(0, &now), "no cache": nil} {
+		rc := newReceiver(t, Options{Replay: cache})
+		rc.now = func() time.Time { return now }
+		for i := range 3 {
+			now = instant
+			r := httptest.NewRequest("POST", hookURL, slowBody{bytes.NewReader(hookBody), late})
+			r.Header.Set(Header, token)
+			if _, _, err := rc.VerifyRequest(r); !errors.Is(err, ErrExpired) {
+				t.Errorf("%s, replay %d: error %v", name, i, err)
+			}
+			now = instant
+			read := func() ([]byte, error) { late(); return hookBody, nil }
+			if _, err := rc.Verify(Request{Signature: token, URL: hookURL, ReadBody: read}); !errors.Is(err, ErrExpired) {
+				t.Errorf("%s, replay %d of what is no http.Request: error %v", name, i, err)
+			}
 		}
 	}
 }

@@ -75,11 +75,11 @@ func (e *Endpoint) answerError(r *http.Request, err error) answer {
 	}
 	attrs := []slog.Attr{slog.Int("status", a.status), slog.String("error", err.Error()), slog.String("peer", r.RemoteAddr)}
 	if runID := r.Header.Get(wire.HeaderWorkflowRunID); runID != "" {
-		attrs = append(attrs, slog.String("run", runID), slog.String("retried", r.Header.Get(wire.HeaderRetried)))
+		attrs = append(attrs, slog.String("run", clip(runID)), slog.String("retried", clip(r.Header.Get(wire.HeaderRetried))))
 	}
 	if in := (*stepError)(nil); errors.As(err, &in) {
-		attrs = append(attrs, slog.String("step", in.step))
-		a = a.with(wire.HeaderErrorStepName, headerText(in.step))
+		attrs = append(attrs, slog.String("step", clip(in.step)))
+		a = a.with(wire.HeaderErrorStepName, headerText(clip(in.step)))
 	}
 	if p := (*panicError)(nil); errors.As(err, &p) {
 		attrs = append(attrs, slog.String("stack", string(p.stack)))
@@ -90,6 +90,16 @@ func (e *Endpoint) answerError(r *http.Request, err error) answer {
 	}
 	e.opts.Logger.LogAttrs(r.Context(), level, "workflow call failed", attrs...)
 	return a
+}
+
+// clip keeps what strangers send from filling the log, and names made of it from
+// filling the answer's header: of too large a one the server reads nothing.
+func clip(s string) string {
+	const most = 1000
+	if len(s) > most {
+		return strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return s
 }
 
 // headerText makes s fit for a header value.

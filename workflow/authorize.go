@@ -19,7 +19,7 @@ type AuthRequest struct {
 func (e *Endpoint) admit(ctx context.Context, d *delivery, payload []byte) (function, error) {
 	if e.opts.Authorize != nil {
 		r := &AuthRequest{Kind: d.kind, RunID: d.run.id, Header: d.run.header.Clone(), Payload: slices.Clone(payload)}
-		refused, err := guard(func() error { return e.opts.Authorize(ctx, r) })
+		refused, err := guard(func() error { return asked(e.opts.Authorize(ctx, r)) })
 		if err != nil {
 			return nil, err
 		}
@@ -27,7 +27,15 @@ func (e *Endpoint) admit(ctx context.Context, d *delivery, payload []byte) (func
 			return nil, &refusal{refused}
 		}
 	}
-	return e.bind(payload)
+	type bound struct {
+		fn  function
+		err error
+	}
+	b, err := guard(func() (b bound) { b.fn, b.err = e.bind(payload); return b }) // decoding may run code of the application
+	if err != nil {
+		return nil, err
+	}
+	return b.fn, b.err
 }
 
 // rehearse calls the function up to its first step. It is how a function that

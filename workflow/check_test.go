@@ -92,6 +92,8 @@ func TestCheck(t *testing.T) {
 			"broken after 1: The function ends after 1 steps, but the log has 3"},
 		{"an error on the way", func(ctx *workflow.Context) error { return errors.Join(one(ctx), errors.New("no more")) },
 			[]wire.Step{a}, "broken after 1: no more"},
+		{"an error that is a nil pointer", func(ctx *workflow.Context) error { _ = one(ctx); var none *failure; return none }, []wire.Step{a},
+			"broken after 1: panic: runtime error: invalid memory address or nil pointer dereference"},
 		{"a panic on the way", func(ctx *workflow.Context) error { _ = one(ctx); panic("oops") }, []wire.Step{a}, "broken after 1: panic: oops"},
 		{"a result that does not fit", one, []wire.Step{ran(1, "a", `"text"`, 1)},
 			"broken after 1: The result of step 'a' in the log is not what the workflow expects: json: cannot unmarshal string into Go value of type int"},

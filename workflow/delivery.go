@@ -53,7 +53,7 @@ type run struct {
 func (e *Endpoint) receive(w http.ResponseWriter, r *http.Request) (*delivery, error) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
-		return nil, &statusError{http.StatusMethodNotAllowed, fmt.Errorf("method %s: a workflow endpoint takes POST only", r.Method)}
+		return nil, &statusError{http.StatusMethodNotAllowed, fmt.Errorf("method %s: a workflow endpoint takes POST only", clip(r.Method))}
 	}
 	url, err := e.opts.address(r)
 	if err != nil {

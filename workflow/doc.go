@@ -96,7 +96,8 @@
 // may be a [RetryAfter].) A function without any step therefore never succeeds.
 //
 // A refused call is answered 401 with the header Upstash-NonRetryable-Error,
-// which asks the server not to try again. A server that knows this header
+// which asks the server not to try again. (Not so a signature that has expired or
+// was seen before: the retry has another.) A server that knows this header
 // with the status 489 only does so nonetheless, and is refused again. A panic
 // refuses like an error, but with a 500: it is the endpoint that is to be mended.
 //

@@ -88,9 +88,10 @@ func (e *forgery) answer(string) answer {
 	switch {
 	case errors.Is(e.err, receiver.ErrUnavailable):
 		return errorAnswer(http.StatusServiceUnavailable, "Unavailable", text).with("Retry-After", unavailableSeconds)
-	case errors.Is(e.err, receiver.ErrReplayed):
-		// Not final: the server's own retry has a new id. It would be lost if the
-		// answer that it sees is that to a proxy's second try.
+	case errors.Is(e.err, receiver.ErrReplayed), errors.Is(e.err, receiver.ErrExpired):
+		// Not final: the server's own retry is signed anew. It would be lost if the
+		// answer that it sees is that to a proxy's second try, or if this process was
+		// asleep while the request waited.
 		return errorAnswer(http.StatusUnauthorized, "Unauthorized", text)
 	}
 	return errorAnswer(http.StatusUnauthorized, "Unauthorized", text).final()
@@ -141,6 +142,16 @@ type panicError struct {
 }
 
 func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
+
+// asked is err, an error of the application, once it has been asked for all that
+// answers and logs will ask it for. One that is a nil pointer panics then; it does so
+// here, where a panic of the application is expected.
+func asked(err error) error {
+	if err != nil {
+		_, _ = err.Error(), errors.Is(err, errFailed)
+	}
+	return err
+}
 
 // isEnded reports whether err is the server's word that it has no such run, or
 // not any more.

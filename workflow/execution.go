@@ -8,8 +8,10 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/signposthq/signpost/client"
 	"github.com/signposthq/signpost/internal/wire"
@@ -98,6 +100,7 @@ func (x *execution) play(fn function) verdict {
 		}()
 		x.goroutine = goroutineID()
 		result, err = fn(x.run.context(x.ctx, x))
+		_ = asked(err)
 		returned = true
 	}()
 	<-done
@@ -176,7 +179,7 @@ func (x *execution) unlock(locked bool) {
 
 // enter checks that a step may be used here and now.
 func (x *execution) enter(name string) error {
-	if x.inside == "" && x.end == endReturned && name != "" && !x.rehearsal {
+	if x.inside == "" && x.end == endReturned && isName(name) && !x.rehearsal {
 		x.reached = true
 		return nil
 	}
@@ -190,10 +193,18 @@ func (x *execution) enter(name string) error {
 		return protocolErrorf("Step '%s' is used in a deferred call of a function that has ended", name)
 	case name == "":
 		x.stop(protocolErrorf("A workflow step needs a name"))
+	case !isName(name):
+		x.stop(NonRetryable(protocolErrorf("The name of a workflow step must be UTF-8 text without NUL bytes, and %q is not", clip(name))))
 	}
 	x.reached = true
 	x.stop(nil) // of a rehearsal
 	return nil
+}
+
+// isName reports whether a step can have the name: the log would have another for
+// one that is no text, and the function not find its step again.
+func isName(name string) bool {
+	return name != "" && utf8.ValidString(name) && strings.IndexByte(name, 0) < 0
 }
 
 // enterStep is enter for what cannot follow a failed step.
@@ -292,6 +303,9 @@ func (x *execution) single(t *task, place int) error {
 }
 
 func (x *execution) parallel(group []*task, first int) error {
+	if entries, ok := x.closed(first, len(group)); ok {
+		return x.collect(group, entries)
+	}
 	entries, n := x.from(first), len(group)
 	if len(entries) == 0 {
 		if err := x.here(group[0].name); err != nil {
@@ -308,7 +322,7 @@ func (x *execution) parallel(group []*task, first int) error {
 	case last.IsPlan():
 		state = "partial"
 	}
-	slices.SortStableFunc(entries, func(a, b wire.Step) int { return a.Place() - b.Place() })
+	slices.SortStableFunc(entries, byPlace)
 	if state == "last" {
 		return x.collect(group, entries)
 	}
@@ -338,6 +352,30 @@ func (x *execution) parallel(group []*task, first int) error {
 	}
 	return nil
 }
+
+// closed is the entries of a group of n steps that has all of its results, sorted
+// by place, if they are where they belong in the log. The log of a run with many
+// groups is then read once, and not once for each.
+func (x *execution) closed(first, n int) (entries []wire.Step, ok bool) {
+	from := first + x.plans
+	if from+2*n > len(x.log) {
+		return nil, false
+	}
+	entries = slices.Clone(x.log[from : from+2*n])
+	plans := 0
+	for _, s := range entries {
+		if s.Place() < first || s.Place() >= first+n {
+			return nil, false
+		}
+		if s.IsPlan() {
+			plans++
+		}
+	}
+	slices.SortStableFunc(entries, byPlace)
+	return entries, plans == n
+}
+
+func byPlace(a, b wire.Step) int { return a.Place() - b.Place() }
 
 // collect takes the results of a group from the log's entries, which are
 // sorted by place and begin with the group's.
@@ -402,11 +440,11 @@ func (x *execution) work(t *task, place, concurrent int) (told report, err error
 	x.inside = t.name
 	x.failed = &stepError{t.name, errors.New("the step's function panicked")}
 	defer func() { x.inside = "" }()
-	err = x.around(t, place, concurrent, func(ctx context.Context) (err error) {
+	err = asked(x.around(t, place, concurrent, func(ctx context.Context) (err error) {
 		x.stepCtx = ctx
 		told, err = t.do(x, place, concurrent)
 		return err
-	})
+	}))
 	x.failed = nil
 	return told, err
 }
@@ -459,6 +497,17 @@ func (x *execution) entry(i int) (wire.Step, error) {
 		return wire.Step{}, protocolErrorf("The log has %d entries, but the workflow is at entry %d", len(x.log), i)
 	}
 	return x.log[i], nil
+}
+
+// ends reports whether the log has nothing about the steps from place on. It looks
+// from the end: that is where such entries are.
+func (x *execution) ends(place int) bool {
+	for _, s := range slices.Backward(x.log) {
+		if s.Place() >= place {
+			return false
+		}
+	}
+	return true
 }
 
 // from is the log's entries about the steps from place on.

@@ -55,7 +55,7 @@ func (e *Endpoint) failure(ctx context.Context, d *delivery) (answer, error) {
 	var result string
 	failed, err := guard(func() (err error) {
 		result, err = e.opts.OnFailure(d.failureContext(ctx, &report))
-		return err
+		return asked(err)
 	})
 	if err = errors.Join(failed, err); err != nil {
 		return answer{}, err

@@ -215,6 +215,8 @@ func TestInvokeChecked(t *testing.T) {
 		{"nothing", invoke(workflow.Ref[any, any]{}, nil), "invoke: the Ref names no workflow: see Define and At"},
 		{"relative", invoke(workflow.At[any, any]("/child"), nil), "invoke: "},
 		{"flow control", invoke(named, &workflow.InvokeOptions{FlowControl: &client.FlowControl{Key: "k"}}), "invoke: flow control: want a parallelism or a rate, from 1"},
+		{"run id", invoke(named, &workflow.InvokeOptions{RunID: "a\r\nb"}), "invoke: header Upstash-"},
+		{"header", invoke(named, &workflow.InvokeOptions{Header: http.Header{"X-A": {"a\r\nb"}}}), "invoke: header Upstash-"},
 		{"retries", invoke(named, &workflow.InvokeOptions{Retries: new(-1)}), "invoke: "},
 	}
 	for _, tt := range tests {

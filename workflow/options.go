@@ -145,7 +145,7 @@ func (s *settings) validate(payload any) error {
 	if s.Validate == nil {
 		return nil
 	}
-	invalid, err := guard(func() error { return s.Validate(payload) })
+	invalid, err := guard(func() error { return asked(s.Validate(payload)) })
 	if err == nil && invalid != nil {
 		err = NonRetryable(fmt.Errorf("the run's payload is not valid: %w", invalid))
 	}

@@ -769,3 +769,36 @@ func TestMisuseInReplay(t *testing.T) {
 		}
 	})
 }
+
+// TestLongStepName is about a name that the server would not read as a header: what
+// else the answer's header says, that the error is final, counts all the same.
+func TestLongStepName(t *testing.T) {
+	e, _ := endpointOf(t, func(ctx *workflow.Context) error {
+		_, err := workflow.Run(ctx, strings.Repeat("é", 50000), func(context.Context) (int, error) { return 0, workflow.NonRetryable(errors.New("no")) })
+		return err
+	})
+	h := deliverLog(e).Header()
+	name, cut := strings.CutSuffix(h.Get(wire.HeaderErrorStepName), "…")
+	if !cut || name != strings.Repeat("é", 500) || h.Get(wire.HeaderNonRetryable) != "true" {
+		t.Errorf("%d bytes of name, cut: %v, header %v", len(name), cut, h.Get(wire.HeaderNonRetryable))
+	}
+}
+
+// TestUnfitStepName is about names that the log would not hold as they are: the run
+// fails before the step has done anything, for it would not find it again.
+func TestUnfitStepName(t *testing.T) {
+	for _, name := range []string{"caf\xe9", "a\x00"} {
+		for _, use := range []func(*workflow.Context) error{
+			func(ctx *workflow.Context) error {
+				return only(workflow.Run(ctx, name, func(context.Context) (int, error) { t.Errorf("%q runs", name); return 1, nil }))
+			},
+			func(ctx *workflow.Context) error { return ctx.Sleep(name, time.Second) },
+		} {
+			e, s := endpointOf(t, use)
+			w := deliverLog(e)
+			if got := said(t, w); w.Code != 489 || w.Header().Get(wire.HeaderNonRetryable) != "true" || !strings.Contains(got, "must be UTF-8 text") || len(s.sent) > 0 {
+				t.Errorf("%q: answer %d %s, sent %v", name, w.Code, got, s.sent)
+			}
+		}
+	}
+}

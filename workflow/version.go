@@ -68,7 +68,7 @@ func (x *execution) version(name, changeID string, min, max int) (v int, known b
 		return v, true, nil
 	}
 	place := x.steps + 1
-	if len(x.from(place)) == 0 {
+	if x.ends(place) {
 		return 0, false, nil
 	}
 	if place >= x.known {
