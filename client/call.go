@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -24,8 +25,9 @@ type call struct {
 	query  url.Values
 	header http.Header
 	body   []byte
-	out    any  // where the answer's JSON goes; nil: nowhere
-	once   bool // doing it twice would do harm, so a lost answer is final
+	out    any   // where the answer's JSON goes; nil: nowhere
+	most   int64 // bytes of an answer where the options say none; 0: what is usual
+	once   bool  // doing it twice would do harm, so a lost answer is final
 }
 
 // do sends k until an answer comes.
@@ -88,7 +90,7 @@ func (c *Client) send(ctx context.Context, k call) error {
 		_, _ = io.CopyN(io.Discard, resp.Body, maxErrorBody) // so that the connection is used again
 		return nil
 	}
-	return c.decode(resp.Body, k.out)
+	return decode(resp.Body, cmp.Or(c.maxBytes, k.most, defaultMaxResponseBytes), k.out)
 }
 
 func (c *Client) request(ctx context.Context, k call) (*http.Request, error) {
@@ -129,13 +131,13 @@ func (c *Client) url(path string, query url.Values) *url.URL {
 	return &u
 }
 
-func (c *Client) decode(body io.Reader, out any) error {
-	b, err := io.ReadAll(io.LimitReader(body, c.maxBytes+1))
+func decode(body io.Reader, most int64, out any) error {
+	b, err := io.ReadAll(io.LimitReader(body, most+1))
 	if err != nil {
 		return &lostError{fmt.Errorf("read answer: %w", err)}
 	}
-	if int64(len(b)) > c.maxBytes {
-		return fmt.Errorf("read answer: longer than %d bytes", c.maxBytes)
+	if int64(len(b)) > most {
+		return fmt.Errorf("read answer: longer than %d bytes", most)
 	}
 	if err := json.Unmarshal(b, out); err != nil {
 		return fmt.Errorf("decode answer: %w", err)

@@ -20,6 +20,7 @@ const (
 	defaultTimeout          = time.Minute
 	defaultNetworkRetries   = 5
 	defaultMaxResponseBytes = 64 << 20
+	defaultMaxLogBytes      = 1 << 30
 )
 
 // Options configure a [Client]. The zero value reads the environment.
@@ -44,7 +45,8 @@ type Options struct {
 	// official clients. Negative: never.
 	NetworkRetries int
 	// MaxResponseBytes bounds the body of an answer; a longer one is an error.
-	// Default: 64 MiB.
+	// Default: 64 MiB, and 1 GiB for [Client.RunLog], which has every payload
+	// of a run.
 	MaxResponseBytes int64
 }
 
@@ -64,7 +66,7 @@ type Client struct {
 	token    secret.Text
 	agent    string
 	retries  int
-	maxBytes int64
+	maxBytes int64 // 0: what is usual for the call
 	http     *http.Client
 	err      error
 }
@@ -76,7 +78,7 @@ func New(o Options) *Client {
 		token:    secret.New(cmp.Or(o.Token, os.Getenv("QSTASH_TOKEN"))),
 		agent:    cmp.Or(o.UserAgent, defaultUserAgent),
 		retries:  max(0, cmp.Or(o.NetworkRetries, defaultNetworkRetries)),
-		maxBytes: cmp.Or(max(0, o.MaxResponseBytes), defaultMaxResponseBytes),
+		maxBytes: max(0, o.MaxResponseBytes),
 		http:     httpClient(o.HTTPClient),
 	}
 	if c.token.IsEmpty() {

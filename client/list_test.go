@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -251,5 +252,19 @@ func TestRunLog(t *testing.T) {
 	}
 	if log[0].MessageID != "msg_A" || string(log[0].Body) != `{"u":1}` || log[1].CallType != "toCallback" || string(log[1].Body) != "raw" {
 		t.Errorf("got %+v", log)
+	}
+}
+
+// A log that an endpoint fetches has every payload of the run, encoded twice.
+func TestRunLogIsLongerThanOtherAnswers(t *testing.T) {
+	half := strings.Repeat("x", defaultMaxResponseBytes/2)
+	c, _ := newTestClient(t, 200, `[{"messageId":"`+half+`"},{"messageId":"`+half+`"}]`)
+	log, err := c.RunLog(context.Background(), "wfr_1")
+	if err != nil || len(log) != 2 || log[1].MessageID != half {
+		t.Errorf("got %d entries, error %v", len(log), err)
+	}
+	bounded := New(Options{URL: c.base.String(), Token: "tok", MaxResponseBytes: 100, HTTPClient: c.http})
+	if _, err := bounded.RunLog(context.Background(), "wfr_1"); err == nil || err.Error() != "get run log: read answer: longer than 100 bytes" {
+		t.Errorf("with 100 bytes: got error %v", err)
 	}
 }

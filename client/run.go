@@ -464,7 +464,7 @@ func (c *Client) RunLog(ctx context.Context, id string) ([]LogEntry, error) {
 	var out []LogEntry
 	path, err := itemPath("/v2/workflows/runs/", id)
 	if err == nil {
-		err = c.do(ctx, call{method: http.MethodGet, path: path, out: &out})
+		err = c.do(ctx, call{method: http.MethodGet, path: path, most: defaultMaxLogBytes, out: &out})
 	}
 	if err != nil {
 		return nil, fmt.Errorf("get run log: %w", err)

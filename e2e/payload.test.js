@@ -46,6 +46,16 @@ test("a large initial payload, which the failure function gets too", async () =>
   assert.equal(empty("/payload").length, 2);
 });
 
+test("a large error, which the failure function gets", async () => {
+  const seen = [];
+  app.workflow("/error", async (context) => {
+    await context.run("one", () => Promise.reject(new Error(large("e"))));
+  }, { failureFunction: ({ context, failResponse }) => void seen.push(failResponse === large("e"), context.requestPayload === large("p")) });
+  const run = await failureHandled(await start("/error", { body: large("p"), retries: 0 }));
+  assert.equal(run.failureFunction.state, "CALLBACK_SUCCESS");
+  assert.deepEqual(seen, [true, true]);
+});
+
 for (const style of ["workflow", "fetchWorkflow"]) {
   test(`a large answer of a third party to ${style === "workflow" ? "Express" : "fetch"}`, async () => {
     app[style](`/${style}`, async (context) => {

@@ -186,6 +186,19 @@ func ExampleContext_SleepUntil() {
 }
 
 // A reminder and what may make it needless, at the same time.
+func ExampleContext_SleepAsync() {
+	play(workflow.MustServe(func(ctx *workflow.Context, _ struct{}) (string, error) {
+		pause := ctx.SleepAsync("be no faster than that", time.Second)
+		work := workflow.RunAsync(ctx, "work", func(context.Context) (string, error) { return "done", nil })
+		if err := workflow.All(ctx, pause, work); err != nil {
+			return "", err
+		}
+		return work.Get()
+	}, settings()), "")
+	// Output:
+	// SUCCESS "done"
+}
+
 func ExampleContext_SleepUntilAsync() {
 	play(workflow.MustServe(func(ctx *workflow.Context, at time.Time) (string, error) {
 		due := ctx.SleepUntilAsync("until due", at)
@@ -233,6 +246,27 @@ type Page struct {
 var pages = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, `{"title":"page %s"}`, strings.TrimPrefix(r.URL.Path, "/"))
 })
+
+func ExampleCallAsync() {
+	shop := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, "price of ", r.URL.Path[1:])
+	}))
+	defer shop.Close()
+	play(workflow.MustServe(func(ctx *workflow.Context, things []string) ([]string, error) {
+		var asked []*workflow.Future[workflow.CallResponse]
+		for _, thing := range things {
+			asked = append(asked, workflow.CallAsync(ctx, "ask for "+thing, workflow.CallRequest{URL: shop.URL + "/" + thing}))
+		}
+		answers, err := workflow.Parallel(ctx, asked...)
+		var prices []string
+		for _, answer := range answers {
+			prices = append(prices, string(answer.Body))
+		}
+		return prices, err
+	}, settings()), `["tea","jam"]`)
+	// Output:
+	// SUCCESS ["price of tea","price of jam"]
+}
 
 func ExampleCallJSON() {
 	site := httptest.NewServer(pages)
@@ -389,6 +423,20 @@ func ExampleContext_NotifyAsync() {
 	// SUCCESS "runs that waited: 0"
 }
 
+func ExampleContext_NotifyRunAsync() {
+	play(workflow.MustServe(func(ctx *workflow.Context, _ struct{}) (string, error) {
+		if _, err := workflow.Parallel(ctx,
+			ctx.NotifyRunAsync("write down milk", ctx.RunID, "milk", 2),
+			ctx.NotifyRunAsync("write down eggs", ctx.RunID, "eggs", 6)); err != nil {
+			return "", err
+		}
+		eggs, err := workflow.WaitForEvent[int](ctx, "read", "eggs", time.Minute)
+		return fmt.Sprint(eggs.Data, " eggs"), err
+	}, settings()), "")
+	// Output:
+	// SUCCESS "6 eggs"
+}
+
 func ExampleContext_NotifyRun() {
 	play(workflow.MustServe(func(ctx *workflow.Context, _ struct{}) (string, error) {
 		// It is kept until the run waits for it.
@@ -400,6 +448,20 @@ func ExampleContext_NotifyRun() {
 	}, settings()), "")
 	// Output:
 	// SUCCESS "buy milk"
+}
+
+func ExampleContext_CreateWebhookAsync() {
+	play(workflow.MustServe(func(ctx *workflow.Context, _ struct{}) (bool, error) {
+		hooks, err := workflow.Parallel(ctx,
+			ctx.CreateWebhookAsync("where to say yes"),
+			ctx.CreateWebhookAsync("where to say no"))
+		if err != nil {
+			return false, err
+		}
+		return hooks[0].URL != hooks[1].URL, nil
+	}, settings()), "")
+	// Output:
+	// SUCCESS true
 }
 
 func ExampleContext_CreateWebhook() {

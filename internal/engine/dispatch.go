@@ -146,6 +146,9 @@ func (e *Engine) attempt(m *Message, run *Run, log []*LogEntry) Attempt {
 	}
 	if m.Settings.Callback != nil || m.Settings.FailureCallback != nil || run != nil && run.Settings.FailureCallback != nil {
 		a.MaxFailure = l.MaxBody
+		if run != nil {
+			a.MaxFailure += l.MaxBody / 8 // endpoints tell an error twice, as message and in its stack
+		}
 	}
 	if t := e.tenants.get(m.Tenant); t != nil {
 		a.signAs(t, m, run)

@@ -36,7 +36,7 @@ type logValues struct {
 
 type stepValue struct {
 	StepID int    `json:"stepId"`
-	Name   string `json:"stepName,omitempty"` // if it has another
+	Name   string `json:"stepName,omitempty"` // if it has another, or had no result
 	Out    string `json:"out,omitempty"`
 }
 
@@ -172,6 +172,8 @@ func (s *successor) editResult(e *LogEntry, edit *StepResult) *Error {
 			return errorf(Invalid, "stepId: step %d can't be edited: %v", e.StepID, err)
 		}
 		before.Name, after.Name = step.StepName, name
+	} else if s.given[e.Index] != nil {
+		after.Name = step.StepName
 	}
 	if len(edit.Out) > 0 {
 		out, refused := editedOut(&step, edit.Out)

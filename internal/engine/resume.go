@@ -214,8 +214,8 @@ type successor struct {
 	again    map[int]*Message // what is delivered again, by place
 	edits    *logEdits
 	given    map[int]*given // results of steps that had none, by place
-	waits    []*Wait      // of the old run
-	children map[int]*Run // those that steps without a result have invoked
+	waits    []*Wait        // of the old run
+	children map[int]*Run   // those that steps without a result have invoked
 }
 
 // readLog finds out what the new run's log has, and what of it is delivered.

@@ -517,7 +517,11 @@ func TestResultForFailedStep(t *testing.T) {
 				}
 				after := w.audit(engine.AuditFilter{})[0].After
 				for _, g := range tt.give {
-					if !strings.Contains(after, fmt.Sprintf(`"stepId":%d`, g.StepID)) {
+					want := fmt.Sprintf(`{"stepId":%d,"stepName":%q,"out"`, g.StepID, g.Name)
+					if g.StepID <= tt.before {
+						want = fmt.Sprintf(`{"stepId":%d,"out"`, g.StepID)
+					}
+					if !strings.Contains(after, want) {
 						t.Errorf("audit log has %s", after)
 					}
 				}
