@@ -62,20 +62,25 @@ func readAll(r io.Reader, length int64) ([]byte, error) {
 	}
 }
 
-// json reads the body, a JSON object without fields that v does not have, into
-// v: a mistyped one must not pass for one that was left out. Bytes that are not
-// UTF-8 would be read as others.
+// json reads the body into v, see [decodeJSON].
 func (r *request) json(limit int64, v any) error {
 	body, err := r.body(limit)
 	if err != nil {
 		return err
 	}
+	return decodeJSON(body, v)
+}
+
+// decodeJSON reads a body, a JSON object without fields that v does not have, into
+// v: a mistyped one must not pass for one that was left out. Bytes that are not
+// UTF-8 would be read as others.
+func decodeJSON(body []byte, v any) error {
 	if !utf8.Valid(body) {
 		return errNotUTF8
 	}
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.DisallowUnknownFields()
-	err = decoder.Decode(v)
+	err := decoder.Decode(v)
 	if err == nil && !json.Valid(body) {
 		err = errors.New("more than one value")
 	}

@@ -3,7 +3,6 @@ package api
 import (
 	"bytes"
 	"encoding/json"
-	"io"
 
 	"github.com/signposthq/signpost/client"
 	"github.com/signposthq/signpost/internal/engine"
@@ -39,14 +38,12 @@ func runRef(run *engine.Run) client.RunRef {
 // logEdit reads what the new run's log is to have in place of what the old one's
 // has. No body, as official SDKs send none, changes nothing.
 func (r *request) logEdit() (edit engine.LogEdit, err error) {
-	most := 2*r.handler.engine.MaxBody(r.caller) + filterBody
-	body, err := r.body(most)
+	body, err := r.body(2*r.handler.engine.MaxBody(r.caller) + filterBody)
 	if err != nil || len(bytes.TrimSpace(body)) == 0 {
 		return edit, err
 	}
-	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	var in client.RunEdit
-	if err := r.json(most, &in); err != nil {
+	if err := decodeJSON(body, &in); err != nil {
 		return edit, err
 	}
 	if edit.Payload, err = payloadOf(in.Payload); err != nil {

@@ -407,6 +407,22 @@ func TestT21PrefixLimitsRunsThatFailed(t *testing.T) {
 	}
 }
 
+// A log is edited as far as the body may be long: all of it is there once.
+func TestLargeEdits(t *testing.T) {
+	w := newWorld(t)
+	f := w.flow()
+	c := f.next(f.trigger("wfr_1", "payload", "Upstash-Failure-Callback: ", "Upstash-Retries: 0"))
+	step := f.append("wfr_1", run(1, "one", "1"))[0]
+	c.ok()
+	f.next(step).answer(489, "no", nonRetryable)
+	large := strings.Repeat("x", 5<<20)
+	ref := w.resume(w.failed("wfr_1"), fmt.Sprintf(`{"payload":%q,"steps":[{"stepId":1,"out":%[1]q},{"stepId":2,"stepName":"two","out":%[1]q}]}`, large), "Upstash-Delay: 1h")
+	log := get[[]client.LogEntry](w, "/v2/workflows/runs/"+ref.WorkflowRunID)
+	if len(log) != 3 || string(log[0].Body) != large || !strings.Contains(string(log[1].Body), large) || !strings.Contains(string(log[2].Body), large) {
+		t.Errorf("log of %d entries", len(log))
+	}
+}
+
 // What a run hides is hidden in the events of its messages, in the audit log, and
 // in the run that goes on with it.
 func TestRedactedRunsThatGoOn(t *testing.T) {
