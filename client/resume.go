@@ -342,6 +342,22 @@ func (c *Client) RerunFailureCallback(ctx context.Context, dlqID string) (RunRef
 	return ref, nil
 }
 
+// RerunFailureCallbacks is [Client.RerunFailureCallback] for many, as
+// [Client.ResumeRuns] (POST /v2/workflows/dlq/callback): runs whose failure callback
+// has not failed are left. An extension of Signpost's.
+func (c *Client) RerunFailureCallbacks(ctx context.Context, r RunDLQSelection) (out ResumeResponse, err error) {
+	err = r.each(resumeMost, func(q url.Values) error {
+		var page ResumeResponse
+		err := c.do(ctx, call{method: http.MethodPost, path: "/v2/workflows/dlq/callback", query: q, out: &page})
+		out.Runs, out.Cursor = append(out.Runs, page.Runs...), page.Cursor
+		return err
+	})
+	if err != nil {
+		return out, fmt.Errorf("rerun failure callbacks: %w", err)
+	}
+	return out, nil
+}
+
 // CancelFailureCallback stops the failure callback of a failed run; an attempt
 // under way is not cut off (DELETE /v2/workflows/dlq/callback/{dlqId}). An [Error]
 // with status 400 when it is in any other state than [CallbackInProgress].

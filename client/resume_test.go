@@ -56,6 +56,10 @@ var runCalls = []nounCall{
 	}, "POST /v2/workflows/dlq/restart?count=50", "", `{"workflowRuns":[],"cursor":""}`, ResumeResponse{}},
 	{"rerun callback", func(ctx context.Context, c *Client) (any, error) { return c.RerunFailureCallback(ctx, "1-0") },
 		"POST /v2/workflows/dlq/callback/1-0", "", resumed, newRun},
+	{"rerun callbacks", func(ctx context.Context, c *Client) (any, error) {
+		return c.RerunFailureCallbacks(ctx, RunDLQSelection{Filter: RunDLQFilter{Labels: []string{"a"}}, Count: 3})
+	}, "POST /v2/workflows/dlq/callback?count=3&label=a", "", `{"workflowRuns":[` + resumed + `],"cursor":"1-1"}`,
+		ResumeResponse{Runs: []RunRef{newRun}, Cursor: "1-1"}},
 	{"cancel callback", func(ctx context.Context, c *Client) (any, error) { return c.CancelFailureCallback(ctx, "1-0") },
 		"DELETE /v2/workflows/dlq/callback/1-0", "", resumed, newRun},
 

@@ -134,6 +134,7 @@ var routes = []route{
 	{"POST", "/v2/workflows/dlq/resume/{id}", engine.ScopePublish, resumeRun},
 	{"POST", "/v2/workflows/dlq/restart", engine.ScopePublish, restartRuns},
 	{"POST", "/v2/workflows/dlq/restart/{id}", engine.ScopePublish, restartRun},
+	{"POST", "/v2/workflows/dlq/callback", engine.ScopePublish, rerunFailureCallbacks},
 	{"POST", "/v2/workflows/dlq/callback/{id}", engine.ScopePublish, rerunFailureCallback},
 	{"DELETE", "/v2/workflows/dlq/callback/{id}", engine.ScopePublish, cancelFailureCallback},
 	{"GET", "/v2/workflows/dlq/{id}", engine.ScopeRead, getDLQEntry},

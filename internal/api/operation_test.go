@@ -324,6 +324,10 @@ var operations = []operation{
 		text:    "The body, which may be left out, may have another payload.",
 		headers: resumeHeaders, adds: true, body: client.RunEdit{}, optional: true, answer: client.RunRef{}, errors: []int{404, 412, 413},
 	}, {
+		route: "POST /v2/workflows/dlq/callback", id: "rerunFailureCallbacks", what: "Call failure callbacks of runs again",
+		text:  "Those that have failed, of the runs that a filter selects, 50 at most; without one, of all.",
+		query: dlqSelection, filters: true, adds: true, answer: client.ResumeResponse{}, errors: []int{413},
+	}, {
 		route: "POST /v2/workflows/dlq/callback/{id}", id: "rerunFailureCallback", what: "Call a run's failure callback again",
 		text: "Refused unless it has failed.", adds: true, answer: client.RunRef{}, errors: []int{404},
 	}, {

@@ -81,6 +81,19 @@ func restartRuns(r *request) (any, error) { return r.resumeAll(true) }
 // resumeAll lets the runs go on that ids or filters select, a page of them: POST
 // /v2/workflows/dlq/resume and restart.
 func (r *request) resumeAll(restart bool) (any, error) {
+	how := engine.Resume{Restart: restart}
+	var err error
+	if how.Over, err = r.overrides(); err != nil {
+		return nil, err
+	}
+	return r.each(func(sel engine.DLQFilter, cursor string, count int) ([]*engine.Run, string, error) {
+		return r.handler.engine.ResumeRuns(r.Context(), r.caller, sel, how, cursor, count)
+	})
+}
+
+// each does something to the failed runs that ids or filters select, a page of
+// them.
+func (r *request) each(do func(sel engine.DLQFilter, cursor string, count int) ([]*engine.Run, string, error)) (any, error) {
 	sel, f, count, err := r.selectDLQ(true)
 	if err != nil {
 		return nil, err
@@ -88,11 +101,7 @@ func (r *request) resumeAll(restart bool) (any, error) {
 	if len(sel.IDs) > resumeMost {
 		return nil, invalid("dlqIds: at most %d in a request, got %d", resumeMost, len(sel.IDs))
 	}
-	how := engine.Resume{Restart: restart}
-	if how.Over, err = r.overrides(); err != nil {
-		return nil, err
-	}
-	runs, next, err := r.handler.engine.ResumeRuns(r.Context(), r.caller, sel, how, f.Get("cursor"), min(count, resumeMost))
+	runs, next, err := do(sel, f.Get("cursor"), min(count, resumeMost))
 	if err = r.added(err); err != nil {
 		return nil, err
 	}
@@ -101,6 +110,14 @@ func (r *request) resumeAll(restart bool) (any, error) {
 		out.Runs = append(out.Runs, runRef(run))
 	}
 	return out, nil
+}
+
+// rerunFailureCallbacks calls those again that have failed: POST
+// /v2/workflows/dlq/callback.
+func rerunFailureCallbacks(r *request) (any, error) {
+	return r.each(func(sel engine.DLQFilter, cursor string, count int) ([]*engine.Run, string, error) {
+		return r.handler.engine.RerunFailureCallbacks(r.Context(), r.caller, sel, cursor, count)
+	})
 }
 
 // rerunFailureCallback calls the failure callback of a run again: POST

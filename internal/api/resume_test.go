@@ -396,6 +396,7 @@ func TestT21PrefixLimitsRunsThatFailed(t *testing.T) {
 	var out client.ResumeResponse
 	l.do("POST", "/v2/workflows/dlq/resume?workflowRunId=out", "").into(200, &out)
 	l.do("POST", "/v2/workflows/dlq/restart?dlqIds="+outside, "").into(200, &out)
+	l.do("POST", "/v2/workflows/dlq/callback?dlqIds="+outside, "").into(200, &out)
 	if len(out.Runs) != 0 {
 		t.Errorf("resumed %+v", out)
 	}

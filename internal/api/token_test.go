@@ -97,6 +97,7 @@ var policy = map[string][]client.Scope{
 	"POST /v2/workflows/dlq/resume/{id}":     {client.ScopePublish},
 	"POST /v2/workflows/dlq/restart":         {client.ScopePublish},
 	"POST /v2/workflows/dlq/restart/{id}":    {client.ScopePublish},
+	"POST /v2/workflows/dlq/callback":        {client.ScopePublish},
 	"POST /v2/workflows/dlq/callback/{id}":   {client.ScopePublish},
 	"DELETE /v2/workflows/dlq/callback/{id}": {client.ScopePublish},
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/signposthq/signpost/internal/wire"
 )
@@ -180,6 +181,34 @@ func (e *Engine) RerunFailureCallback(ctx context.Context, who *Caller, id strin
 		run.Failure, run.FailureCall = FailureInProgress, m.Seq
 		return nil
 	})
+}
+
+// RerunFailureCallbacks does so for at most count entries a filter selects; those
+// whose callback has not failed are left. One that is refused for a limit ends it:
+// what was done until then is told, with a cursor to that entry.
+func (e *Engine) RerunFailureCallbacks(ctx context.Context, who *Caller, f DLQFilter, cursor string, count int) (runs []*Run, next string, err error) {
+	f.Workflow = new(true)
+	if len(f.Failures) > 0 && !slices.Contains(f.Failures, FailureFail) {
+		return nil, "", nil
+	}
+	f.Failures = []FailureState{FailureFail}
+	ids, next, err := e.selectDLQ(ctx, who, f, cursor, count)
+	if err != nil {
+		return nil, "", err
+	}
+	for _, id := range ids {
+		run, err := e.RerunFailureCallback(ctx, who, id)
+		switch code := ErrorCode(err); {
+		case err == nil:
+			runs = append(runs, run)
+		case code == Invalid || code == NotFound: // it has not failed, or is gone
+		case len(runs) > 0:
+			return runs, id, nil
+		default:
+			return nil, "", err
+		}
+	}
+	return runs, next, nil
 }
 
 // CancelFailureCallback stops the failure callback of a DLQ entry's run from being

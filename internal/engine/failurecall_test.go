@@ -2,6 +2,8 @@ package engine_test
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -31,6 +33,65 @@ func (w *world) expectFailure(want engine.FailureState, check func(*engine.Failu
 	if h.Run.Failure != want || check != nil && (h.Failure == nil || !check(h.Failure)) {
 		w.t.Errorf("failure callback is %d, %+v, want %d", h.Run.Failure, h.Failure, want)
 	}
+}
+
+// Of many those are called again that have failed, a page at a time.
+func TestRerunFailureCallbacks(t *testing.T) {
+	ctx := context.Background()
+	inBubble(t, func(w *world) {
+		w.respond(func(a engine.Attempt) engine.Outcome {
+			if a.Kind == engine.KindFailureCall && a.RunID == "wfr_2" {
+				return engine.Outcome{Status: 200}
+			}
+			return refusal()
+		})
+		var ids []string
+		for i := range 4 {
+			id := fmt.Sprint("wfr_", i)
+			w.publish(engine.Publish{Destination: workflowURL, Config: wire.Config{Method: "POST",
+				FailureCallback: &wire.Callback{URL: workflowURL, Header: map[string][]string{"Upstash-Retries": {"0"}}},
+				Workflow:        wire.Workflow{Init: true, RunID: id, URL: workflowURL, CallType: wire.CallStep}}})
+			time.Sleep(time.Second)
+			ids = append(ids, engine.DLQID(w.history(id).Run.DLQ))
+		}
+		rerun := func(f engine.DLQFilter, cursor string, count int) (names []string, next string) {
+			t.Helper()
+			runs, next, err := w.engine.RerunFailureCallbacks(ctx, w.caller, f, cursor, count)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, run := range runs {
+				names = append(names, run.ID)
+			}
+			time.Sleep(time.Second)
+			return names, next
+		}
+		is := func(what string, got []string, want ...string) {
+			t.Helper()
+			if !slices.Equal(got, want) {
+				t.Errorf("%s: %q, want %q", what, got, want)
+			}
+		}
+		succeeded := engine.DLQFilter{Failures: []engine.FailureState{engine.FailureSuccess}}
+		got, _ := rerun(succeeded, "", 9)
+		is("those that succeeded", got)
+		got, next := rerun(engine.DLQFilter{}, "", 2)
+		is("first page", got, "wfr_0", "wfr_1")
+		w.respond(ok)
+		got, next = rerun(engine.DLQFilter{}, next, 2)
+		is("second page", got, "wfr_3")
+		if next != "" {
+			got, next = rerun(engine.DLQFilter{}, next, 2)
+			is("the rest", got)
+		}
+		got, _ = rerun(engine.DLQFilter{IDs: append(ids, "1-0")}, "", 9)
+		is("by ids", got, "wfr_0", "wfr_1")
+		got, _ = rerun(engine.DLQFilter{}, next, 9)
+		is("when all have succeeded", got)
+		if n := len(w.audit(engine.AuditFilter{})); n != 5 {
+			t.Errorf("the audit log has %d entries", n)
+		}
+	})
 }
 
 // A failure callback that has failed can be called again, and no other.
