@@ -73,8 +73,10 @@ func (s *shop) Close() { s.server.Close() }
 
 // ended waits until a run has ended, and its failure function if it has failed.
 func ended(c *client.Client, id string) client.Run {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
 	for {
-		run, err := c.Run(context.Background(), id)
+		run, err := c.Run(ctx, id)
 		if err != nil {
 			panic(err)
 		}

@@ -20,8 +20,10 @@ func startWaiting(c *client.Client, runID string) (stop func()) {
 	if _, err := c.Trigger(context.Background(), client.TriggerRequest{URL: app.URL, RunID: runID}); err != nil {
 		panic(err)
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
 	for {
-		waiters, err := c.Waiters(context.Background(), "paid-17")
+		waiters, err := c.Waiters(ctx, "paid-17")
 		if err != nil {
 			panic(err)
 		}

@@ -345,13 +345,8 @@ func (c *Client) RerunFailureCallback(ctx context.Context, dlqID string) (RunRef
 // RerunFailureCallbacks is [Client.RerunFailureCallback] for many, as
 // [Client.ResumeRuns] (POST /v2/workflows/dlq/callback): runs whose failure callback
 // has not failed are left. An extension of Signpost's.
-func (c *Client) RerunFailureCallbacks(ctx context.Context, r RunDLQSelection) (out ResumeResponse, err error) {
-	err = r.each(resumeMost, func(q url.Values) error {
-		var page ResumeResponse
-		err := c.do(ctx, call{method: http.MethodPost, path: "/v2/workflows/dlq/callback", query: q, out: &page})
-		out.Runs, out.Cursor = append(out.Runs, page.Runs...), page.Cursor
-		return err
-	})
+func (c *Client) RerunFailureCallbacks(ctx context.Context, r RunDLQSelection) (ResumeResponse, error) {
+	out, err := c.resumeSome(ctx, "callback", &ResumeRequest{RunDLQSelection: r})
 	if err != nil {
 		return out, fmt.Errorf("rerun failure callbacks: %w", err)
 	}
