@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"runtime/pprof"
 	"sync"
 	"syscall"
 	"testing"
@@ -72,6 +73,18 @@ func (p *process) kill() {
 	p.cmd.Process.Kill()
 	<-p.exited
 	p.exited <- nil
+}
+
+// dump logs what all goroutines of a server are at, and those of this process,
+// which has endpoints. The server does not survive it.
+func (s *server) dump(t *testing.T) {
+	t.Helper()
+	var here bytes.Buffer
+	pprof.Lookup("goroutine").WriteTo(&here, 2)
+	t.Logf("goroutines of the endpoints:\n%s", &here)
+	s.cmd.Process.Signal(syscall.SIGQUIT) // its own it prints
+	err := <-s.exited
+	s.exited <- err
 }
 
 // wait waits until the program has printed a line that matches, and returns

@@ -56,7 +56,10 @@ func runSuite(t *testing.T, s *server, file string, env ...string) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	passed := readResults(t, stdout, &said)
+	passed, stuck := readResults(t, stdout, &said)
+	if stuck {
+		s.dump(t)
+	}
 	if err := cmd.Wait(); err != nil && (!t.Failed() || ctx.Err() != nil) {
 		t.Errorf("%s: %v (%v)", file, err, ctx.Err())
 	}
@@ -69,14 +72,14 @@ func runSuite(t *testing.T, s *server, file string, env ...string) {
 }
 
 // readResults turns the reporter's lines into subtests; what else the suite
-// prints goes to said.
-func readResults(t *testing.T, stdout io.Reader, said io.Writer) (passed int) {
+// prints goes to said. Stuck says that one waited in vain.
+func readResults(t *testing.T, stdout io.Reader, said io.Writer) (passed int, stuck bool) {
 	t.Helper()
 	lines := bufio.NewReader(stdout)
 	for {
 		line, err := lines.ReadBytes('\n')
 		if err != nil {
-			return passed
+			return passed, stuck
 		}
 		var r result
 		if json.Unmarshal(line, &r) != nil || r.Name == nil {
@@ -86,6 +89,7 @@ func readResults(t *testing.T, stdout io.Reader, said io.Writer) (passed int) {
 		t.Run(strings.Join(r.Name, "/"), func(t *testing.T) {
 			switch {
 			case r.Failed:
+				stuck = stuck || strings.Contains(r.Error, "gave up waiting")
 				t.Errorf("after %.2f s: %s", r.Seconds, r.Error)
 			case r.Skipped:
 				t.Fatal("skipped")
