@@ -393,7 +393,7 @@ func startEndpoint(t *testing.T, s *server) string {
 // waitRun waits until a run has ended.
 func waitRun(t *testing.T, c *client.Client, id string) client.Run {
 	t.Helper()
-	return waitRunFor(t, c, id, time.Minute)
+	return waitRunFor(t, c, id, patience)
 }
 
 func waitRunFor(t *testing.T, c *client.Client, id string, most time.Duration) client.Run {
@@ -442,7 +442,7 @@ func TestJavaScriptEndpoint(t *testing.T) {
 	if run = waitRun(t, c, started.WorkflowRunID); run.State != client.RunFailed {
 		t.Errorf("run that fails ended as %s", run.State)
 	}
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	for deadline := time.Now().Add(patience); ; {
 		if f := run.FailureFunction; f != nil && f.State == client.CallbackSuccess {
 			if f.ResponseBody != `{"result":"sorry, eve: no user eve"}` {
 				t.Errorf("failure function answered %s", f.ResponseBody)

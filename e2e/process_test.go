@@ -13,6 +13,10 @@ import (
 	"time"
 )
 
+// patience is more than anything takes on a machine with much else to do: nothing
+// waits so long but what hangs.
+const patience = 90 * time.Second
+
 // process is a program that runs until the test ends.
 type process struct {
 	cmd    *exec.Cmd
@@ -94,7 +98,7 @@ func (p *process) wait(t *testing.T, pattern string) []string {
 	re := regexp.MustCompile("(?m)" + pattern)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(30 * time.Second); ; <-tick.C {
+	for deadline := time.Now().Add(patience); ; <-tick.C {
 		if m := re.FindStringSubmatch(p.output.String()); m != nil {
 			return m
 		}

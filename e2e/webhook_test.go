@@ -131,7 +131,7 @@ func TestDeliveriesAreStandardWebhooks(t *testing.T) {
 			if err := json.NewEncoder(&lines).Encode(r); err != nil {
 				t.Fatal(err)
 			}
-		case <-time.After(30 * time.Second):
+		case <-time.After(patience):
 			t.Fatal("no delivery")
 		}
 	}

@@ -77,7 +77,6 @@ export async function ended(workflowRunId) {
     return await until(
       `run ${workflowRunId} to end`,
       async () => (await workflow.logs({ workflowRunId, state: runEnds })).runs[0],
-      30_000,
     );
   } catch (error) {
     const short = (_, value) => (typeof value === "string" ? value.slice(0, 300) : value);
