@@ -29,6 +29,10 @@ type Publish struct {
 	Schedule   string // id of the schedule whose time it is; "": none
 
 	limited bool // asked for with a token that is for some URLs only
+
+	step    wire.Step // what Body says, once it was read
+	stepErr error
+	read    bool
 }
 
 // Published says what became of it.
@@ -82,6 +86,9 @@ func (e *Engine) publish(ctx context.Context, who *Caller, items []Publish, leav
 		}
 		if err != nil {
 			return nil, ofItem(err, i, len(items))
+		}
+		if w := &items[i].Config.Workflow; w.RunID != "" && w.CallType == wire.CallStep {
+			_, _ = items[i].readStep() // here, where nobody waits for it
 		}
 	}
 	var out []Published

@@ -30,7 +30,7 @@ func (c *change) appendToRun(who *Caller, p *Publish) (Published, error) {
 	hook := ""
 	switch w.CallType {
 	case wire.CallStep:
-		if step, err = wire.ParseStep(p.Body); err != nil {
+		if step, err = p.readStep(); err != nil {
 			return Published{}, errorf(Invalid, "body: %v", err)
 		}
 		entry.StepID, entry.TargetStep = step.StepID, step.TargetStep
@@ -72,6 +72,15 @@ func (c *change) appendToRun(who *Caller, p *Publish) (Published, error) {
 		}
 	}
 	return Published{MessageID: m.String(), URL: m.URL}, nil
+}
+
+// readStep reads the entry of a run's log that the message is, once.
+func (p *Publish) readStep() (wire.Step, error) {
+	if !p.read {
+		p.step, p.stepErr = wire.ParseStep(p.Body)
+		p.read = true
+	}
+	return p.step, p.stepErr
 }
 
 // checkPlace refuses a new entry about a step that the run can't have come to, or
