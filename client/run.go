@@ -67,13 +67,6 @@ type Run struct {
 	Steps           []StepGroup      `json:"steps"`
 }
 
-// MarshalJSON writes steps as an array even when there is none.
-func (r Run) MarshalJSON() ([]byte, error) {
-	type plain Run
-	r.Steps = some(r.Steps)
-	return json.Marshal(plain(r))
-}
-
 // Invoker is the run that invoked this one and waits for its result.
 type Invoker struct {
 	WorkflowRunID string `json:"workflowRunId"`
@@ -102,13 +95,6 @@ type FailureFunction struct {
 	Errors           []StepError `json:"errors,omitempty"`
 }
 
-// MarshalJSON writes failHeaders as an object even when there is none.
-func (f FailureFunction) MarshalJSON() ([]byte, error) {
-	type plain FailureFunction
-	f.FailHeaders = someHeader(f.FailHeaders)
-	return json.Marshal(plain(f))
-}
-
 // GroupType says how the steps of a group relate.
 type GroupType string
 
@@ -122,13 +108,6 @@ const (
 type StepGroup struct {
 	Type  GroupType `json:"type"`
 	Steps []RunStep `json:"steps"`
-}
-
-// MarshalJSON writes steps as an array even when there is none.
-func (g StepGroup) MarshalJSON() ([]byte, error) {
-	type plain StepGroup
-	g.Steps = some(g.Steps)
-	return json.Marshal(plain(g))
 }
 
 // RunStep is one step of a run. In a group of type [GroupNext] only MessageID,
@@ -181,13 +160,6 @@ type StepError struct {
 	Headers http.Header `json:"headers"`
 	Status  int         `json:"status"` // 0: there was no response
 	Time    int64       `json:"time"`   // Unix milliseconds
-}
-
-// MarshalJSON writes headers as an object even when there is none.
-func (e StepError) MarshalJSON() ([]byte, error) {
-	type plain StepError
-	e.Headers = someHeader(e.Headers)
-	return json.Marshal(plain(e))
 }
 
 // RunsPage is a page of runs, newest first.

@@ -439,7 +439,7 @@ func writeJSON(w http.ResponseWriter, answer any) {
 	}
 	body, ok := answer.(rawJSON)
 	if !ok {
-		encoded, err := json.Marshal(answer)
+		encoded, err := encode(answer)
 		if err != nil {
 			writeError(w, http.StatusInternalServerError, "internal error")
 			return
@@ -460,6 +460,15 @@ func writeJSON(w http.ResponseWriter, answer any) {
 	header["Content-Length"] = []string{strconv.Itoa(len(body))}
 	w.WriteHeader(status)
 	w.Write(body)
+}
+
+// encode is json.Marshal, but that it does not look once more through what a page
+// has encoded.
+func encode(answer any) ([]byte, error) {
+	if m, ok := answer.(json.Marshaler); ok {
+		return m.MarshalJSON()
+	}
+	return json.Marshal(answer)
 }
 
 // Headers of all answers: they hold what is not for caches, and tokens may

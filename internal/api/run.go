@@ -244,6 +244,7 @@ func (r *request) runJSON(h *engine.RunHistory) client.Run {
 		WorkflowRunID: run.ID, WorkflowURL: run.URL, State: runStateNames[run.State],
 		CreatedAt: engine.Millis(run.Seq), CompletedAt: run.EndedAt, CallerIP: run.CallerIP,
 		Response: v.text(run.Response), Labels: run.Settings.Labels, Label: first(run.Settings.Labels),
+		Steps: make([]client.StepGroup, len(h.Groups)),
 	}
 	out.FlowControlKey, _, _, _ = flowJSON(run.Settings.FlowControl)
 	if run.DLQ != 0 {
@@ -258,12 +259,12 @@ func (r *request) runJSON(h *engine.RunHistory) client.Run {
 	if h.Next != nil {
 		out.Successor = &client.RunRef{WorkflowRunID: h.Next.ID, WorkflowCreatedAt: engine.Millis(h.Next.Seq)}
 	}
-	for _, g := range h.Groups {
-		group := client.StepGroup{Type: groupTypes[g.Kind]}
+	for i, g := range h.Groups {
+		group := client.StepGroup{Type: groupTypes[g.Kind], Steps: make([]client.RunStep, len(g.Steps))}
 		for i := range g.Steps {
-			group.Steps = append(group.Steps, r.stepJSON(run, &g.Steps[i]))
+			group.Steps[i] = r.stepJSON(run, &g.Steps[i])
 		}
-		out.Steps = append(out.Steps, group)
+		out.Steps[i] = group
 	}
 	if h.Failure != nil {
 		out.FailureFunction = r.failureJSON(run, h.Failure)
@@ -347,10 +348,18 @@ func errorsJSON(attempts []*engine.Settlement, v veil) []client.StepError {
 	var out []client.StepError
 	for _, s := range attempts {
 		out = append(out, client.StepError{
-			Error: s.Error, Body: v.text(s.Body), Headers: v.header(s.Header), Status: s.Status, Time: s.EndedAt,
+			Error: s.Error, Body: v.text(s.Body), Headers: someHeader(v.header(s.Header)), Status: s.Status, Time: s.EndedAt,
 		})
 	}
 	return out
+}
+
+// someHeader makes a header that clients read as an object, which null is none.
+func someHeader(h http.Header) http.Header {
+	if h == nil {
+		return http.Header{}
+	}
+	return h
 }
 
 func (r *request) failureJSON(run *engine.Run, f *engine.FailureHistory) *client.FailureFunction {
@@ -358,9 +367,10 @@ func (r *request) failureJSON(run *engine.Run, f *engine.FailureHistory) *client
 	out := &client.FailureFunction{
 		MessageID: m.String(), URL: m.URL, State: failureStates[run.Failure], DLQID: engine.DLQID(run.DLQ),
 		MaxRetries: m.MaxRetries, NextDeliveryTime: f.NextDue, Errors: errorsJSON(f.Errors, r.answerVeil(m)),
+		FailHeaders: http.Header{},
 	}
 	if s := f.Failed; s != nil {
-		out.FailHeaders, out.FailStatus, out.FailResponse = s.Header, s.Status, text(s.Body)
+		out.FailHeaders, out.FailStatus, out.FailResponse = someHeader(s.Header), s.Status, text(s.Body)
 	}
 	if s := f.Last; s != nil {
 		out.ResponseStatus, out.ResponseBody, out.ResponseHeaders = s.Status, text(s.Body), s.Header

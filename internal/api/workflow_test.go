@@ -564,6 +564,25 @@ func TestFailureAnswers(t *testing.T) {
 }
 
 // One branch that fails ends the run; its siblings' deliveries are dropped.
+// What official clients index is there when there was no response: objects, and
+// no null.
+func TestFailureWithoutResponse(t *testing.T) {
+	w := newWorld(t)
+	f := w.flow()
+	f.URL = "http://127.0.0.1:1/gone"
+	f.trigger("wfr_1", "", "Upstash-Retries: 0", "Upstash-Failure-Callback-Retries: 0")
+	w.awaitFailure("wfr_1", client.CallbackFail)
+	a := w.do("GET", "/v2/workflows/logs?workflowRunId=wfr_1", "")
+	for text, n := range map[string]int{`"headers":{}`: 2, `"failHeaders":{}`: 1, ":null": 0} {
+		if strings.Count(string(a.body), text) != n {
+			t.Errorf("want %d times %s in %s", n, text, a.body)
+		}
+	}
+	if a := w.do("GET", "/v2/workflows/logs?workflowRunId=wfr_2", ""); string(a.body) != `{"cursor":"","runs":[]}` {
+		t.Errorf("an empty page is %s", a.body)
+	}
+}
+
 func TestFailureOfABranch(t *testing.T) {
 	w := newWorld(t)
 	f := w.flow()
