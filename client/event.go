@@ -109,10 +109,12 @@ type (
 	}
 )
 
-// MarshalJSON writes the two disputed keys in both spellings.
-func (e Event) MarshalJSON() ([]byte, error) {
-	return json.Marshal(twinEvent{plainEvent(e), e.ResponseHeader, e.RetryDelayExpression})
+func (e *Event) twin() twinEvent {
+	return twinEvent{plainEvent(*e), e.ResponseHeader, e.RetryDelayExpression}
 }
+
+// MarshalJSON writes the two disputed keys in both spellings.
+func (e Event) MarshalJSON() ([]byte, error) { return json.Marshal(e.twin()) }
 
 // UnmarshalJSON reads the two disputed keys in either spelling.
 func (e *Event) UnmarshalJSON(b []byte) error {
@@ -139,9 +141,14 @@ type EventsPage struct {
 
 // MarshalJSON writes events as an array even when there is none.
 func (p EventsPage) MarshalJSON() ([]byte, error) {
-	type plain EventsPage
-	p.Events = some(p.Events)
-	return json.Marshal(plain(p))
+	page := struct {
+		Events []twinEvent `json:"events"`
+		Cursor string      `json:"cursor,omitempty"`
+	}{make([]twinEvent, len(p.Events)), p.Cursor}
+	for i := range p.Events {
+		page.Events[i] = p.Events[i].twin() // not by its MarshalJSON, whose JSON would be looked through again
+	}
+	return json.Marshal(page)
 }
 
 // EventsRequest says which events to list. The zero value lists all, newest
