@@ -144,34 +144,107 @@ func TestResumeWithWait(t *testing.T) {
 	})
 }
 
+// failedWithWebhook is a run that has failed and has made the webhook evt_1.
+func (w *world) failedWithWebhook() *engine.Run {
+	w.t.Helper()
+	old, _ := w.halfFailed(wire.StepCreateWebhook, func() {
+		out := `{"webhookUrl":"https://signpost.example/v2/workflows/hooks/u/wfr_old/evt_1","eventId":"evt_1"}`
+		w.append("wfr_old", wire.Step{StepID: 1, StepName: "hook", StepType: wire.StepCreateWebhook, Concurrent: 2, Out: &out})
+	})
+	return old
+}
+
+// callHook calls a webhook of a run.
+func (w *world) callHook(run, body string) error {
+	hook, err := w.engine.Webhook(context.Background(), "u", run, "evt_1")
+	if err != nil {
+		return err
+	}
+	return w.engine.Call(context.Background(), hook, []byte(body))
+}
+
+// expectCalls has a run that was resumed from failedWithWebhook go on, and wait for
+// calls of the webhook.
+func (w *world) expectCalls(run string, want ...string) {
+	w.t.Helper()
+	w.append(run, wire.Step{StepID: 2, StepName: "fails", StepType: wire.StepRun, Concurrent: 2})
+	for i := range want {
+		w.waits(run, "evt_1", 3+i, func(r *wire.Wait) { r.Step.StepType = wire.StepWaitForWebhook })
+	}
+	var got []string
+	for _, s := range w.steps(run)[4:] {
+		got = append(got, unbase64(*s.Out))
+	}
+	if !slices.Equal(got, want) {
+		w.t.Errorf("%s was told %q, want %q", run, got, want)
+	}
+}
+
 // A webhook's URL has the id of the run that made it, which goes on under others.
+// Who calls it while nothing goes on, as the run has failed, does so once: that is
+// kept for the run that will.
 func TestResumeWithWebhook(t *testing.T) {
 	inBubble(t, func(w *world) {
-		old, _ := w.halfFailed(wire.StepCreateWebhook, func() {
-			out := `{"webhookUrl":"https://signpost.example/v2/workflows/hooks/u/wfr_old/evt_1","eventId":"evt_1"}`
-			w.append("wfr_old", wire.Step{StepID: 1, StepName: "hook", StepType: wire.StepCreateWebhook, Concurrent: 2, Out: &out})
-		})
-		if _, err := w.engine.Webhook(context.Background(), "u", "wfr_old", "evt_1"); engine.ErrorCode(err) != engine.NotFound {
-			t.Errorf("the webhook of a failed run: %v", err)
+		old := w.failedWithWebhook()
+		before, err := w.engine.Webhook(context.Background(), "u", "wfr_old", "evt_1")
+		if err == nil {
+			err = w.engine.Call(context.Background(), before, []byte("while it has failed"))
+		}
+		if err != nil {
+			t.Fatal(err)
 		}
 		run := w.resume(engine.DLQID(old.DLQ), engine.Resume{})
+		if err := w.engine.Call(context.Background(), before, []byte("found before")); err != nil {
+			t.Fatal(err)
+		}
 		for _, id := range []string{"wfr_old", run.ID} {
-			hook, err := w.engine.Webhook(context.Background(), "u", id, "evt_1")
-			if err == nil {
-				err = w.engine.Call(context.Background(), hook, []byte(`{"method":"GET"}`))
-			}
-			if err != nil {
+			if err := w.callHook(id, id); err != nil {
 				t.Errorf("webhook of %s: %v", id, err)
 			}
 		}
-		w.append(run.ID, wire.Step{StepID: 2, StepName: "fails", StepType: wire.StepRun, Concurrent: 2})
-		for step := 3; step <= 4; step++ {
-			w.waits(run.ID, "evt_1", step, func(r *wire.Wait) { r.Step.StepType = wire.StepWaitForWebhook })
-		}
-		if got := w.steps(run.ID); len(got) != 6 || got[4].StepType != wire.StepWaitForWebhook || got[5].Out == nil {
-			t.Errorf("log %+v", got)
-		}
+		w.expectCalls(run.ID, "while it has failed", "found before", "wfr_old", run.ID)
 	})
+}
+
+// Of calls for a run that has failed no more are kept than for another, and none
+// when nothing can go on with it any more.
+func TestWebhookOfFailedRun(t *testing.T) {
+	for name, gone := range map[string]func(w *world, dlq string) error{
+		"deleted": func(w *world, dlq string) error {
+			return w.engine.DeleteDLQEntry(context.Background(), w.caller, dlq)
+		},
+		"restarted": func(w *world, dlq string) error {
+			_, err := w.engine.ResumeRun(context.Background(), w.caller, dlq, engine.Resume{Restart: true})
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(w *world) {
+				old := w.failedWithWebhook()
+				for range 1000 {
+					if err := w.callHook("wfr_old", "x"); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := w.callHook("wfr_old", "x"); engine.ErrorCode(err) != engine.Limited {
+					t.Errorf("more calls than are kept: %v", err)
+				}
+				hook, err := w.engine.Webhook(context.Background(), "u", "wfr_old", "evt_1")
+				if err == nil {
+					err = gone(w, engine.DLQID(old.DLQ))
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := w.engine.Call(context.Background(), hook, []byte("x")); engine.ErrorCode(err) != engine.NotFound {
+					t.Errorf("a call: %v", err)
+				}
+				if err := w.callHook("wfr_old", "x"); engine.ErrorCode(err) != engine.NotFound {
+					t.Errorf("the webhook: %v", err)
+				}
+			})
+		})
+	}
 }
 
 // call makes a call to a third party, as the first of two parallel steps.

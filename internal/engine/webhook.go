@@ -2,7 +2,7 @@ package engine
 
 import "context"
 
-// Webhook is one that an active run has made.
+// Webhook is one that a run has made which is active, or may be resumed.
 type Webhook struct {
 	Tenant *Tenant
 	run    int64
@@ -32,8 +32,8 @@ func (e *Engine) Webhook(ctx context.Context, user, runID, event string) (*Webho
 		if run, err = lastOf(tx, run); err != nil {
 			return err
 		}
-		if run == nil || run.State != RunStarted {
-			return errNoWebhook
+		if err := takesCalls(tx, run); err != nil {
+			return err
 		}
 		known, err := tx.HasWebhook(run.Seq, event)
 		if err != nil {
@@ -48,16 +48,45 @@ func (e *Engine) Webhook(ctx context.Context, user, runID, event string) (*Webho
 	return hook, err
 }
 
+// takesCalls refuses calls for a run that will never wait for any. One that has
+// failed may, as long as it is in the DLQ: whoever calls does so only once, and
+// knows nothing of the run.
+func takesCalls(tx Tx, run *Run) error {
+	if run == nil {
+		return errNoWebhook
+	}
+	if run.State == RunStarted {
+		return nil
+	}
+	if !run.mayGoOn() || run.DLQ == 0 {
+		return errNoWebhook
+	}
+	entries, err := tx.DLQEntries([]int64{run.DLQ})
+	if err == nil && len(entries) == 0 {
+		err = errNoWebhook
+	}
+	return err
+}
+
 // Call tells a webhook's run of a call, in the form that its step reads. If the
-// run does not wait for it, it is told when it does.
+// run does not wait for it, it is told when it does; if it has failed, the one
+// that goes on with it is.
 func (e *Engine) Call(ctx context.Context, hook *Webhook, call []byte) error {
 	return e.update(ctx, func(c *change) error {
 		run, err := c.lockRun(hook.run)
 		if err != nil {
 			return err
 		}
-		if run.State != RunStarted {
-			return errNoWebhook
+		if run.Settings.ResumedAs != 0 { // since the webhook was looked for
+			if run, err = lastOf(c.tx, run); err != nil {
+				return err
+			}
+			if run, err = c.lockRun(run.Seq); err != nil {
+				return err
+			}
+		}
+		if err := takesCalls(c.tx, run); err != nil {
+			return err
 		}
 		_, err = c.tellRun(run, WaitWebhook, hook.event, call)
 		return err
