@@ -69,7 +69,6 @@ func (l *LogEdit) check(most int64, restart bool) error {
 type given struct {
 	edit int // its place among the edits
 	from int // the place in the log that leads to it
-	plan []byte
 }
 
 // addResults puts the results into the log that steps are given which have none.
@@ -108,13 +107,17 @@ func (s *successor) addResults(waits map[int]bool) error {
 	return nil
 }
 
-// copyGiven writes the entry of a result that a step is given.
-func (s *successor) copyGiven(place int) error {
-	g := s.given[place]
+// give makes a new entry the result that its step is given.
+func (s *successor) give(e *LogEntry) error {
+	g := s.given[e.Index]
 	edit := &s.how.Edit.Results[g.edit]
 	step := wire.Step{StepID: edit.StepID, StepName: edit.Name, StepType: wire.StepRun, Concurrent: 1}
-	if g.plan != nil {
-		plan, err := wire.ParseStep(g.plan)
+	if s.log[g.from].TargetStep != 0 {
+		body, err := s.body(g.from)
+		if err != nil {
+			return err
+		}
+		plan, err := wire.ParseStep(body)
 		switch {
 		case err != nil:
 			return errorf(Invalid, "steps[%d].stepId: step %d can't be given a result: %v", g.edit, edit.StepID, err)
@@ -127,21 +130,25 @@ func (s *successor) copyGiven(place int) error {
 	if err != nil {
 		return fmt.Errorf("encode result: %w", err)
 	}
-	e := *s.log[place]
 	e.Message, e.Body = s.key(), body
-	return s.copyEntry(&e)
+	return nil
 }
 
-// editEntry changes an entry of the new run's log, if it is to be.
+// edited says whether an entry of the old run's log is to be changed.
+func (s *successor) edited(e *LogEntry) bool {
+	if e.Index == 0 {
+		return s.how.Edit.Payload != nil
+	}
+	return e.CallType == wire.CallStep && e.TargetStep == 0 &&
+		slices.ContainsFunc(s.how.Edit.Results, func(r StepResult) bool { return r.StepID == e.StepID })
+}
+
+// editEntry changes an entry as it is to be.
 func (s *successor) editEntry(e *LogEntry) error {
 	if e.Index == 0 {
-		if payload := s.how.Edit.Payload; payload != nil {
-			s.edits.before.Payload, s.edits.after.Payload = new(s.shown(e.Body)), new(s.shown(payload))
-			e.Body = payload
-		}
-		return nil
-	}
-	if e.CallType != wire.CallStep || e.TargetStep != 0 {
+		payload := s.how.Edit.Payload
+		s.edits.before.Payload, s.edits.after.Payload = new(s.shown(e.Body)), new(s.shown(payload))
+		e.Body = payload
 		return nil
 	}
 	for i := range s.how.Edit.Results {

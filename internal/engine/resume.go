@@ -335,61 +335,20 @@ func (s *successor) anew(place int, old *Message) *Message {
 	return &m
 }
 
-// What of a log is copied at a time: one entry may be as large as a message.
-const (
-	copyMost  = 64
-	copyBytes = 1 << 20
-)
-
-// copyLog writes the new run's log, and has delivered what is to be. How many
-// entries it reads at a time goes by those before: to ask for the size of large
-// ones costs as much as to read them.
+// copyLog writes the new run's log, and has delivered what is to be. What is not
+// edited it has together with the old run: a log may be hundreds of megabytes.
 func (s *successor) copyLog() error {
-	most, end := copyMost, len(s.log)-len(s.given)
-	for from := 0; from < end; {
-		n := min(most, end-from)
-		if n > 1 {
-			_, bytes, err := s.tx.LogBytes(s.old.Seq, from, from+n-1)
-			if err != nil {
-				return fmt.Errorf("measure log: %w", err)
-			}
-			if bytes > copyBytes {
-				most = 1
-				continue
-			}
-		}
-		entries, err := s.tx.Log(s.old.Seq, from, from+n-1)
-		if err != nil {
-			return fmt.Errorf("read log: %w", err)
-		}
-		largest := 1
-		for _, e := range entries {
-			largest = max(largest, len(e.Body))
-			s.e.litter.expect(2 * int64(len(e.Body))) // it is copied to be written
-			if err := s.copyEntry(e); err != nil {
-				return err
-			}
-		}
-		from += n
-		most = max(1, min(copyMost, 2*n, copyBytes/largest))
-	}
-	for place := end; place < len(s.log); place++ {
-		if err := s.copyGiven(place); err != nil {
+	for place := range s.log {
+		if err := s.copyEntry(place); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *successor) copyEntry(e *LogEntry) error {
-	place := e.Index
-	e.Run, e.StepID = s.run.Seq, s.log[place].StepID
-	for _, g := range s.given {
-		if g.from == place && e.TargetStep != 0 {
-			g.plan = e.Body
-		}
-	}
-	if err := s.editEntry(e); err != nil {
+func (s *successor) copyEntry(place int) error {
+	e, err := s.entry(place)
+	if err != nil {
 		return err
 	}
 	m := s.again[place]
@@ -403,4 +362,39 @@ func (s *successor) copyEntry(e *LogEntry) error {
 		s.insert(m)
 	}
 	return nil
+}
+
+// entry is the new run's at a place.
+func (s *successor) entry(place int) (*LogEntry, error) {
+	e := *s.log[place]
+	shared := e.Place()
+	e.Run, e.Index = s.run.Seq, place
+	var err error
+	switch {
+	case s.given[place] != nil:
+		err = s.give(&e)
+	case s.edited(&e):
+		e.Source = LogPlace{}
+		e.Body, err = s.body(place)
+	default:
+		e.Source = shared
+		return &e, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &e, s.editEntry(&e)
+}
+
+// body is what the old run has at a place.
+func (s *successor) body(place int) ([]byte, error) {
+	index := s.log[place].Index
+	entries, err := s.tx.Log(s.old.Seq, index, index)
+	if err != nil {
+		return nil, fmt.Errorf("read log: %w", err)
+	}
+	if len(entries) == 0 {
+		return nil, errorf(Internal, "log of workflow run %s has no entry %d", s.old.ID, index)
+	}
+	return entries[0].Body, nil
 }

@@ -610,8 +610,9 @@ func TestEditsRefused(t *testing.T) {
 	})
 }
 
-// A log is copied whole, in whatever pieces that is.
-func TestResumeCopiesAnyLog(t *testing.T) {
+// A log is there whole, however often its run has failed, and what was not edited
+// is on disk once.
+func TestResumeSharesLog(t *testing.T) {
 	inBubble(t, func(w *world) {
 		w.stop()
 		w.limits.LazyThreshold = 1 << 10
@@ -635,18 +636,35 @@ func TestResumeCopiesAnyLog(t *testing.T) {
 			t.Fatalf("run %+v", old)
 		}
 		w.respond(ok)
-		run := w.resume(engine.DLQID(old.DLQ), engine.Resume{})
+		run := w.resume(engine.DLQID(old.DLQ), engine.Resume{Edit: engine.LogEdit{Results: []engine.StepResult{{StepID: 2, Out: []byte(`"edited"`)}}}})
+		w.respond(func(engine.Attempt) engine.Outcome { return refusal() })
+		out := "its own"
+		w.append(run.ID, wire.Step{StepID: last + 1, StepName: "s", StepType: wire.StepRun, Concurrent: 1, Out: &out})
+		time.Sleep(time.Minute)
+		w.respond(ok)
+		run = w.resume(engine.DLQID(w.history(run.ID).Run.DLQ), engine.Resume{Edit: engine.LogEdit{Payload: []byte("edited")}})
 		was, is := w.logged(old), w.logged(run)
-		if len(is) != last {
-			t.Errorf("%d results, want %d", len(is), last)
+		if len(is) != last+1 || !strings.Contains(is[2], "edited") || !strings.Contains(is[last+1], "its own") {
+			t.Errorf("%d results, want %d, with step 2 as %.100s", len(is), last+1, is[2])
 		}
 		for step, result := range was {
-			if is[step] != result {
+			if is[step] != result && step != 2 {
 				t.Errorf("step %d has %d bytes, want %d", step, len(is[step]), len(result))
 			}
 		}
-		if h := w.history(run.ID); len(h.Groups) < last+1 || h.Run.LogLen != last+1 {
+		if h := w.history(run.ID); len(h.Groups) < last+2 || h.Run.LogLen != last+2 || string(h.Groups[0].Steps[0].Entry.Body) != "edited" {
 			t.Errorf("%d groups, %d entries", len(h.Groups), h.Run.LogLen)
+		}
+		stands := map[int64]int{} // bodies, by run
+		err := w.store.View(context.Background(), func(tx engine.Tx) error {
+			log, err := tx.LogSteps(run.Seq, 0, last+1)
+			for _, e := range log {
+				stands[e.Place().Run]++
+			}
+			return err
+		})
+		if err != nil || stands[old.Seq] != last-1 || stands[run.Seq] != 1 || len(stands) != 3 {
+			t.Errorf("bodies stand in %v, %v", stands, err)
 		}
 	})
 }

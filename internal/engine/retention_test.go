@@ -85,6 +85,49 @@ func TestRetentions(t *testing.T) {
 	})
 }
 
+// A run that goes on with one that has failed, or does it over, has its log and
+// history however long it takes: what it has from the old one stays as long as it.
+func TestResumedRunOutlivesRetention(t *testing.T) {
+	for name, how := range map[string]engine.Resume{"resumed": {}, "restarted": {Restart: true}} {
+		t.Run(name, func(t *testing.T) {
+			within(t, engine.Limits{Retention: day, DLQRetention: 2 * day}, func(w *world) {
+				old, _ := w.halfFailed(wire.StepCall, func() { w.call("wfr_old", "https://third.example/") })
+				time.Sleep(2 * time.Minute)
+				first := w.resume(engine.DLQID(old.DLQ), how)
+				if !how.Restart {
+					out := `{"status":200}`
+					w.append(first.ID, wire.Step{StepID: 1, StepName: "pay", StepType: wire.StepCall, Concurrent: 2, Out: &out})
+				}
+				w.sleepUntil(10 * day)
+				before := w.history(first.ID)
+				if !how.Restart {
+					if s := before.Groups[1].Steps[0]; s.Call == nil || s.Call.URL != "https://third.example/" || s.Message == nil {
+						t.Errorf("the call is %+v", s)
+					}
+				}
+				w.respond(func(engine.Attempt) engine.Outcome { return refusal() })
+				w.append(first.ID, wire.Step{StepID: 1 + first.MaxStep, StepName: "last", StepType: wire.StepRun, Concurrent: 1})
+				time.Sleep(time.Minute)
+				w.respond(ok)
+				second := w.resume(engine.DLQID(w.history(first.ID).Run.DLQ), engine.Resume{})
+				w.sleepUntil(20 * day)
+				h := w.history(second.ID)
+				for i, g := range before.Groups {
+					s := h.Groups[i].Steps[0]
+					if string(s.Entry.Body) != string(g.Steps[0].Entry.Body) || s.Message == nil || (s.Call == nil) != (g.Steps[0].Call == nil) {
+						t.Errorf("step %d is %+v", i, s)
+					}
+				}
+				w.finish(second.ID, "")
+				w.sleepUntil(22 * day)
+				if rows := w.count(); rows != 0 {
+					t.Errorf("%d rows are left in the end", rows)
+				}
+			})
+		})
+	}
+}
+
 // sleepUntil sleeps until so long after the world began.
 func (w *world) sleepUntil(age time.Duration) { time.Sleep(time.Until(w.began.Add(age))) }
 
@@ -106,7 +149,11 @@ func (w *world) count() (n int) {
 			return err
 		}
 		segments, err := tx.SegmentsAfter(new(engine.Segment), 1<<20)
-		n = len(messages) + len(settlements) + len(entries) + len(segments)
+		runs, _, err2 := tx.ScanRuns(page)
+		if err2 != nil {
+			return err2
+		}
+		n = len(messages) + len(settlements) + len(entries) + len(runs) + len(segments)
 		return err
 	})
 	if err != nil {

@@ -177,7 +177,7 @@ type Tx interface {
 	ScanRuns(page Page) (rows []*Run, more bool, err error)
 	ListActiveRuns(tenant int64, page Page) ([]*Run, error)
 
-	InsertLog(*LogEntry) error
+	InsertLog(*LogEntry) error     // without the body, if it has a Source, as which it reads
 	SetLogMessage(*LogEntry) error // writes Message
 	// Log is the part of a run's log from one index to another, both inclusive.
 	Log(run int64, from, to int) ([]*LogEntry, error)
@@ -219,7 +219,8 @@ type Tx interface {
 	HasWebhook(run int64, event string) (bool, error)
 	CopyWebhooks(from, to int64) error // of a run
 
-	// ExpiredRuns are as ExpiredMessages.
+	// ExpiredRuns are as ExpiredMessages. Runs stay as long as those that went on
+	// with them, or did them over.
 	ExpiredRuns(after, before int64, limit int) (seqs []int64, last int64, err error)
 	DeleteRuns(seqs []int64) error // with their logs, waits and webhooks
 
@@ -601,6 +602,21 @@ type LogEntry struct {
 	StepID     int // of a result; of a call and, in newer logs, its outcome; 0: plan or payload
 	TargetStep int // of a plan
 	Body       []byte
+	Source     LogPlace // of the entry of another run that has the body; zero: it is this one's own
+}
+
+// LogPlace is a place in a run's log.
+type LogPlace struct {
+	Run   int64 // its Seq
+	Index int
+}
+
+// Place is where the entry's body is.
+func (e *LogEntry) Place() LogPlace {
+	if e.Source.Run != 0 {
+		return e.Source
+	}
+	return LogPlace{e.Run, e.Index}
 }
 
 // WaitKind says what a step waits for. The values are written to disk.

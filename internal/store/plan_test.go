@@ -261,9 +261,9 @@ var plans = []struct {
 	{"SetLogMessage", func(tx engine.Tx) error { return tx.SetLogMessage(&engine.LogEntry{Run: 1}) },
 		"SEARCH run_log USING PRIMARY KEY (run=? AND idx=?)"},
 	{"Log", func(tx engine.Tx) error { _, err := tx.Log(1, 0, 5); return err },
-		"SEARCH run_log USING PRIMARY KEY (run=? AND idx>? AND idx<?)"},
+		strings.Repeat("\nSEARCH run_log USING PRIMARY KEY (run=? AND idx>? AND idx<?)", 2)[1:]},
 	{"LogBytes", func(tx engine.Tx) error { _, _, err := tx.LogBytes(1, 0, 5); return err },
-		"SEARCH run_log USING PRIMARY KEY (run=? AND idx>? AND idx<?)"},
+		strings.Repeat("\nSEARCH run_log USING PRIMARY KEY (run=? AND idx>? AND idx<?)", 3)[1:]},
 	{"LogSteps", func(tx engine.Tx) error { _, err := tx.LogSteps(1, 0, 5); return err },
 		"SEARCH run_log USING PRIMARY KEY (run=? AND idx>? AND idx<?)"},
 	{"LogStep", func(tx engine.Tx) error { _, err := tx.LogStep(1, 1, 0, wire.CallStep); return err },
@@ -328,7 +328,8 @@ var plans = []struct {
 		_, _, err := tx.ExpiredRuns(0, engine.Millis(farFuture), 10)
 		return err
 	}, "SEARCH runs USING INTEGER PRIMARY KEY (rowid>? AND rowid<?); CORRELATED SCALAR SUBQUERY; SEARCH dlq USING INTEGER PRIMARY KEY (rowid=?); " +
-		"CORRELATED SCALAR SUBQUERY; SEARCH messages USING INTEGER PRIMARY KEY (rowid=?)"},
+		"CORRELATED SCALAR SUBQUERY; SEARCH messages USING INTEGER PRIMARY KEY (rowid=?); " +
+		"CORRELATED SCALAR SUBQUERY; SEARCH later USING INTEGER PRIMARY KEY (rowid=?)"},
 	{"ExpiredMessages", func(tx engine.Tx) error {
 		_, _, err := tx.ExpiredMessages(0, engine.Millis(farFuture), 10)
 		return err
@@ -384,6 +385,9 @@ func prepared(t *testing.T, s engine.Store, err error) engine.Store {
 				return tx.InsertRun(&engine.Run{Seq: 2, Tenant: 1, ID: "wfr_2", State: engine.RunSuccess})
 			},
 			func() error { return tx.InsertLog(&engine.LogEntry{Run: 1}) },
+			func() error {
+				return tx.InsertLog(&engine.LogEntry{Run: 1, Index: 1, Source: engine.LogPlace{Run: 1}})
+			},
 			func() error { return tx.InsertSchedule(&engine.Schedule{Seq: 1, Tenant: 1, ID: "s"}) },
 			func() error { return tx.InsertWait(&engine.Wait{Seq: 1, Tenant: 1, Run: 1}) },
 			func() error { return tx.InsertURLGroup(&engine.URLGroup{Seq: 1, Tenant: 1, Name: "g"}) },
@@ -409,7 +413,7 @@ func prepared(t *testing.T, s engine.Store, err error) engine.Store {
 var (
 	spaces = regexp.MustCompile(` \d+:?`) // numbers of subqueries and virtual indexes
 	// What grows without bound must not be read from end to end, nor sorted.
-	wholeTable = regexp.MustCompile(`SCAN (messages|settlements|run_log|runs|dlq|deduplications|tokens|audit|queues|flow_keys|slots|url_groups|segments|marks|waits|notes|webhooks)\b|TEMP B-TREE`)
+	wholeTable = regexp.MustCompile(`SCAN (messages|settlements|run_log|runs|dlq|deduplications|tokens|audit|queues|flow_keys|slots|url_groups|segments|marks|waits|notes|webhooks|later)\b|TEMP B-TREE`)
 )
 
 // Every statement finds its rows by the key or index that is meant for it.

@@ -13,13 +13,14 @@ func (t *tx) PurgeDeduplications(now int64, limit int) (int, error) {
 	return int(n), err
 }
 
-// ExpiredRuns keeps a run as long as it is in the DLQ or its failure callback is
-// still to be delivered.
+// ExpiredRuns keeps a run as long as it is in the DLQ, its failure callback is
+// still to be delivered, or a run has a part of its log.
 func (t *tx) ExpiredRuns(after, before int64, limit int) (runs []int64, last int64, err error) {
 	return t.expired(`
 		select seq, state > 1 and ended_at < $1
 			and not exists (select 1 from dlq where dlq.seq = runs.dlq)
 			and not exists (select 1 from messages where messages.seq = runs.failure_call and messages.state in (2, 3, 7))
+			and not exists (select 1 from runs later where later.seq = runs.successor)
 		from runs where seq > $2 and seq < $3 order by seq limit $4`,
 		before, after, engine.FirstSeq(before), limit)
 }

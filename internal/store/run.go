@@ -1,7 +1,10 @@
 package store
 
 import (
+	"cmp"
 	"database/sql"
+	"fmt"
+	"iter"
 
 	"github.com/signposthq/signpost/internal/engine"
 	"github.com/signposthq/signpost/internal/wire"
@@ -50,16 +53,19 @@ func closedKey(r *engine.Run) int64 {
 	return r.Seq
 }
 
+// successor is the run that has a part of a run's log.
+func successor(r *engine.Run) int64 { return cmp.Or(r.Settings.ResumedAs, r.Settings.RestartedAs) }
+
 func (t *tx) InsertRun(r *engine.Run) error {
 	p, sealed, err := t.sealRun(r)
 	if err != nil {
 		return err
 	}
 	_, err = t.exec(`
-		insert into runs (`+runColumns+`)
-		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)`,
+		insert into runs (`+runColumns+`, successor)
+		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`,
 		r.Seq, r.Tenant, r.ID, closedKey(r), p.texts[0], int64(r.State), r.EndedAt, r.Init.Rnd, r.LogLen, r.MaxStep, r.CallerIP,
-		r.DLQ, int64(r.Failure), r.FailureCall, p.texts[1], p.texts[2], blob(p.blob), sealed)
+		r.DLQ, int64(r.Failure), r.FailureCall, p.texts[1], p.texts[2], blob(p.blob), sealed, successor(r))
 	return err
 }
 
@@ -71,9 +77,9 @@ func (t *tx) UpdateRun(r *engine.Run) error {
 	}
 	return must(t.exec(`
 		update runs set closed = $1, state = $2, ended_at = $3, log_len = $4, max_step = $5, dlq = $6, failure = $7,
-			failure_call = $8, url = $9, header = $10, settings = $11, response = $12, sealed = $13 where seq = $14`,
+			failure_call = $8, url = $9, header = $10, settings = $11, response = $12, sealed = $13, successor = $14 where seq = $15`,
 		closedKey(r), int64(r.State), r.EndedAt, r.LogLen, r.MaxStep, r.DLQ, int64(r.Failure),
-		r.FailureCall, p.texts[0], p.texts[1], p.texts[2], blob(p.blob), sealed, r.Seq))
+		r.FailureCall, p.texts[0], p.texts[1], p.texts[2], blob(p.blob), sealed, successor(r), r.Seq))
 }
 
 func (t *tx) AdvanceRun(r *engine.Run) error {
@@ -146,14 +152,15 @@ func (t *tx) ListActiveRuns(tenant int64, p engine.Page) ([]*engine.Run, error) 
 		p.From, p.To, tenant, p.Limit)
 }
 
-const logColumns = `run, idx, seq, rnd, call_type, step_id, target_step, body, sealed`
+const logColumns = `run, idx, seq, rnd, call_type, step_id, target_step, source_run, source_idx`
 
 func (t *tx) scanLog(r *sql.Rows) (*engine.LogEntry, error) {
 	var e engine.LogEntry
 	var callType string
 	var p private
 	var sealed []byte
-	err := r.Scan(&e.Run, &e.Index, &e.Message.Seq, &e.Message.Rnd, &callType, &e.StepID, &e.TargetStep, unshared{&p.blob}, unshared{&sealed})
+	err := r.Scan(&e.Run, &e.Index, &e.Message.Seq, &e.Message.Rnd, &callType, &e.StepID, &e.TargetStep,
+		&e.Source.Run, &e.Source.Index, unshared{&p.blob}, unshared{&sealed})
 	if err != nil {
 		return nil, err
 	}
@@ -162,14 +169,73 @@ func (t *tx) scanLog(r *sql.Rows) (*engine.LogEntry, error) {
 	return &e, err
 }
 
+// entries reads entries of a log with their bodies, wherever these are.
+func (t *tx) entries(where string, args ...any) ([]*engine.LogEntry, error) {
+	log, err := collect(t, t.scanLog, `select `+logColumns+`, body, sealed from run_log `+where, args...)
+	if err != nil {
+		return nil, err
+	}
+	for part := range sharedParts(log) {
+		if err := t.readSource(part); err != nil {
+			return nil, err
+		}
+	}
+	return log, nil
+}
+
+// sharedParts are the parts of a log whose bodies stand behind each other in another
+// one. To look for each by itself would cost more than to read it, if it is large:
+// SQLite reads rows whole to compare their keys.
+func sharedParts(log []*engine.LogEntry) iter.Seq[[]*engine.LogEntry] {
+	return func(yield func([]*engine.LogEntry) bool) {
+		for len(log) > 0 {
+			first, n := log[0].Source, 1
+			for first.Run != 0 && n < len(log) && log[n].Source == (engine.LogPlace{Run: first.Run, Index: first.Index + n}) {
+				n++
+			}
+			if first.Run != 0 && !yield(log[:n]) {
+				return
+			}
+			log = log[n:]
+		}
+	}
+}
+
+// readSource reads the bodies of a part.
+func (t *tx) readSource(part []*engine.LogEntry) error {
+	first, n := part[0].Source, 0
+	err := t.each(func(r *sql.Rows) error {
+		var index int
+		var p private
+		var sealed []byte
+		if err := r.Scan(&index, unshared{&p.blob}, unshared{&sealed}); err != nil {
+			return err
+		}
+		n++
+		err := t.open(place{"run_log", first.Run, int64(index)}, sealed, &p)
+		part[index-first.Index].Body = p.blob
+		return err
+	}, `select idx, body, sealed from run_log where run = $1 and idx >= $2 and idx <= $3`,
+		first.Run, first.Index, first.Index+len(part)-1)
+	if err == nil && n != len(part) {
+		err = fmt.Errorf("log %d lacks bodies that it has from log %d", part[0].Run, first.Run)
+	}
+	return err
+}
+
+// InsertLog seals an entry whose body is elsewhere, too, so that all rows are.
 func (t *tx) InsertLog(e *engine.LogEntry) error {
-	p := private{blob: e.Body}
+	var p private
+	if e.Source.Run == 0 {
+		p.blob = e.Body
+	}
 	sealed, err := t.seal(place{"run_log", e.Run, int64(e.Index)}, &p)
 	if err != nil {
 		return err
 	}
-	_, err = t.exec(`insert into run_log (`+logColumns+`) values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-		e.Run, e.Index, e.Message.Seq, e.Message.Rnd, string(e.CallType), e.StepID, e.TargetStep, blob(p.blob), sealed)
+	_, err = t.exec(`insert into run_log (`+logColumns+`, body, sealed) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+		e.Run, e.Index, e.Message.Seq, e.Message.Rnd, string(e.CallType), e.StepID, e.TargetStep, e.Source.Run, e.Source.Index,
+		blob(p.blob), sealed)
 	return err
 }
 
@@ -178,38 +244,69 @@ func (t *tx) SetLogMessage(e *engine.LogEntry) error {
 }
 
 func (t *tx) Log(run int64, from, to int) ([]*engine.LogEntry, error) {
-	return collect(t, t.scanLog, `select `+logColumns+` from run_log where run = $1 and idx >= $2 and idx <= $3 order by idx`,
-		run, from, to)
+	return t.entries(`where run = $1 and idx >= $2 and idx <= $3 order by idx`, run, from, to)
 }
 
-// LogBytes leaves out what sealing adds to a body.
 func (t *tx) LogBytes(run int64, from, to int) (entries int, bytes int64, err error) {
-	err = t.each(func(r *sql.Rows) error { return r.Scan(&entries, &bytes) }, `
-		select count(*), coalesce(sum(coalesce(length(body), 0) + coalesce(length(sealed) - $1, 0)), 0)
-		from run_log where run = $2 and idx >= $3 and idx <= $4`, int64(sealedBlob), run, from, to)
-	if err == nil {
-		err = t.expect(bytes)
+	entries, shared, bytes, err := t.measure(run, from, to)
+	if err != nil {
+		return 0, 0, err
 	}
-	return entries, bytes, err
+	if shared > 0 {
+		more, err := t.sharedBytes(run, from, to)
+		if err != nil {
+			return 0, 0, err
+		}
+		bytes += more
+	}
+	return entries, bytes, t.expect(bytes)
+}
+
+func (t *tx) sharedBytes(run int64, from, to int) (bytes int64, err error) {
+	log, err := t.LogSteps(run, from, to)
+	if err != nil {
+		return 0, err
+	}
+	for part := range sharedParts(log) {
+		first := part[0].Source
+		_, _, more, err := t.measure(first.Run, first.Index, first.Index+len(part)-1)
+		if err != nil {
+			return 0, err
+		}
+		bytes += more
+	}
+	return bytes, nil
+}
+
+// measure counts a part of a log, and what of it is shared. The bytes are those of
+// its own bodies, without what sealing adds to them.
+func (t *tx) measure(run int64, from, to int) (entries, shared int, bytes int64, err error) {
+	err = t.each(func(r *sql.Rows) error { return r.Scan(&entries, &shared, &bytes) }, `
+		select count(*), count(case when source_run <> 0 then 1 end),
+			coalesce(sum(coalesce(length(body), 0) + coalesce(length(sealed) - $1, 0)), 0)
+		from run_log where run = $2 and idx >= $3 and idx <= $4`, int64(sealedBlob), run, from, to)
+	return entries, shared, bytes, err
 }
 
 func (t *tx) LogSteps(run int64, from, to int) ([]*engine.LogEntry, error) {
 	return collect(t, func(r *sql.Rows) (*engine.LogEntry, error) {
 		var e engine.LogEntry
 		var callType string
-		err := r.Scan(&e.Run, &e.Index, &e.Message.Seq, &e.Message.Rnd, &callType, &e.StepID, &e.TargetStep)
+		err := r.Scan(&e.Run, &e.Index, &e.Message.Seq, &e.Message.Rnd, &callType, &e.StepID, &e.TargetStep, &e.Source.Run, &e.Source.Index)
 		e.CallType = wire.CallType(callType)
 		return &e, err
 	}, `
-		select run, idx, seq, rnd, call_type, step_id, target_step from run_log
+		select `+logColumns+` from run_log
 		where run = $1 and idx >= $2 and idx <= $3 order by idx`, run, from, to)
 }
 
 func (t *tx) LogStep(run int64, stepID, targetStep int, callType wire.CallType) (*engine.LogEntry, error) {
-	return one(t, t.scanLog, `
-		select `+logColumns+` from run_log
-		where run = $1 and step_id = $2 and target_step = $3 and call_type = $4 order by idx limit 1`,
+	log, err := t.entries(`where run = $1 and step_id = $2 and target_step = $3 and call_type = $4 order by idx limit 1`,
 		run, stepID, targetStep, string(callType))
+	if err != nil || len(log) == 0 {
+		return nil, err
+	}
+	return log[0], nil
 }
 
 func (t *tx) PendingOfRun(run int64) ([]*engine.Message, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -233,6 +234,13 @@ func fullLogEntry(run int64, index int) *engine.LogEntry {
 	}
 }
 
+// sharedEntry is an entry that has the body of another one.
+func sharedEntry(run int64, index int, of *engine.LogEntry) *engine.LogEntry {
+	e := fullLogEntry(run, index)
+	e.Source, e.Body = of.Place(), of.Body
+	return e
+}
+
 func insertLog(t *testing.T, s engine.Store, entries ...*engine.LogEntry) {
 	t.Helper()
 	update(t, s, func(tx engine.Tx) error {
@@ -253,7 +261,7 @@ func logOf(t *testing.T, s engine.Store, run int64, from, to int) []*engine.LogE
 // A run's log reads back as it was appended, any part of it, in order, with
 // nothing of another run's.
 func TestLog(t *testing.T) {
-	everyFieldSet(t, fullLogEntry(1, 1))
+	everyFieldSet(t, sharedEntry(1, 1, fullLogEntry(2, 2)))
 	forEachStore(t, func(t *testing.T, s engine.Store) {
 		payload := &engine.LogEntry{Run: 7, Message: engine.Key{Seq: 7, Rnd: 1}, CallType: wire.CallStep}
 		full := fullLogEntry(7, 1)
@@ -288,6 +296,45 @@ func TestLog(t *testing.T) {
 			steps := read(t, s, func(tx engine.Tx) ([]*engine.LogEntry, error) { return tx.LogSteps(test.run, test.from, test.to) })
 			equal(t, test.name+", without bodies", steps, bare)
 		}
+	})
+}
+
+// A log may have bodies that stand in others, which is nowhere to be seen but in
+// where they come from.
+func TestSharedLog(t *testing.T) {
+	forEachStore(t, func(t *testing.T, s engine.Store) {
+		empty := &engine.LogEntry{Run: 7, Message: engine.Key{Seq: 7, Rnd: 1}, CallType: wire.CallStep}
+		small := fullLogEntry(7, 1)
+		large := &engine.LogEntry{Run: 7, Index: 2, CallType: wire.CallStep, StepID: 9, Body: largeBody()}
+		insertLog(t, s, empty, small, large)
+		own := &engine.LogEntry{Run: 8, Index: 2, CallType: wire.CallStep, StepID: 1, Body: []byte("own")}
+		next := []*engine.LogEntry{sharedEntry(8, 0, empty), sharedEntry(8, 1, small), own, sharedEntry(8, 3, large)}
+		next[1].StepID = 5
+		last := []*engine.LogEntry{sharedEntry(9, 0, next[3]), sharedEntry(9, 1, own)}
+		insertLog(t, s, slices.Concat(next, last)...)
+		equal(t, "source", last[0].Source, engine.LogPlace{Run: 7, Index: 2})
+		for run, want := range map[int64][]*engine.LogEntry{7: {empty, small, large}, 8: next, 9: last} {
+			equal(t, "log", logOf(t, s, run, 0, 9), want)
+			bytes := int64(0)
+			for _, e := range want {
+				bytes += int64(len(e.Body))
+			}
+			update(t, s, func(tx engine.Tx) error {
+				entries, n, err := tx.LogBytes(run, 0, 9)
+				if entries != len(want) || n != bytes {
+					t.Errorf("log of %d: %d entries of %d bytes, want %d of %d", run, entries, n, len(want), bytes)
+				}
+				return err
+			})
+		}
+		next[3].Message = engine.Key{Seq: 5, Rnd: 6}
+		update(t, s, func(tx engine.Tx) error { return tx.SetLogMessage(next[3]) })
+		got := read(t, s, func(tx engine.Tx) (*engine.LogEntry, error) {
+			return tx.LogStep(8, 5, next[1].TargetStep, next[1].CallType)
+		})
+		equal(t, "step", got, next[1])
+		equal(t, "another message", logOf(t, s, 8, 3, 3), next[3:])
+		equal(t, "the log with the body", logOf(t, s, 7, 2, 2), []*engine.LogEntry{large})
 	})
 }
 

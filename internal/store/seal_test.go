@@ -71,6 +71,7 @@ type secrets struct {
 	entry      *engine.DLQEntry
 	run        *engine.Run
 	log        *engine.LogEntry
+	shared     *engine.LogEntry // has its body
 	audit      *engine.AuditEntry
 	group      *engine.URLGroup
 	key        *engine.FlowKey
@@ -87,6 +88,7 @@ func secretsAt(first int64) *secrets {
 	m.URL, m.Header, m.Settings, m.Body = "https://api.example/?t="+canary, header, settings, []byte("body "+canary)
 	r := run(first+3, fmt.Sprint("wfr_", first))
 	r.URL, r.Header, r.Settings, r.Response = "https://app.example/?t="+canary, header, settings, []byte(canary)
+	log := &engine.LogEntry{Run: first + 3, Index: 1, Message: m.Key, CallType: wire.CallStep, Body: []byte(`{"out":"` + canary + `"}`)}
 	return &secrets{
 		tenant: &engine.Tenant{
 			UserID: "user", CurrentKey: "sig_" + canary, NextKey: "sig_next_" + canary,
@@ -96,10 +98,11 @@ func secretsAt(first int64) *secrets {
 		settlement: &engine.Settlement{
 			Seq: first + 1, Tenant: 1, Message: first, Result: engine.Failed, Error: "it said " + canary, Header: header, Body: []byte(canary),
 		},
-		entry: &engine.DLQEntry{Seq: first + 2, Tenant: 1, Message: first, Header: header, Body: []byte(canary)},
-		run:   r,
-		log:   &engine.LogEntry{Run: first + 3, Index: 1, Message: m.Key, CallType: wire.CallStep, Body: []byte(`{"out":"` + canary + `"}`)},
-		audit: &engine.AuditEntry{Seq: first + 4, Tenant: 1, Action: "message.cancel", Object: canary, Before: canary, After: canary},
+		entry:  &engine.DLQEntry{Seq: first + 2, Tenant: 1, Message: first, Header: header, Body: []byte(canary)},
+		run:    r,
+		log:    log,
+		shared: sharedEntry(first+4, 1, log),
+		audit:  &engine.AuditEntry{Seq: first + 4, Tenant: 1, Action: "message.cancel", Object: canary, Before: canary, After: canary},
 		schedule: &engine.Schedule{
 			Seq: first + 8, Tenant: 1, ID: fmt.Sprint("s", first), NextAt: 1, Destination: "https://app.example/?t=" + canary,
 			Header: header, Body: []byte(canary), Settings: engine.ScheduleSettings{Cron: "0 0 * * *", Error: canary},
@@ -128,7 +131,8 @@ func (x *secrets) insert(tx engine.Tx) error {
 func (x *secrets) insertRows(tx engine.Tx) error {
 	return errors.Join(
 		tx.InsertMessages([]*engine.Message{x.message}),
-		tx.InsertSettlements([]*engine.Settlement{x.settlement}), tx.InsertDLQ(x.entry), tx.InsertRun(x.run), tx.InsertLog(x.log), tx.InsertAudit(x.audit),
+		tx.InsertSettlements([]*engine.Settlement{x.settlement}), tx.InsertDLQ(x.entry), tx.InsertRun(x.run), tx.InsertLog(x.log), tx.InsertLog(x.shared),
+		tx.InsertAudit(x.audit),
 		tx.InsertURLGroup(x.group), tx.InsertFlowKey(x.key), tx.InsertSchedule(x.schedule),
 		tx.InsertWait(x.wait), tx.InsertNote(x.note),
 	)
@@ -148,7 +152,8 @@ func (x *secrets) read(tx engine.Tx) (got *secrets, err error) {
 	var err4, err5 error
 	got.entry, err4 = tx.LockDLQEntry(1, x.entry.Seq)
 	got.run, err5 = tx.Run(x.run.Seq)
-	log, err6 := tx.Log(x.run.Seq, 0, 9)
+	log, err6 := tx.Log(x.log.Run, 0, 9)
+	shared, err13 := tx.Log(x.shared.Run, 0, 9)
 	audit, err7 := tx.ListAudit(1, engine.Page{From: x.audit.Seq, To: x.audit.Seq + 1, Limit: 2})
 	var err8, err9, err10, err11, err12 error
 	got.group, err8 = tx.URLGroup(1, x.group.Name)
@@ -156,13 +161,13 @@ func (x *secrets) read(tx engine.Tx) (got *secrets, err error) {
 	got.schedule, err10 = tx.LockSchedule(x.schedule.Seq)
 	got.wait, err11 = tx.Wait(x.wait.Seq)
 	got.note, err12 = tx.NextNote(1, x.note.Run, x.note.Kind, x.note.Event, 0)
-	if err := errors.Join(err1, err2, err3, err4, err5, err6, err7, err8, err9, err10, err11, err12); err != nil {
+	if err := errors.Join(err1, err2, err3, err4, err5, err6, err7, err8, err9, err10, err11, err12, err13); err != nil {
 		return nil, err
 	}
-	if len(messages) != 1 || len(settlements) != 1 || len(log) != 1 || len(audit) != 1 {
+	if len(messages) != 1 || len(settlements) != 1 || len(log) != 1 || len(shared) != 1 || len(audit) != 1 {
 		return nil, errors.New("a row is missing")
 	}
-	got.message, got.settlement, got.log, got.audit = messages[0], settlements[0], log[0], audit[0]
+	got.message, got.settlement, got.log, got.shared, got.audit = messages[0], settlements[0], log[0], shared[0], audit[0]
 	return got, nil
 }
 
@@ -177,6 +182,7 @@ func (x *secrets) check(t testing.TB, s engine.Store) {
 	equal(t, "DLQ entry", got.entry, x.entry)
 	equal(t, "run", got.run, x.run)
 	equal(t, "log entry", got.log, x.log)
+	equal(t, "log entry with the same body", got.shared, x.shared)
 	equal(t, "audit entry", got.audit, x.audit)
 	equal(t, "URL group", got.group, x.group)
 	equal(t, "flow-control key", got.key, x.key)
