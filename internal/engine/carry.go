@@ -14,7 +14,9 @@ import (
 //
 // A step that waited for an event, or for a call of a webhook, has its delivery
 // made again, and waits anew. One that invoked a run does not invoke it again: it
-// is told of the end of the one that it has.
+// is told of the end of the one that it has, or of the one that went on with that.
+// It is told so anew if that one had failed, and nothing has come of it: whoever
+// lets both go on wants no more of the failure.
 
 // readWaits reads what the old run waited for, and locks the runs it invoked: they
 // come before it, as when they end.
@@ -26,21 +28,54 @@ func (s *successor) readWaits(old int64) error {
 	if err != nil {
 		return fmt.Errorf("read what a run waited for: %w", err)
 	}
-	s.children, s.waits = map[int]*Run{}, waits
-	slices.SortFunc(waits, func(a, b *Wait) int { return cmp.Compare(a.Child, b.Child) })
+	s.waits, s.children, s.retold = waits, map[int]*Run{}, map[int]*Run{}
+	latest := map[int]int64{} // by step
 	for _, w := range waits {
-		if w.Kind != WaitRun || !w.Dropped() {
+		if w.Kind != WaitRun {
 			continue
 		}
-		child, err := s.lockRun(w.Child)
+		child, err := s.tx.Run(w.Child)
+		if err == nil {
+			child, err = follow(s.tx, child, (*Run).Successor)
+		}
+		if err != nil {
+			return fmt.Errorf("read invoked run: %w", err)
+		}
+		if child != nil { // else it was purged
+			latest[w.StepID] = child.Seq
+		}
+	}
+	slices.SortFunc(waits, func(a, b *Wait) int { return cmp.Compare(latest[a.StepID], latest[b.StepID]) })
+	for _, w := range waits {
+		if latest[w.StepID] == 0 {
+			continue
+		}
+		child, err := s.lockRun(latest[w.StepID])
 		if err != nil {
 			return err
 		}
-		if child.Tenant != 0 { // else it was purged
+		switch {
+		case w.Dropped():
 			s.children[w.StepID] = child
+		case child.Seq != w.Child && child.State != RunFailed:
+			s.retold[w.StepID] = child
 		}
 	}
 	return nil
+}
+
+// forget takes out of the log what steps were told of runs that went on since, or
+// were done over, if no other step has followed; but what is edited stays.
+func (s *successor) forget() {
+	f := readFollows(s.log, s.carried())
+	s.log = slices.DeleteFunc(s.log, func(e *LogEntry) bool {
+		child := s.retold[e.StepID]
+		if child == nil || e.CallType != wire.CallStep || e.TargetStep != 0 || s.edited(e) || f.followed(e.StepID) {
+			return false
+		}
+		s.children[e.StepID] = child
+		return true
+	})
 }
 
 // carried are the steps whose invoked runs are there.
@@ -92,7 +127,7 @@ func (s *successor) carryWait(old *Wait) error {
 	w.Header = maps.Clone(w.Header)
 	w.Header[wire.HeaderWorkflowRunID] = []string{s.run.ID}
 	if child != nil {
-		w.Done = 0
+		w.Done, w.Child, w.Settings.Redact = 0, child.Seq, child.Settings.Redact
 	}
 	if child != nil && child.State != RunStarted {
 		if err := s.tellOf(child, &w); err != nil {
@@ -118,15 +153,20 @@ func (s *successor) tellOf(child *Run, w *Wait) (err error) {
 // lastOf is the run that went on with a run, which may have been resumed again; the
 // run itself if none did.
 func lastOf(tx Tx, run *Run) (*Run, error) {
-	for run != nil && run.Settings.ResumedAs != 0 {
-		next, err := tx.Run(run.Settings.ResumedAs)
+	return follow(tx, run, func(r *Run) int64 { return r.Settings.ResumedAs })
+}
+
+// follow goes from a run to the next, as long as that is there.
+func follow(tx Tx, run *Run, next func(*Run) int64) (*Run, error) {
+	for run != nil && next(run) != 0 {
+		later, err := tx.Run(next(run))
 		if err != nil {
-			return nil, fmt.Errorf("read resumed run: %w", err)
+			return nil, fmt.Errorf("read the run that went on: %w", err)
 		}
-		if next == nil {
+		if later == nil {
 			return run, nil
 		}
-		run = next
+		run = later
 	}
 	return run, nil
 }

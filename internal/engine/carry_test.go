@@ -105,6 +105,239 @@ func TestResumeWithInvokedRun(t *testing.T) {
 	}
 }
 
+// failedTogether is a run that has failed as one did that it had invoked.
+func (w *world) failedTogether() (parent, child *engine.Run) {
+	w.t.Helper()
+	w.trigger("wfr_old", 0)
+	time.Sleep(time.Second)
+	w.respond(func(engine.Attempt) engine.Outcome { return refusal() })
+	w.invoke("wfr_old", "wfr_child", 1)
+	time.Sleep(time.Minute)
+	w.respond(ok)
+	parent, child = w.history("wfr_old").Run, w.history("wfr_child").Run
+	if parent.State != engine.RunFailed || child.State != engine.RunFailed {
+		w.t.Fatalf("parent %+v, child %+v", parent, child)
+	}
+	return parent, child
+}
+
+func (w *world) dlqID(run string) string {
+	w.t.Helper()
+	return engine.DLQID(w.history(run).Run.DLQ)
+}
+
+// A run that is resumed after the one that it had invoked is told what became of
+// that, not once more that it has failed.
+func TestResumeWithResumedChild(t *testing.T) {
+	const failed, succeeded = `{"isCanceled":false,"isFailed":true}`, `{"body":"7","isCanceled":false,"isFailed":false}`
+	goOn := func(w *world, run *engine.Run, how engine.Resume) *engine.Run {
+		return w.resume(w.dlqID(run.ID), how)
+	}
+	for name, tt := range map[string]struct {
+		do   func(w *world, parent, child *engine.Run) *engine.Run // and the run that is told
+		told string
+	}{
+		"not resumed": {func(w *world, parent, child *engine.Run) *engine.Run {
+			return goOn(w, parent, engine.Resume{})
+		}, failed},
+		"has succeeded": {func(w *world, parent, child *engine.Run) *engine.Run {
+			w.finish(goOn(w, child, engine.Resume{}).ID, "7")
+			return goOn(w, parent, engine.Resume{})
+		}, succeeded},
+		"succeeds later": {func(w *world, parent, child *engine.Run) *engine.Run {
+			child = goOn(w, child, engine.Resume{})
+			before := len(w.made())
+			parent = goOn(w, parent, engine.Resume{})
+			time.Sleep(time.Second)
+			if made := w.made()[before:]; len(made) != 1 || made[0].RunID != child.ID || len(w.steps(parent.ID)) != 0 {
+				w.t.Errorf("deliveries %+v while the invoked run runs", made)
+			}
+			if h := w.history(parent.ID).Groups[1].Steps[0]; h.State != engine.StepProgress || h.Child == nil || h.Child.Run.ID != child.ID {
+				w.t.Errorf("the step is %+v", h)
+			}
+			w.finish(child.ID, "7")
+			return parent
+		}, succeeded},
+		"fails again, later": {func(w *world, parent, child *engine.Run) *engine.Run {
+			child = goOn(w, child, engine.Resume{})
+			parent = goOn(w, parent, engine.Resume{})
+			w.respond(func(a engine.Attempt) engine.Outcome {
+				if a.RunID == child.ID {
+					return refusal()
+				}
+				return engine.Outcome{Status: 200}
+			})
+			w.append(child.ID, wire.Step{StepID: 1, StepName: "fails", StepType: wire.StepRun, Concurrent: 1})
+			return parent
+		}, failed},
+		"has failed again": {func(w *world, parent, child *engine.Run) *engine.Run {
+			w.respond(func(engine.Attempt) engine.Outcome { return refusal() })
+			goOn(w, child, engine.Resume{})
+			time.Sleep(time.Second)
+			w.respond(ok)
+			return goOn(w, parent, engine.Resume{})
+		}, failed},
+		"was cancelled": {func(w *world, parent, child *engine.Run) *engine.Run {
+			w.cancel(goOn(w, child, engine.Resume{}).ID)
+			return goOn(w, parent, engine.Resume{})
+		}, `{"isCanceled":true,"isFailed":false}`},
+		"restarted": {func(w *world, parent, child *engine.Run) *engine.Run {
+			w.finish(goOn(w, child, engine.Resume{Restart: true}).ID, "7")
+			return goOn(w, parent, engine.Resume{})
+		}, succeeded},
+		"resumed, failed, and restarted": {func(w *world, parent, child *engine.Run) *engine.Run {
+			w.respond(func(engine.Attempt) engine.Outcome { return refusal() })
+			child = goOn(w, child, engine.Resume{})
+			time.Sleep(time.Second)
+			w.respond(ok)
+			child = goOn(w, child, engine.Resume{Restart: true})
+			parent = goOn(w, parent, engine.Resume{})
+			w.finish(child.ID, "7")
+			return parent
+		}, succeeded},
+		"resumed after its parent, which fails again": {func(w *world, parent, child *engine.Run) *engine.Run {
+			w.respond(func(engine.Attempt) engine.Outcome { return refusal() })
+			parent = goOn(w, parent, engine.Resume{})
+			time.Sleep(time.Second)
+			w.respond(ok)
+			w.finish(goOn(w, child, engine.Resume{}).ID, "7")
+			return goOn(w, parent, engine.Resume{})
+		}, succeeded},
+		"resumed after its parent, which goes on": {func(w *world, parent, child *engine.Run) *engine.Run {
+			parent = goOn(w, parent, engine.Resume{})
+			w.finish(goOn(w, child, engine.Resume{}).ID, "7")
+			return parent
+		}, failed},
+		"both in bulk": {func(w *world, parent, child *engine.Run) *engine.Run {
+			runs, _, err := w.engine.ResumeRuns(context.Background(), w.caller, engine.DLQFilter{}, engine.Resume{}, "", 10)
+			if err != nil || len(runs) != 2 {
+				w.t.Fatalf("resumed %v, %v", runs, err)
+			}
+			w.finish(runs[0].ID, "7")
+			return runs[1]
+		}, succeeded},
+		"the result is given by hand": {func(w *world, parent, child *engine.Run) *engine.Run {
+			w.finish(goOn(w, child, engine.Resume{}).ID, "7")
+			return goOn(w, parent, engine.Resume{Edit: engine.LogEdit{Results: []engine.StepResult{{StepID: 1, Out: []byte(`{"body":"8"}`)}}}})
+		}, `{"body":"8"}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(w *world) {
+				parent, child := w.failedTogether()
+				parent = tt.do(w, parent, child)
+				time.Sleep(time.Second)
+				steps := w.steps(parent.ID)
+				if len(steps) != 1 || steps[0].Out == nil || *steps[0].Out != tt.told || steps[0].StepID != 1 {
+					t.Errorf("told %+v, want %s", steps, tt.told)
+				}
+				told := 0
+				for _, a := range w.made() {
+					if a.RunID == parent.ID {
+						told++
+					}
+				}
+				if told != 1 {
+					t.Errorf("%d deliveries to the run that goes on", told)
+				}
+				// It goes on with the next step.
+				w.append(parent.ID, wire.Step{StepID: 2, StepName: "next", StepType: wire.StepRun, Concurrent: 1})
+			})
+		})
+	}
+}
+
+// What a run went on with stays as it was told, whatever becomes of the one that it
+// had invoked.
+func TestResumeBehindFailedChild(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.trigger("wfr_old", 0)
+		w.respond(func(a engine.Attempt) engine.Outcome {
+			if a.RunID == "wfr_child" {
+				return refusal()
+			}
+			return engine.Outcome{Status: 200}
+		})
+		w.invoke("wfr_old", "wfr_child", 1)
+		time.Sleep(time.Second)
+		w.respond(func(engine.Attempt) engine.Outcome { return refusal() })
+		w.append("wfr_old", wire.Step{StepID: 2, StepName: "made up for it", StepType: wire.StepRun, Concurrent: 1})
+		time.Sleep(time.Second)
+		w.respond(ok)
+		w.finish(w.resume(w.dlqID("wfr_child"), engine.Resume{}).ID, "7")
+		run := w.resume(w.dlqID("wfr_old"), engine.Resume{})
+		if s := w.steps(run.ID); len(s) != 2 || !strings.Contains(*s[0].Out, `"isFailed":true`) || s[1].StepName != "made up for it" {
+			t.Errorf("log %+v", s)
+		}
+	})
+}
+
+// In a parallel group nothing has come of a result before all are there. The one
+// that is told anew leaves no gap in the log.
+func TestResumeWithResumedChildInGroup(t *testing.T) {
+	for name, endsFirst := range map[string]bool{"ends before": true, "ends after": false} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(w *world) {
+				w.trigger("wfr_old", 0)
+				(&endpoint{w: w}).append("wfr_old",
+					wire.Step{StepName: "invoke wfr_child", StepType: wire.StepInvoke, Concurrent: 2, TargetStep: 1},
+					wire.Step{StepName: "other", StepType: wire.StepRun, Concurrent: 2, TargetStep: 2})
+				w.respond(func(a engine.Attempt) engine.Outcome {
+					if a.RunID == "wfr_child" {
+						return refusal()
+					}
+					return engine.Outcome{Status: 200}
+				})
+				w.publish(w.invocation("wfr_old", "wfr_child", 1, concurrent))
+				time.Sleep(time.Second)
+				w.respond(func(engine.Attempt) engine.Outcome { return refusal() })
+				out := "done"
+				w.append("wfr_old", wire.Step{StepID: 2, StepName: "other", StepType: wire.StepRun, Concurrent: 2, Out: &out})
+				time.Sleep(time.Second)
+				w.respond(ok)
+				child := w.resume(w.dlqID("wfr_child"), engine.Resume{})
+				if endsFirst {
+					w.finish(child.ID, "7")
+				}
+				time.Sleep(time.Second)
+				before := len(w.made())
+				run := w.resume(w.dlqID("wfr_old"), engine.Resume{})
+				if !endsFirst {
+					time.Sleep(time.Second)
+					w.expectInGroup(run.ID, "1 other done")
+					w.finish(child.ID, "7")
+				}
+				time.Sleep(time.Second)
+				w.expectInGroup(run.ID, "1 other done", `1 invoke wfr_child {"body":"7","isCanceled":false,"isFailed":false}`)
+				if made := w.made()[before:]; len(made) != 1 || made[0].RunID != run.ID {
+					t.Errorf("deliveries %+v", made)
+				} else if log, err := wire.ParseLog(made[0].Body); err != nil || len(log) != 5 {
+					t.Errorf("delivered %v, %v", log, err)
+				}
+				w.append(run.ID, wire.Step{StepID: 3, StepName: "next", StepType: wire.StepRun, Concurrent: 1})
+			})
+		})
+	}
+}
+
+// A run that failed while the one that it had invoked ran is told of the one that
+// went on with that.
+func TestResumeWithChildThatFailedLater(t *testing.T) {
+	inBubble(t, func(w *world) {
+		old, _ := w.halfFailed(wire.StepInvoke, func() {
+			w.publish(w.invocation("wfr_old", "wfr_child", 1, concurrent))
+		})
+		w.respond(func(engine.Attempt) engine.Outcome { return refusal() })
+		w.append("wfr_child", wire.Step{StepID: 1, StepName: "last", StepType: wire.StepRun, Concurrent: 1})
+		time.Sleep(time.Second)
+		w.respond(ok)
+		child := w.resume(w.dlqID("wfr_child"), engine.Resume{})
+		run := w.resume(engine.DLQID(old.DLQ), engine.Resume{})
+		w.expectInGroup(run.ID)
+		w.finish(child.ID, "7")
+		w.expectInGroup(run.ID, `1 invoke wfr_child {"body":"7","isCanceled":false,"isFailed":false}`)
+	})
+}
+
 // expectInGroup looks at the results behind the two plans of halfFailed.
 func (w *world) expectInGroup(run string, want ...string) {
 	w.t.Helper()

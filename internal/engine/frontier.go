@@ -86,10 +86,19 @@ func (f *follows) led(place int, e *LogEntry) bool {
 	case e.TargetStep != 0:
 		return f.done[e.TargetStep] || f.called[e.TargetStep]
 	}
-	if g := f.groups[e.StepID]; g != nil {
-		return !g.complete() || place != g.end || f.begun[g.last+1]
+	if g := f.groups[e.StepID]; g != nil && (!g.complete() || place != g.end) {
+		return true
 	}
-	return f.begun[e.StepID+1]
+	return f.followed(e.StepID)
+}
+
+// followed says whether anything has come of a step's result: in a parallel group,
+// of all of them together.
+func (f *follows) followed(step int) bool {
+	if g := f.groups[step]; g != nil {
+		step = g.last
+	}
+	return f.begun[step+1]
 }
 
 // leadsTo is the place in the log whose delivery is to lead to a step; -1 if there

@@ -206,7 +206,7 @@ func (e *Engine) history(tx Tx, who *Caller, h *RunHistory) error {
 	if h.Groups, err = b.groups(); err != nil {
 		return err
 	}
-	if next := cmp.Or(h.Run.Settings.ResumedAs, h.Run.Settings.RestartedAs); next != 0 {
+	if next := h.Run.Successor(); next != 0 {
 		if h.Next, err = tx.Run(next); err != nil {
 			return err
 		}

@@ -35,6 +35,9 @@ type resumedAs struct {
 	*logValues
 }
 
+// Successor is the Seq of the run that went on with a run, or did it over; 0: none.
+func (r *Run) Successor() int64 { return cmp.Or(r.Settings.ResumedAs, r.Settings.RestartedAs) }
+
 // mayGoOn says whether a run has failed and was not resumed yet.
 func (r *Run) mayGoOn() bool { return r.State == RunFailed && r.Settings.ResumedAs == 0 }
 
@@ -210,12 +213,13 @@ type successor struct {
 	old, run *Run
 	how      *Resume
 
-	log      []*LogEntry      // of the old run as far as the new one has it, without bodies
+	log      []*LogEntry      // of the old run as far as the new one has it, without bodies; Index is the old place
 	again    map[int]*Message // what is delivered again, by place
 	edits    *logEdits
 	given    map[int]*given // results of steps that had none, by place
 	waits    []*Wait        // of the old run
 	children map[int]*Run   // those that steps without a result have invoked
+	retold   map[int]*Run   // those of which steps may be told anew, which have one
 }
 
 // readLog finds out what the new run's log has, and what of it is delivered.
@@ -233,6 +237,7 @@ func (s *successor) readLog() (err error) {
 	if err := s.nameReports(); err != nil {
 		return err
 	}
+	s.forget()
 	waits := s.carried()
 	if err := s.addResults(waits); err != nil {
 		return err
