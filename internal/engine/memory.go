@@ -191,8 +191,14 @@ func (l *load) log(tx Tx, run *Run, m *Message) ([]*LogEntry, error) {
 // fetches says whether the endpoint gets the log when it is delivered without it.
 // What the endpoint says of itself with a step counts for more than what the run's
 // starter said. The SDK for Python claims FeatureLazy and fails on an empty body;
-// all that fetch claim FeatureDetectTrigger, too, and it does not.
+// all that fetch claim FeatureDetectTrigger, too, and it does not. As long as the
+// endpoint has said nothing, every other attempt carries the log: who started the
+// run may have claimed what is true of another SDK. The attempts between are for
+// endpoints that take no request as large.
 func fetches(run *Run, m *Message) bool {
+	if m.Kind == KindInit && m.Retried%2 == 1 {
+		return false
+	}
 	features := run.Settings.Features
 	if m.Settings.Features != nil {
 		features = m.Settings.Features
