@@ -19,6 +19,7 @@ type devCmd struct {
 	Data  string   `default:".signpost" from:"SIGNPOST_DATA" placeholder:"DIR" help:"Directory to keep messages and runs in, or :memory: (default .signpost in the current directory)."`
 	Grace duration `default:"2s" from:"SIGNPOST_GRACE" placeholder:"TIME" help:"How long deliveries under way may take after an interrupt (default 2s)."`
 	Chaos string   `from:"SIGNPOST_CHAOS" placeholder:"PLAN" help:"Make deliveries go wrong, such as dup=5%,drop=2%,delay=1s,kill=1% (default none)."`
+	Quota string   `enum:",payg,pro" default:"" placeholder:"PLAN" help:"Taken from scripts for the official development server, payg or pro, and ignored: there are no plans here."`
 	Quiet bool     `short:"q" help:"Print the address and nothing else."`
 
 	LogLevel   slog.Level `default:"info" from:"SIGNPOST_LOG_LEVEL" placeholder:"LEVEL" help:"Least important lines of the log: debug, info, warn or error (default info)."`
@@ -31,6 +32,7 @@ func (*devCmd) Help() string {
 QSTASH_DEV=true they use it by themselves if it is on port 8080. Everybody knows them, so it listens on this machine only,
 and endpoints in Go take them only with SIGNPOST_DEV=1 and from this machine.
 What was published survives a restart.
+It can be started like the official development server, with -port and -quota.
 
 With --chaos an endpoint shows whether it does its work once, whatever happens. Shares of the deliveries are made twice
 (dup), lost on the way there or back (drop), or cut off while the endpoint works (kill); each is held up for as long as delay,

@@ -17,6 +17,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	_ "time/tzdata" // schedules name time zones, and a container may have none
@@ -117,8 +118,23 @@ func familiar(root *kong.Node, args []string) []string {
 		return append([]string{"version"}, args[1:]...)
 	case "help":
 		return append(plural(root, args[1:]), "--help")
+	case "dev":
+		return twoDashes(args, "port", "quota")
 	}
 	return plural(root, args)
+}
+
+// twoDashes gives flags the second dash that the official development server does
+// without. No short flags can be meant: one of each would be unknown.
+func twoDashes(args []string, flags ...string) []string {
+	out := slices.Clone(args)
+	for i, arg := range out {
+		name, _, _ := strings.Cut(arg, "=")
+		if flag, ok := strings.CutPrefix(name, "-"); ok && slices.Contains(flags, flag) {
+			out[i] = "-" + arg
+		}
+	}
+	return out
 }
 
 // plural lets "signpost queue list" be "signpost queues list". Kong's own aliases

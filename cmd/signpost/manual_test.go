@@ -70,7 +70,7 @@ func checkExample(t *testing.T, parser *kong.Kong, name, example string) {
 	for _, word := range shWord.FindAllString(line, -1) {
 		words = append(words, strings.Trim(word, "'"))
 	}
-	parsed, err := parser.Parse(words[1:])
+	parsed, err := parser.Parse(familiar(parser.Model.Node, words[1:]))
 	if err != nil {
 		t.Errorf("%s\n%v", example, err)
 		return
