@@ -70,6 +70,7 @@ func TestWhatCountsForTheDay(t *testing.T) {
 		w.publish(once)
 		w.publish(once)
 		w.spent(8)
+		time.Sleep(time.Minute)
 
 		w.respond(status(500))
 		w.publish(engine.Publish{Config: wire.Config{Retries: new(2), FailureCallback: &wire.Callback{URL: "https://cb.example", Header: map[string][]string{"Upstash-Retries": {"0"}}}}})
