@@ -2,7 +2,6 @@ package main
 
 import (
 	"testing"
-	"time"
 
 	"github.com/signposthq/signpost/client"
 )
@@ -26,9 +25,6 @@ func TestShownURL(t *testing.T) {
 // An event fits into the terminal as long as there is room for the least of it, and
 // what went wrong is never cut.
 func TestEventLine(t *testing.T) {
-	local := time.Local
-	time.Local = time.UTC
-	t.Cleanup(func() { time.Local = local })
 	ev := &client.Event{
 		Time: 1790000000123, State: client.EventRetry, MessageID: "msg_0nJKRZOKlZaB38bDK2Slbx", Method: "POST",
 		URL: "https://api.example.com/webhooks/orders?secret=1", NextDeliveryTime: 1790000012123,

@@ -6,7 +6,6 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 )
 
 const (
@@ -20,9 +19,6 @@ const (
 // TestNouns runs commands on URL groups and schedules against a server that gives
 // one answer: what they send, and what they make of it.
 func TestNouns(t *testing.T) {
-	local := time.Local
-	time.Local = time.UTC
-	t.Cleanup(func() { time.Local = local })
 	tests := []struct {
 		args   []string
 		answer string

@@ -31,6 +31,7 @@ import (
 // TestMain makes the test binary the command signpost when it is called by that
 // name, as the scripts and the servers of "signpost bench" do.
 func TestMain(m *testing.M) {
+	time.Local = time.UTC // before anything else reads it
 	testscript.Main(m, map[string]func(){"signpost": main})
 }
 
