@@ -181,6 +181,9 @@ type Tx interface {
 	SetLogMessage(*LogEntry) error // writes Message
 	// Log is the part of a run's log from one index to another, both inclusive.
 	Log(run int64, from, to int) ([]*LogEntry, error)
+	// EachLog calls take with the entries of Log, one after the other, as long as
+	// it says that it wants more.
+	EachLog(run int64, from, to int, take func(*LogEntry) (more bool)) error
 	// LogBytes is how many entries Log gives, and how many bytes their bodies
 	// have. It reads none of those.
 	LogBytes(run int64, from, to int) (entries int, bytes int64, err error)

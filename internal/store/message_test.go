@@ -425,13 +425,14 @@ func TestBytes(t *testing.T) {
 					return err
 				}
 			}
-			return nil
+			return tx.InsertLog(&engine.LogEntry{Run: 9, Body: make([]byte, 50)})
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, test := range []struct{ run, from, to, entries, bytes int }{
-			{7, 0, 3, 4, 3210}, {7, 1, 2, 2, 210}, {7, 0, 0, 1, 0}, {7, 4, 9, 0, 0}, {8, 0, 3, 0, 0},
+			{7, 0, 3, 4, 3210}, {7, 1, 2, 2, 210}, {7, 0, 0, 1, 0}, {7, 2, 9, 2, 3200}, {7, 4, 9, 0, 0}, {7, 1, 0, 0, 0},
+			{8, 0, 3, 0, 0}, {9, 0, 0, 1, 50},
 		} {
 			got := inUpdate(t, s, func(tx engine.Tx) ([]int, error) {
 				entries, bytes, err := tx.LogBytes(int64(test.run), test.from, test.to)

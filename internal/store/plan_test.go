@@ -261,11 +261,15 @@ var plans = []struct {
 	{"SetLogMessage", func(tx engine.Tx) error { return tx.SetLogMessage(&engine.LogEntry{Run: 1}) },
 		"SEARCH run_log USING PRIMARY KEY (run=? AND idx=?)"},
 	{"Log", func(tx engine.Tx) error { _, err := tx.Log(1, 0, 5); return err },
-		strings.Repeat("\nSEARCH run_log USING PRIMARY KEY (run=? AND idx>? AND idx<?)", 2)[1:]},
+		"SEARCH run_log USING PRIMARY KEY (run=? AND idx>? AND idx<?)\nSEARCH run_log USING PRIMARY KEY ((run,idx)>(?,?))"},
+	{"EachLog", func(tx engine.Tx) error { return tx.EachLog(1, 0, 5, func(*engine.LogEntry) bool { return false }) },
+		strings.Repeat("\nSEARCH run_log USING PRIMARY KEY ((run,idx)>(?,?))", 2)[1:]},
 	{"LogBytes", func(tx engine.Tx) error { _, _, err := tx.LogBytes(1, 0, 5); return err },
-		strings.Repeat("\nSEARCH run_log USING PRIMARY KEY (run=? AND idx>? AND idx<?)", 3)[1:]},
+		"CO-ROUTINE entries; SEARCH run_log USING PRIMARY KEY ((run,idx)>(?,?)); SCAN entries\n" +
+			"SEARCH run_log USING PRIMARY KEY ((run,idx)>(?,?))\n" +
+			"CO-ROUTINE entries; SEARCH run_log USING PRIMARY KEY ((run,idx)>(?,?)); SCAN entries"},
 	{"LogSteps", func(tx engine.Tx) error { _, err := tx.LogSteps(1, 0, 5); return err },
-		"SEARCH run_log USING PRIMARY KEY (run=? AND idx>? AND idx<?)"},
+		"SEARCH run_log USING PRIMARY KEY ((run,idx)>(?,?))"},
 	{"LogStep", func(tx engine.Tx) error { _, err := tx.LogStep(1, 1, 0, wire.CallStep); return err },
 		"SEARCH run_log USING PRIMARY KEY (run=?)"},
 	{"PendingOfRun", func(tx engine.Tx) error { _, err := tx.PendingOfRun(1); return err },

@@ -171,25 +171,28 @@ func (t *tx) entries(where string, args ...any) ([]*engine.LogEntry, error) {
 	if err != nil {
 		return nil, err
 	}
-	for part := range sharedParts(log) {
-		if err := t.readSource(part); err != nil {
+	for part := range pieces(log) {
+		if part[0].Source.Run == 0 {
+			continue
+		}
+		if _, err := t.eachBody(part, func(*engine.LogEntry) bool { return true }); err != nil {
 			return nil, err
 		}
 	}
 	return log, nil
 }
 
-// sharedParts are the parts of a log whose bodies stand behind each other in another
-// one. To look for each by itself would cost more than to read it, if it is large:
-// SQLite reads rows whole to compare their keys.
-func sharedParts(log []*engine.LogEntry) iter.Seq[[]*engine.LogEntry] {
+// pieces are the parts of a log whose bodies stand behind each other in one log,
+// this or another. To look for each by itself would cost more than to read it, if it
+// is large: SQLite reads rows whole to compare their keys.
+func pieces(log []*engine.LogEntry) iter.Seq[[]*engine.LogEntry] {
 	return func(yield func([]*engine.LogEntry) bool) {
 		for len(log) > 0 {
-			first, n := log[0].Source, 1
-			for first.Run != 0 && n < len(log) && log[n].Source == (engine.LogPlace{Run: first.Run, Index: first.Index + n}) {
+			next, n := log[0].Place(), 1
+			for next.Index++; n < len(log) && log[n].Place() == next; next.Index++ {
 				n++
 			}
-			if first.Run != 0 && !yield(log[:n]) {
+			if !yield(log[:n]) {
 				return
 			}
 			log = log[n:]
@@ -197,26 +200,52 @@ func sharedParts(log []*engine.LogEntry) iter.Seq[[]*engine.LogEntry] {
 	}
 }
 
-// readSource reads the bodies of a part.
-func (t *tx) readSource(part []*engine.LogEntry) error {
-	first, n := part[0].Source, 0
-	err := t.each(func(r *sql.Rows) error {
-		var index int
+// inLog selects from a place in a log on, as many as there can be. SQLite would read
+// all of a row, body included, to see that it is within other bounds. What follows
+// may be of another run.
+const inLog = ` from run_log where (run, idx) >= ($1, $2) order by run, idx limit $3`
+
+// eachBody reads the bodies of a piece, and calls take with each until it says no.
+func (t *tx) eachBody(piece []*engine.LogEntry, take func(*engine.LogEntry) bool) (more bool, err error) {
+	first, n := piece[0].Place(), 0
+	err = t.each(func(r *sql.Rows) error {
+		var at engine.LogPlace
 		var p private
 		var sealed []byte
-		if err := r.Scan(&index, unshared{&p.blob}, unshared{&sealed}); err != nil {
+		if err := r.Scan(&at.Run, &at.Index, unshared{&p.blob}, unshared{&sealed}); err != nil {
 			return err
 		}
-		n++
-		err := t.open(place{"run_log", first.Run, int64(index)}, sealed, &p)
-		part[index-first.Index].Body = p.blob
+		e := piece[n]
+		if at != e.Place() {
+			return nil
+		}
+		err := t.open(place{"run_log", at.Run, int64(at.Index)}, sealed, &p)
+		n, e.Body = n+1, p.blob
+		if err == nil && !take(e) {
+			err = errEnough
+		}
 		return err
-	}, `select idx, body, sealed from run_log where run = $1 and idx >= $2 and idx <= $3`,
-		first.Run, first.Index, first.Index+len(part)-1)
-	if err == nil && n != len(part) {
-		err = fmt.Errorf("log %d lacks bodies that it has from log %d", part[0].Run, first.Run)
+	}, `select run, idx, body, sealed`+inLog, first.Run, first.Index, len(piece))
+	switch {
+	case err == errEnough:
+		return false, nil
+	case err == nil && n != len(piece):
+		err = fmt.Errorf("log %d lacks bodies that it has from log %d", piece[0].Run, first.Run)
 	}
-	return err
+	return true, err
+}
+
+func (t *tx) EachLog(run int64, from, to int, take func(*engine.LogEntry) (more bool)) error {
+	log, err := t.LogSteps(run, from, to)
+	if err != nil {
+		return err
+	}
+	for piece := range pieces(log) {
+		if more, err := t.eachBody(piece, take); err != nil || !more {
+			return err
+		}
+	}
+	return nil
 }
 
 // InsertLog seals an entry whose body is elsewhere, too, so that all rows are.
@@ -263,8 +292,11 @@ func (t *tx) sharedBytes(run int64, from, to int) (bytes int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	for part := range sharedParts(log) {
+	for part := range pieces(log) {
 		first := part[0].Source
+		if first.Run == 0 {
+			continue
+		}
 		_, _, more, err := t.measure(first.Run, first.Index, first.Index+len(part)-1)
 		if err != nil {
 			return 0, err
@@ -278,22 +310,23 @@ func (t *tx) sharedBytes(run int64, from, to int) (bytes int64, err error) {
 // its own bodies, without what sealing adds to them.
 func (t *tx) measure(run int64, from, to int) (entries, shared int, bytes int64, err error) {
 	err = t.each(func(r *sql.Rows) error { return r.Scan(&entries, &shared, &bytes) }, `
-		select count(*), count(case when source_run <> 0 then 1 end),
-			coalesce(sum(coalesce(length(body), 0) + coalesce(length(sealed) - $1, 0)), 0)
-		from run_log where run = $2 and idx >= $3 and idx <= $4`, int64(sealedBlob), run, from, to)
+		select count(*), count(case when source_run <> 0 then 1 end), coalesce(sum(bytes), 0)
+		from (select run, idx, source_run, coalesce(length(body), 0) + coalesce(length(sealed) - $4, 0) as bytes`+inLog+`) as entries
+		where run = $1 and idx <= $5`, run, from, max(0, to-from+1), int64(sealedBlob), to)
 	return entries, shared, bytes, err
 }
 
-func (t *tx) LogSteps(run int64, from, to int) ([]*engine.LogEntry, error) {
-	return collect(t, func(r *sql.Rows) (*engine.LogEntry, error) {
+func (t *tx) LogSteps(run int64, from, to int) (log []*engine.LogEntry, err error) {
+	err = t.each(func(r *sql.Rows) error {
 		var e engine.LogEntry
 		var callType string
 		err := r.Scan(&e.Run, &e.Index, &e.Message.Seq, &e.Message.Rnd, &callType, &e.StepID, &e.TargetStep, &e.Source.Run, &e.Source.Index)
-		e.CallType = wire.CallType(callType)
-		return &e, err
-	}, `
-		select `+logColumns+` from run_log
-		where run = $1 and idx >= $2 and idx <= $3 order by idx`, run, from, to)
+		if e.CallType = wire.CallType(callType); e.Run == run && e.Index <= to {
+			log = append(log, &e)
+		}
+		return err
+	}, `select `+logColumns+inLog, run, from, max(0, to-from+1))
+	return log, err
 }
 
 func (t *tx) LogStep(run int64, stepID, targetStep int, callType wire.CallType) (*engine.LogEntry, error) {

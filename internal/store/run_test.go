@@ -258,6 +258,18 @@ func logOf(t *testing.T, s engine.Store, run int64, from, to int) []*engine.LogE
 	return read(t, s, func(tx engine.Tx) ([]*engine.LogEntry, error) { return tx.Log(run, from, to) })
 }
 
+// firstOf is so much of a log, read one by one.
+func firstOf(t *testing.T, s engine.Store, run int64, n int) []*engine.LogEntry {
+	t.Helper()
+	return read(t, s, func(tx engine.Tx) (log []*engine.LogEntry, err error) {
+		err = tx.EachLog(run, 0, 9, func(e *engine.LogEntry) bool {
+			log = append(log, e)
+			return len(log) < n
+		})
+		return log, err
+	})
+}
+
 // A run's log reads back as it was appended, any part of it, in order, with
 // nothing of another run's.
 func TestLog(t *testing.T) {
@@ -296,6 +308,9 @@ func TestLog(t *testing.T) {
 			steps := read(t, s, func(tx engine.Tx) ([]*engine.LogEntry, error) { return tx.LogSteps(test.run, test.from, test.to) })
 			equal(t, test.name+", without bodies", steps, bare)
 		}
+		for n := 1; n <= len(all); n++ {
+			equal(t, fmt.Sprintf("the first %d", n), firstOf(t, s, 7, n), all[:n])
+		}
 	})
 }
 
@@ -315,6 +330,9 @@ func TestSharedLog(t *testing.T) {
 		equal(t, "source", last[0].Source, engine.LogPlace{Run: 7, Index: 2})
 		for run, want := range map[int64][]*engine.LogEntry{7: {empty, small, large}, 8: next, 9: last} {
 			equal(t, "log", logOf(t, s, run, 0, 9), want)
+			for n := 1; n <= len(want); n++ {
+				equal(t, fmt.Sprintf("the first %d", n), firstOf(t, s, run, n), want[:n])
+			}
 			bytes := int64(0)
 			for _, e := range want {
 				bytes += int64(len(e.Body))
