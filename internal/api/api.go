@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -61,6 +62,7 @@ type request struct {
 	params  []string // of the pattern, in order, decoded; a tail is raw
 	query   url.Values
 	shares  []*budget.Share // of the memory for large bodies
+	reading *engine.Reading // that for the answer; nil: it is small
 }
 
 // route is one line of the API. In a pattern, "{x}" is one path segment and a
@@ -250,9 +252,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if found.scope == engine.ScopeRead {
-		ctx, reading := h.engine.Reading(r.Context())
-		defer reading.Release()
-		req.Request, w = r.WithContext(ctx), &answering{ResponseWriter: w, reading: reading}
+		req.reads()
 	}
 	answer, err := found.handle(req)
 	if err == nil && found.scope == engine.ScopeRead && !req.caller.May(engine.ScopeRead) {
@@ -262,7 +262,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.fail(req, err)
 		return
 	}
-	writeJSON(w, answer)
+	if s, ok := answer.(streamed); ok {
+		h.stream(req, s)
+		return
+	}
+	writeJSON(req.writer, answer)
 }
 
 // admit finds out who asks, and whether their token is good for the route.
@@ -446,12 +450,7 @@ func writeJSON(w http.ResponseWriter, answer any) {
 		}
 		body = encoded
 	}
-	header := w.Header()
-	if header["Cache-Control"] == nil {
-		header["Cache-Control"] = noStore
-	}
-	header["Referrer-Policy"] = noReferrer
-	header["X-Content-Type-Options"] = noSniff
+	header := commonHeader(w)
 	if status == http.StatusNotModified {
 		w.WriteHeader(status)
 		return
@@ -469,6 +468,53 @@ func encode(answer any) ([]byte, error) {
 		return m.MarshalJSON()
 	}
 	return json.Marshal(answer)
+}
+
+// commonHeader is an answer's header with what all have.
+func commonHeader(w http.ResponseWriter) http.Header {
+	header := w.Header()
+	if header["Cache-Control"] == nil {
+		header["Cache-Control"] = noStore
+	}
+	header["Referrer-Policy"] = noReferrer
+	header["X-Content-Type-Options"] = noSniff
+	return header
+}
+
+// streamed is an answer in JSON that is made while it is sent.
+type streamed func(io.Writer) error
+
+// stream sends an answer as it is made. What goes wrong once it has begun cuts it
+// off: nobody takes it for a whole one.
+func (h *Handler) stream(r *request, send streamed) {
+	w := &begun{ResponseWriter: r.writer}
+	err := send(w)
+	switch {
+	case err == nil:
+		return
+	case !w.yes:
+		h.fail(r, err)
+		return
+	case r.Context().Err() == nil:
+		h.log.Warn("API answer cut off", "method", r.route.method, "route", r.route.pattern, "error", err)
+	}
+	panic(http.ErrAbortHandler)
+}
+
+// begun is an answer that has begun with the first byte of its body.
+type begun struct {
+	http.ResponseWriter
+	yes bool
+}
+
+func (b *begun) Unwrap() http.ResponseWriter { return b.ResponseWriter }
+
+func (b *begun) Write(p []byte) (int, error) {
+	if !b.yes {
+		b.yes = true
+		commonHeader(b)["Content-Type"] = jsonType
+	}
+	return b.ResponseWriter.Write(p)
 }
 
 // Headers of all answers: they hold what is not for caches, and tokens may

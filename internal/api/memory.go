@@ -96,8 +96,15 @@ func (m *measured) count() error {
 	return nil
 }
 
-// answering is the answer to a list. A large one that is taken too slowly, while
-// others wait for the memory it takes, is cut off.
+// reads makes the request one whose answer may be large.
+func (r *request) reads() {
+	ctx, reading := r.handler.engine.Reading(r.Context())
+	r.Request, r.reading = r.WithContext(ctx), reading
+	r.writer = &answering{ResponseWriter: r.writer, reading: reading}
+}
+
+// answering is the answer to a request that reads. A large one that is taken too
+// slowly, while others wait for the memory it takes, is cut off.
 type answering struct {
 	http.ResponseWriter
 	reading *engine.Reading
@@ -129,5 +136,8 @@ var errTaken = errors.New("the answer is taken too slowly")
 func (r *request) release() {
 	for _, share := range r.shares {
 		share.Release()
+	}
+	if r.reading != nil {
+		r.reading.Release()
 	}
 }

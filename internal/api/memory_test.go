@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"testing/iotest"
 	"testing/synctest"
@@ -123,4 +125,50 @@ func TestT16StalledBodies(t *testing.T) {
 		}
 		again.release()
 	})
+}
+
+// An answer that goes wrong in the middle is no whole one to anybody; before, it
+// is an error like any other.
+func TestStreamedAnswerGoesWrong(t *testing.T) {
+	var logged bytes.Buffer
+	h := &Handler{log: slog.New(slog.NewTextHandler(&logged, nil))}
+	for _, test := range []struct {
+		name, sent string
+		err        error
+		status     int
+		body, log  string
+	}{
+		{"whole", "[]", nil, 200, "[]", ""},
+		{"at once", "", errCrowded, 503, "too many requests", ""},
+		{"in the middle", "[", errCrowded, 200, "", "API answer cut off"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			logged.Reset()
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				h.stream(&request{Request: r, handler: h, writer: w, route: &routes[0]}, func(w io.Writer) error {
+					if test.sent != "" {
+						io.WriteString(w, test.sent)
+						http.NewResponseController(w.(http.ResponseWriter)).Flush()
+					}
+					return test.err
+				})
+			}))
+			resp, err := http.Get(server.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			server.Close()
+			if cut := test.log != ""; cut != (err != nil) {
+				t.Errorf("read %q, %v", body, err)
+			}
+			if resp.StatusCode != test.status || resp.Header.Get("Content-Type") != "application/json" || !strings.Contains(string(body), test.body) {
+				t.Errorf("%d %v %q", resp.StatusCode, resp.Header, body)
+			}
+			if got := logged.String(); !strings.Contains(got, test.log) || test.log == "" && got != "" {
+				t.Errorf("logged %q", got)
+			}
+		})
+	}
 }

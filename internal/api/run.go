@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/base64"
 	"encoding/json"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -14,11 +15,21 @@ import (
 
 // getRunLog answers a run's whole log: GET /v2/workflows/runs/{id}.
 func getRunLog(r *request) (any, error) {
-	log, err := r.handler.engine.RunLog(r.Context(), r.caller, r.params[0])
-	if err != nil {
-		return nil, err
-	}
-	return rawJSON(engine.EncodeLog(nil, log)), nil
+	r.reads()
+	return streamed(func(w io.Writer) error {
+		next := byte('[')
+		err := r.handler.engine.RunLog(r.Context(), r.caller, r.params[0], func(part []*engine.LogEntry) error {
+			defer r.reading.Release()
+			array := engine.EncodeLog(nil, part)
+			array[0], next = next, ','
+			_, err := w.Write(array[:len(array)-1])
+			return err
+		})
+		if err == nil {
+			_, err = w.Write([]byte("]"))
+		}
+		return err
+	}), nil
 }
 
 // endRun finishes a run with a result (cancel=false) or cancels it.

@@ -43,6 +43,7 @@ func wait(r *request) (any, error) {
 func notify(r *request) (any, error) { return r.notify(r.params[0]) }
 
 func (r *request) notify(event string) (any, error) {
+	r.reads()
 	body, err := r.body(r.handler.engine.MaxBody(r.caller))
 	if err != nil {
 		return nil, err

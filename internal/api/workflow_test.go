@@ -794,6 +794,36 @@ func TestRunIDs(t *testing.T) {
 	}
 }
 
+// A log that is too large to be read at once is answered in one piece all the same.
+func TestLargeRunLog(t *testing.T) {
+	w := newWorld(t)
+	f := w.flow()
+	want := []string{strings.Repeat("\x00", 1<<20)}
+	ids := []string{f.trigger("wfr_1", want[0])}
+	f.next(ids[0]).ok()
+	for i := 1; i <= 12; i++ {
+		s := run(i, "s", strings.Repeat("x", i*16<<10))
+		if i == 6 {
+			s = run(i, "s", strings.Repeat("x", 3<<20))
+		}
+		want, ids = append(want, s.body), append(ids, f.append("wfr_1", s)...)
+	}
+	a := w.do("GET", "/v2/workflows/runs/wfr_1", "")
+	var log []client.LogEntry
+	a.into(200, &log)
+	if a.header.Get("Cache-Control") != "no-store" || a.header.Get("X-Content-Type-Options") != "nosniff" {
+		t.Errorf("header %v", a.header)
+	}
+	if len(log) != len(want) {
+		t.Fatalf("%d entries, want %d", len(log), len(want))
+	}
+	for i, entry := range log {
+		if string(entry.Body) != want[i] || entry.MessageID != ids[i] || entry.CallType != "step" {
+			t.Errorf("entry %d: %s, %s, %d bytes", i, entry.MessageID, entry.CallType, len(entry.Body))
+		}
+	}
+}
+
 // A log above the threshold is not sent: the endpoint fetches it.
 func TestLazyFetch(t *testing.T) {
 	w := newLimitedWorld(t, engine.Limits{LazyThreshold: 2000})

@@ -545,7 +545,7 @@ func (w *world) expectOutcome(a engine.Attempt, run string, first bool) {
 	if err := json.Unmarshal(a.Body, &outcome); err != nil || string(outcome.Body) != want || outcome.Status != 200 {
 		w.t.Errorf("outcome %s, %v", a.Body, err)
 	}
-	log, err := w.engine.RunLog(context.Background(), w.caller, run)
+	log, err := w.runLog(run)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -86,9 +86,9 @@ func (e *Engine) DLQ(ctx context.Context, who *Caller, f DLQFilter, newest bool,
 		p.To = min(p.To, FirstSeq(min(f.To, Millis(maxSeq))+1))
 	}
 	patience, known := e.patience(), e.index.state.Load()
-	err = e.list(ctx, func(tx Tx, reading *Reading) error {
+	err = e.read(ctx, pagePatience, func(tx Tx, reading *Reading) error {
 		if len(f.IDs) > 0 {
-			page, err = e.dlqByID(tx, who, &f)
+			page, err = e.dlqByID(tx, who, &f, reading)
 			return err
 		}
 		s := e.search(tx, who, SpaceDLQ, f.query(who), p, known)
@@ -106,7 +106,7 @@ func (e *Engine) DLQ(ctx context.Context, who *Caller, f DLQFilter, newest bool,
 			}
 			return true, d.fill(tx)
 		}
-		l.bytes = func(d *DeadMessage) int { return len(d.Message.Body) + len(d.Entry.Body) }
+		l.bytes = (*DeadMessage).bytes
 		page, next, err = l.byKey(func(d *DeadMessage) int64 { return d.Entry.Seq })
 		return err
 	})
@@ -129,14 +129,19 @@ func pageAt(cursor string, newest bool) (Page, error) {
 
 // dlqByID reads the named entries, all of them: ids that came without a page
 // size are not to be lost to one.
-func (e *Engine) dlqByID(tx Tx, who *Caller, f *DLQFilter) (page []*DeadMessage, err error) {
+func (e *Engine) dlqByID(tx Tx, who *Caller, f *DLQFilter, reading *Reading) (page []*DeadMessage, err error) {
+	size := 0
 	for _, id := range f.IDs {
 		d, err := findDead(tx, who, id)
 		if err != nil {
 			return nil, err
 		}
-		if d != nil && f.kind(d) {
-			page = append(page, d)
+		if d == nil || !f.kind(d) {
+			continue
+		}
+		page, size = append(page, d), size+d.bytes()
+		if err := reading.room(size); err != nil {
+			return nil, err
 		}
 	}
 	return page, nil
@@ -219,6 +224,8 @@ func findDead(tx Tx, who *Caller, id string) (*DeadMessage, error) {
 	return d, d.fill(tx)
 }
 
+func (d *DeadMessage) bytes() int { return len(d.Message.Body) + len(d.Entry.Body) }
+
 // fill reads what is shown of an entry beyond its own row.
 func (d *DeadMessage) fill(tx Tx) error {
 	if err := fillBody(tx, d.Message); err != nil {
@@ -240,9 +247,16 @@ func dlqNotFound(id string) error { return errorf(NotFound, "DLQ entry %s not fo
 // DLQEntry is the entry of a public id.
 func (e *Engine) DLQEntry(ctx context.Context, who *Caller, id string) (*DeadMessage, error) {
 	var d *DeadMessage
-	err := e.store.View(ctx, func(tx Tx) (err error) {
-		d, err = findDead(tx, who, id)
-		return err
+	err := e.read(ctx, pagePatience, func(tx Tx, reading *Reading) error {
+		found, err := findDead(tx, who, id)
+		if err != nil || found == nil {
+			return err
+		}
+		if err := reading.room(found.bytes()); err != nil {
+			return err
+		}
+		d = found
+		return nil
 	})
 	if err == nil && d == nil {
 		err = dlqNotFound(id)

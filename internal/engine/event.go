@@ -145,7 +145,7 @@ func (e *Engine) Events(ctx context.Context, who *Caller, f EventFilter, oldest 
 	}
 	flying := e.queue.started(who.ID)
 	known := e.index.state.Load()
-	err = e.list(ctx, func(tx Tx, reading *Reading) error {
+	err = e.read(ctx, pagePatience, func(tx Tx, reading *Reading) error {
 		l := l // anew each time
 		l.tx, l.flying, l.reading = tx, flying, reading
 		l.filled, l.runs = map[*Message]bool{}, map[int64]*Run{}

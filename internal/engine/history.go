@@ -86,7 +86,7 @@ func (e *Engine) Runs(ctx context.Context, who *Caller, f RunFilter, cursor stri
 	}
 	p = f.page(p)
 	patience, known := e.patience(), e.index.state.Load()
-	err = e.list(ctx, func(tx Tx, reading *Reading) error {
+	err = e.read(ctx, pagePatience, func(tx Tx, reading *Reading) error {
 		if f.MessageID != "" {
 			run, err := runOfMessage(tx, f.MessageID)
 			if err != nil || run == 0 {
@@ -165,7 +165,7 @@ func runOfMessage(tx Tx, id string) (int64, error) {
 
 // history reads a run's log and makes its steps of it.
 func (e *Engine) history(tx Tx, who *Caller, h *RunHistory) error {
-	log, err := tx.Log(h.Run.Seq, 0, h.Run.LogLen)
+	log, err := tx.Log(h.Run.Seq, 0, h.Run.LogLen-1)
 	if err != nil {
 		return err
 	}

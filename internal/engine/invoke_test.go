@@ -282,7 +282,7 @@ func TestInvokedFailsWithItsInvoker(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Minute)
-		log, err := w.engine.RunLog(context.Background(), w.caller, "wfr_parent")
+		log, err := w.runLog("wfr_parent")
 		if err != nil || len(log) != 41 {
 			t.Fatalf("%d entries, %v", len(log), err)
 		}

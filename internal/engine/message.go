@@ -13,15 +13,19 @@ import (
 // Limits.MessageRetention, and as long as they are in the DLQ.
 func (e *Engine) Message(ctx context.Context, who *Caller, id string) (*Message, error) {
 	var m *Message
-	err := e.store.View(ctx, func(tx Tx) (err error) {
-		if m, err = findMessage(tx, who, id); err != nil || m == nil {
+	err := e.read(ctx, pagePatience, func(tx Tx, reading *Reading) error {
+		found, err := findMessage(tx, who, id)
+		if err != nil || found == nil {
 			return err
 		}
-		outlived, err := e.outlived(tx, m)
-		if outlived {
-			m = nil
+		if outlived, err := e.outlived(tx, found); err != nil || outlived {
+			return err
 		}
-		return err
+		if err := reading.room(len(found.Body)); err != nil {
+			return err
+		}
+		m = found
+		return nil
 	})
 	if err == nil && m == nil {
 		err = errorf(NotFound, "message %s not found", id)

@@ -30,16 +30,23 @@ const (
 // Notify tells all who wait for an event, and says who they were. Those are
 // whoever waits when it is called, and they are told whatever happens: if they
 // are many, the event is on disk before the first is told, and it is gone on
-// with after a crash.
+// with after a crash. If there is no memory for the answer, nobody is told.
 func (e *Engine) Notify(ctx context.Context, who *Caller, event string, body []byte) ([]RunWait, error) {
 	if err := e.checkEvent(who, event, body); err != nil {
+		return nil, err
+	}
+	err := e.read(ctx, pagePatience, func(tx Tx, reading *Reading) error {
+		_, err := waiters(tx, who, event, reading)
+		return err
+	})
+	if err != nil {
 		return nil, err
 	}
 	n := &Note{Tenant: who.ID, Kind: WaitEvent, Event: event, Prefix: who.Token.URLPrefix, Body: body}
 	var told []RunWait
 	var last int64
 	var more bool
-	err := e.update(ctx, func(c *change) (err error) {
+	err = e.update(ctx, func(c *change) (err error) {
 		n.Seq = c.seq()
 		if told, last, more, err = c.tellSome(n, 0); err != nil || !more {
 			return err

@@ -9,8 +9,9 @@ import (
 	"github.com/signposthq/signpost/internal/budget"
 )
 
-// What lists may take of memory. A page has its bodies several times over, as it
-// is read, in the shapes of the API and in JSON.
+// What answers may take of memory: lists, and what is read one by one. They have
+// bodies several times over, as these are read, in the shapes of the API and in
+// JSON.
 const (
 	smallPage    = 1 << 20       // of bodies; is not counted
 	listBytes    = 8 << 20       // of bodies on a page, about
@@ -18,17 +19,19 @@ const (
 	pagePatience = 5 * time.Second
 )
 
-// Reading is the memory that the answer to a list takes. Whoever asks for lists
-// releases it once the answer is sent.
+// Reading is the memory that an answer takes. Whoever asks for one releases it
+// once the answer is sent.
 type Reading struct {
-	budget *budget.Budget
-	share  *budget.Share // nil: it is small
+	budget  *budget.Budget
+	share   *budget.Share // nil: it is small
+	bytes   int64         // of the share
+	watched bool
 }
 
 type readingKey struct{}
 
-// Reading makes a context for a list, and what bounds the memory it takes.
-// Without it, a list's memory is its own until it is returned, and no longer.
+// Reading makes a context for an answer, and what bounds the memory it takes.
+// Without it, what is read counts until it is returned, and no longer.
 func (e *Engine) Reading(ctx context.Context) (context.Context, *Reading) {
 	r := &Reading{budget: e.pages}
 	return context.WithValue(ctx, readingKey{}, r), r
@@ -41,17 +44,26 @@ func (r *Reading) Large() bool { return r.share != nil }
 func (r *Reading) Moved(n int) { r.share.Moved(n) }
 
 // Watch calls giveUp if the answer of a large one is taken too slowly, while
-// others wait.
-func (r *Reading) Watch(giveUp func()) { r.share.Watch(giveUp) }
+// others wait. Once is enough until it is released.
+func (r *Reading) Watch(giveUp func()) {
+	if !r.watched {
+		r.watched = true
+		r.share.Watch(giveUp)
+	}
+}
 
-// Release gives the memory back.
-func (r *Reading) Release() { r.share.Release() }
+// Release gives the memory back. What is read after that takes its own.
+func (r *Reading) Release() {
+	r.share.Release()
+	r.share, r.watched = nil, false
+}
 
-var errManyPages = &Error{Code: Unavailable, Message: "too many large lists at once; try again in some seconds, or ask for less"}
+var errManyPages = &Error{Code: Unavailable, Message: "too many large answers at once; try again in some seconds, or ask for less"}
 
-// list reads a page. Where that turns out to be large and there is no memory for
-// it, it begins again when there is; nothing of the store is held meanwhile.
-func (e *Engine) list(ctx context.Context, fn func(Tx, *Reading) error) error {
+// read reads what an answer is made of. Where that turns out to be large and there
+// is no memory for it, it begins again when there is; nothing of the store is held
+// meanwhile.
+func (e *Engine) read(ctx context.Context, patience time.Duration, fn func(Tx, *Reading) error) error {
 	r, _ := ctx.Value(readingKey{}).(*Reading)
 	if r == nil {
 		_, r = e.Reading(ctx)
@@ -62,8 +74,8 @@ func (e *Engine) list(ctx context.Context, fn func(Tx, *Reading) error) error {
 		if !errors.Is(err, errNoMemory) {
 			return err
 		}
-		patience, cancel := context.WithTimeout(ctx, pagePatience)
-		r.share, err = r.budget.Wait(patience, listBytes)
+		waiting, cancel := context.WithTimeout(ctx, patience)
+		r.share, err = r.budget.Wait(waiting, r.bytes)
 		cancel()
 		switch {
 		case err != nil && ctx.Err() == nil:
@@ -74,12 +86,13 @@ func (e *Engine) list(ctx context.Context, fn func(Tx, *Reading) error) error {
 	}
 }
 
-// room makes sure that there is memory for a page of so many bytes.
+// room makes sure that there is memory for so many bytes of bodies.
 func (r *Reading) room(bytes int) error {
 	if bytes <= smallPage || r.share != nil {
 		return nil
 	}
-	if r.share = r.budget.Try(listBytes); r.share == nil {
+	r.bytes = int64(max(bytes, listBytes))
+	if r.share = r.budget.Try(r.bytes); r.share == nil {
 		return errNoMemory
 	}
 	return nil

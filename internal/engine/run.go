@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/signposthq/signpost/internal/budget"
 	"github.com/signposthq/signpost/internal/wire"
 )
 
@@ -443,22 +444,67 @@ const (
 	bulkStep = 200 // rows a bulk operation changes in one transaction
 )
 
-// RunLog is an active run's whole log, for an endpoint that was sent an empty
-// body. A run that has ended has none to continue.
-func (e *Engine) RunLog(ctx context.Context, who *Caller, id string) ([]*LogEntry, error) {
-	var log []*LogEntry
-	err := e.store.View(ctx, func(tx Tx) error {
-		run, err := tx.RunByID(who.ID, id)
+// An endpoint that asks for its run's log has a delivery waiting, and so has more
+// patience: it waits for longer than who takes an answer too slowly is put up with.
+const logPatience = budget.Grace + pagePatience
+
+// How many entries of a log are asked for at once, first and at most: PostgreSQL
+// sends all, also what is not wanted any more.
+const logFirst, logMost = 16, 1024
+
+// RunLog gives an active run's whole log to send, part by part, for an endpoint
+// that was sent an empty body. A run that has ended has none to continue. A part
+// is no longer in use when send returns.
+func (e *Engine) RunLog(ctx context.Context, who *Caller, id string, send func([]*LogEntry) error) error {
+	var run *Run
+	err := e.store.View(ctx, func(tx Tx) (err error) {
+		run, err = tx.RunByID(who.ID, id)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if run == nil || run.State != RunStarted || !who.reaches(run.URL) {
+		return errorf(NotFound, "workflow run %s is not active", id)
+	}
+	for next, most := 0, logFirst; next < run.LogLen; {
+		part, err := e.logPart(ctx, run, next, min(next+most, run.LogLen)-1)
 		if err != nil {
 			return err
 		}
-		if run == nil || run.State != RunStarted || !who.reaches(run.URL) {
-			return errorf(NotFound, "workflow run %s is not active", id)
+		if err := send(part); err != nil {
+			return err
 		}
-		log, err = tx.Log(run.Seq, 0, run.LogLen)
-		return err
+		next, most = next+len(part), min(2*len(part), logMost)
+	}
+	return nil
+}
+
+// logPart is what comes next of a run's log: as much as there is memory for. Only
+// for one entry that is large itself it waits.
+func (e *Engine) logPart(ctx context.Context, run *Run, from, to int) (part []*LogEntry, err error) {
+	err = e.read(ctx, logPatience, func(tx Tx, reading *Reading) error {
+		var full error
+		size := 0
+		part = nil
+		err := tx.EachLog(run.Seq, from, to, func(entry *LogEntry) bool {
+			size += len(entry.Body)
+			if full = reading.room(size); full == nil {
+				part = append(part, entry)
+			}
+			return full == nil && size < listBytes
+		})
+		switch {
+		case err != nil:
+			return err
+		case len(part) == 0 && full != nil:
+			return full
+		case len(part) == 0:
+			return fmt.Errorf("log of run %d has no entry %d", run.Seq, from)
+		}
+		return nil
 	})
-	return log, err
+	return part, err
 }
 
 // KnowsRun says whether a caller sees a run with this id, be it active or not.

@@ -221,12 +221,19 @@ func scheduleStatuses(tx Tx, rows []*Schedule) ([]ScheduleStatus, error) {
 
 // Schedules are the caller's, oldest first.
 func (e *Engine) Schedules(ctx context.Context, who *Caller) (all []ScheduleStatus, err error) {
-	err = e.store.View(ctx, func(tx Tx) error {
+	err = e.read(ctx, pagePatience, func(tx Tx, reading *Reading) error {
 		rows, err := tx.Schedules(who.ID)
 		if err != nil {
 			return err
 		}
 		rows = slices.DeleteFunc(rows, func(s *Schedule) bool { return !who.seesSchedule(s) })
+		size := 0
+		for _, s := range rows {
+			size += len(s.Body)
+		}
+		if err := reading.room(size); err != nil {
+			return err
+		}
 		slices.SortFunc(rows, func(a, b *Schedule) int { return cmp.Compare(a.Seq, b.Seq) })
 		all, err = scheduleStatuses(tx, rows)
 		return err
@@ -236,9 +243,12 @@ func (e *Engine) Schedules(ctx context.Context, who *Caller) (all []ScheduleStat
 
 // Schedule is the one of an id.
 func (e *Engine) Schedule(ctx context.Context, who *Caller, id string) (out ScheduleStatus, err error) {
-	err = e.store.View(ctx, func(tx Tx) error {
+	err = e.read(ctx, pagePatience, func(tx Tx, reading *Reading) error {
 		s, err := scheduleOf(tx, who, id)
 		if err != nil {
+			return err
+		}
+		if err := reading.room(len(s.Body)); err != nil {
 			return err
 		}
 		all, err := scheduleStatuses(tx, []*Schedule{s})

@@ -252,34 +252,38 @@ type RunWait struct {
 
 // Waiters are who waits for an event.
 func (e *Engine) Waiters(ctx context.Context, who *Caller, event string) (all []RunWait, err error) {
-	err = e.list(ctx, func(tx Tx, reading *Reading) error {
-		all = nil
-		size := 0
-		for after, more := int64(0), true; more; {
-			waits, err := tx.AllWaiting(who.ID, WaitEvent, event, after, tellMost)
-			if err != nil {
-				return err
-			}
-			some, err := withRuns(tx, waits)
-			if err != nil {
-				return err
-			}
-			for _, w := range some {
-				if who.reaches(w.Run.URL) {
-					all = append(all, w)
-					size += wire.HeaderSize(w.Header) + wire.HeaderSize(w.Settings.TimeoutHeader)
-				}
-			}
-			if err := reading.room(size); err != nil {
-				return err
-			}
-			if more = len(waits) == tellMost; more {
-				after = waits[len(waits)-1].Seq
-			}
-		}
-		return nil
+	err = e.read(ctx, pagePatience, func(tx Tx, reading *Reading) error {
+		all, err = waiters(tx, who, event, reading)
+		return err
 	})
 	return all, err
+}
+
+func waiters(tx Tx, who *Caller, event string, reading *Reading) (all []RunWait, err error) {
+	size := 0
+	for after, more := int64(0), true; more; {
+		waits, err := tx.AllWaiting(who.ID, WaitEvent, event, after, tellMost)
+		if err != nil {
+			return nil, err
+		}
+		some, err := withRuns(tx, waits)
+		if err != nil {
+			return nil, err
+		}
+		for _, w := range some {
+			if who.reaches(w.Run.URL) {
+				all = append(all, w)
+				size += wire.HeaderSize(w.Header) + wire.HeaderSize(w.Settings.TimeoutHeader)
+			}
+		}
+		if err := reading.room(size); err != nil {
+			return nil, err
+		}
+		if more = len(waits) == tellMost; more {
+			after = waits[len(waits)-1].Seq
+		}
+	}
+	return all, nil
 }
 
 // withRuns reads the runs of waits, and leaves out those that have ended.

@@ -70,10 +70,20 @@ func (w *world) notifyRun(run, event, body string) *engine.RunWait {
 	return told
 }
 
+// runLog is a run's log as an endpoint gets it, all parts together.
+func (w *world) runLog(run string) (log []*engine.LogEntry, err error) {
+	w.t.Helper()
+	err = w.engine.RunLog(context.Background(), w.caller, run, func(part []*engine.LogEntry) error {
+		log = append(log, part...)
+		return nil
+	})
+	return log, err
+}
+
 // steps are the results and plans in a run's log.
 func (w *world) steps(run string) (out []wire.Step) {
 	w.t.Helper()
-	log, err := w.engine.RunLog(context.Background(), w.caller, run)
+	log, err := w.runLog(run)
 	if err != nil {
 		w.t.Fatal(err)
 	}
