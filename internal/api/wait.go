@@ -40,15 +40,31 @@ func wait(r *request) (any, error) {
 }
 
 // notify tells all who wait for an event: POST /v2/notify/{event}.
-func notify(r *request) (any, error) { return r.notify(r.params[0]) }
+func notify(r *request) (any, error) {
+	return r.notify(func(body []byte) ([]engine.RunWait, error) {
+		return r.handler.engine.Notify(r.Context(), r.caller, r.params[0], body)
+	})
+}
 
-func (r *request) notify(event string) (any, error) {
+// notifyRun tells one run: POST /v2/notify/{run}/{event...}. The official SDK says
+// that the answer is an array.
+func notifyRun(r *request) (any, error) {
+	event, err := eventID(r.params[1])
+	if err != nil {
+		return nil, err
+	}
+	return r.notify(func(body []byte) ([]engine.RunWait, error) {
+		return r.handler.engine.NotifyRun(r.Context(), r.caller, r.params[0], event, body)
+	})
+}
+
+func (r *request) notify(tell func(body []byte) ([]engine.RunWait, error)) (any, error) {
 	r.reads()
 	body, err := r.body(r.handler.engine.MaxBody(r.caller))
 	if err != nil {
 		return nil, err
 	}
-	told, err := r.handler.engine.Notify(r.Context(), r.caller, event, body)
+	told, err := tell(body)
 	if err != nil {
 		return nil, err
 	}
@@ -57,34 +73,6 @@ func (r *request) notify(event string) (any, error) {
 		answer[i] = r.notifyJSON(&told[i])
 	}
 	return reply{http.StatusCreated, answer}, nil
-}
-
-// notifyRun tells one run: POST /v2/notify/{run}/{event...}. The official SDK says
-// that the answer is an array. What can't be a run's id is part of the event's.
-func notifyRun(r *request) (any, error) {
-	run := r.params[0]
-	event, err := eventID(r.params[1])
-	if err != nil {
-		return nil, err
-	}
-	if !strings.HasPrefix(run, "wfr_") {
-		known, err := r.handler.engine.KnowsRun(r.Context(), r.caller, run)
-		if err != nil {
-			return nil, err
-		}
-		if !known {
-			return r.notify(run + "/" + event)
-		}
-	}
-	body, err := r.body(r.handler.engine.MaxBody(r.caller))
-	if err != nil {
-		return nil, err
-	}
-	told, err := r.handler.engine.NotifyRun(r.Context(), r.caller, run, event, body)
-	if err != nil {
-		return nil, err
-	}
-	return reply{http.StatusCreated, []client.NotifyResponse{r.notifyJSON(told)}}, nil
 }
 
 // listWaiters lists who waits for an event: GET /v2/waiters/{event}.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/signposthq/signpost/internal/wire"
@@ -187,26 +188,49 @@ func (c *change) toldBy(run *Run, w *Wait) (*Note, error) {
 }
 
 // NotifyRun tells one run of an event. If it does not wait for it, it is told
-// when it does.
-func (e *Engine) NotifyRun(ctx context.Context, who *Caller, runID, event string, body []byte) (told *RunWait, err error) {
+// when it does. What is not a run's id is the beginning of the event's, up to a
+// slash: who waits for that is told.
+func (e *Engine) NotifyRun(ctx context.Context, who *Caller, runID, event string, body []byte) ([]RunWait, error) {
 	if err := e.checkEvent(who, event, body); err != nil {
 		return nil, err
 	}
-	err = e.update(ctx, func(c *change) error {
-		run, err := c.lockActiveRun(who, runID)
-		if err == nil && run == nil {
-			run, err = c.lockResumed(who, runID)
-		}
-		if err != nil {
+	var told *RunWait
+	err := e.update(ctx, func(c *change) error {
+		run, err := c.lockRunToTell(who, runID)
+		if err != nil || run == nil {
+			told = nil
 			return err
-		}
-		if run == nil {
-			return errorf(Invalid, "workflow run %.600s is not active", runID)
 		}
 		told, err = c.tellRun(run, WaitEvent, event, body)
 		return err
 	})
-	return told, err
+	if err != nil {
+		return nil, err
+	}
+	if told == nil {
+		return e.Notify(ctx, who, runID+"/"+event, body)
+	}
+	return []RunWait{*told}, nil
+}
+
+// lockRunToTell is the active run of an id, or the one that it has gone on as; nil
+// if the caller sees no run of the id, and it does not look like one.
+func (c *change) lockRunToTell(who *Caller, id string) (*Run, error) {
+	run, err := c.lockActiveRun(who, id)
+	if err == nil && run == nil {
+		run, err = c.lockResumed(who, id)
+	}
+	if err != nil || run != nil {
+		return run, err
+	}
+	err = c.knownRun(who, id)
+	switch unknown := ErrorCode(err) == NotFound; {
+	case err != nil && !unknown:
+		return nil, err
+	case unknown && !strings.HasPrefix(id, runPrefix):
+		return nil, nil
+	}
+	return nil, errorf(Invalid, "workflow run %.600s is not active", id)
 }
 
 // lockResumed is the active run that has gone on with one of an id, nil if the

@@ -82,7 +82,11 @@ func (c *change) start(who *Caller, p *Publish, by *invocation) (*Run, Published
 	return run, Published{MessageID: m.String(), URL: m.URL, RunID: id, RunCreatedAt: Millis(run.Seq)}, nil
 }
 
-func newRunID() string { return "wfr_" + randomID(21) }
+// runPrefix is how ids of runs begin that nobody has chosen, and those that the
+// official SDKs make of chosen ones.
+const runPrefix = "wfr_"
+
+func newRunID() string { return runPrefix + randomID(21) }
 
 func runSettings(p *Publish) Settings {
 	cfg := &p.Config
@@ -505,16 +509,6 @@ func (e *Engine) logPart(ctx context.Context, run *Run, from, to int) (part []*L
 		return nil
 	})
 	return part, err
-}
-
-// KnowsRun says whether a caller sees a run with this id, be it active or not.
-func (e *Engine) KnowsRun(ctx context.Context, who *Caller, id string) (known bool, err error) {
-	err = e.store.View(ctx, func(tx Tx) error {
-		run, err := tx.RunByID(who.ID, id)
-		known = run != nil && who.reaches(run.URL)
-		return err
-	})
-	return known, err
 }
 
 // headerFor merges a run's user headers under a message's own.

@@ -64,10 +64,10 @@ func (w *world) notify(event, body string) []engine.RunWait {
 func (w *world) notifyRun(run, event, body string) *engine.RunWait {
 	w.t.Helper()
 	told, err := w.engine.NotifyRun(context.Background(), w.caller, run, event, []byte(body))
-	if err != nil {
-		w.t.Fatal(err)
+	if err != nil || len(told) != 1 {
+		w.t.Fatalf("told %v, %v", told, err)
 	}
-	return told
+	return &told[0]
 }
 
 // runLog is a run's log as an endpoint gets it, all parts together.
@@ -78,6 +78,37 @@ func (w *world) runLog(run string) (log []*engine.LogEntry, err error) {
 		return nil
 	})
 	return log, err
+}
+
+// What is named before an event's slash is a run if there is one, active or not,
+// or if it looks like one; else it belongs to the event's id.
+func TestRunOrEvent(t *testing.T) {
+	inBubble(t, func(w *world) {
+		for _, id := range []string{"active", "ended"} {
+			w.delayedRun(id)
+		}
+		w.cancel("ended")
+		for _, test := range []struct{ named, told, refused string }{
+			{"active", "active", ""},
+			{"ended", "", "workflow run ended is not active"},
+			{"wfr_unknown", "", "workflow run wfr_unknown is not active"},
+			{"unknown", "waits for unknown", ""},
+		} {
+			waiting := "waits for " + test.named
+			w.delayedRun(waiting)
+			w.waits(waiting, test.named+"/e/f", 1, nil)
+			told, err := w.engine.NotifyRun(context.Background(), w.caller, test.named, "e/f", []byte("x"))
+			if test.refused != "" {
+				if engine.ErrorCode(err) != engine.Invalid || err.Error() != test.refused {
+					t.Errorf("%s: %v", test.named, err)
+				}
+				continue
+			}
+			if err != nil || len(told) != 1 || told[0].Run.ID != test.told {
+				t.Errorf("%s: told %+v, %v", test.named, told, err)
+			}
+		}
+	})
 }
 
 // steps are the results and plans in a run's log.
@@ -674,7 +705,7 @@ func TestManyAreToldAfterACrash(t *testing.T) {
 		if err := other.Wait(ctx, w.caller, "e", waitHeader("wfr_new"), waitRequest(1, 1, nil)); err != nil {
 			t.Fatal(err)
 		}
-		if told, err := other.NotifyRun(ctx, w.caller, "wfr_300", "e", []byte("y")); err != nil || told.Message != "" {
+		if told, err := other.NotifyRun(ctx, w.caller, "wfr_300", "e", []byte("y")); err != nil || told[0].Message != "" {
 			t.Errorf("told %+v, error %v; want it kept behind what came first", told, err)
 		}
 		if told, err := other.Notify(ctx, w.caller, "e", []byte("z")); err != nil || len(told) != 1 || told[0].Run.ID != "wfr_new" {
