@@ -51,7 +51,7 @@ func (d *delivery) settings() (client.PublishRequest, error) {
 		}
 	}
 	if d.Retries != nil && *d.Retries < 0 {
-		return client.PublishRequest{}, &usageError{fmt.Errorf("retries: expected a whole number from 0, got %d", *d.Retries), ""}
+		return client.PublishRequest{}, &usageError{fmt.Errorf("--retries: expected a whole number from 0, got %d", *d.Retries), ""}
 	}
 	out := client.PublishRequest{
 		Method: strings.ToUpper(d.Method), Header: header, Queue: d.Queue,

@@ -17,6 +17,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -113,6 +114,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 
 // familiar is a command line in the words of this program.
 func familiar(root *kong.Node, args []string) []string {
+	args = attached(args)
 	switch args[0] {
 	case "--version":
 		return append([]string{"version"}, args[1:]...)
@@ -132,6 +134,30 @@ func twoDashes(args []string, flags ...string) []string {
 		name, _, _ := strings.Cut(arg, "=")
 		if flag, ok := strings.CutPrefix(name, "-"); ok && slices.Contains(flags, flag) {
 			out[i] = "-" + arg
+		}
+	}
+	return out
+}
+
+var (
+	flagWord = regexp.MustCompile(`^(-[a-zA-Z]|--[a-z][a-z-]*)$`)
+	negative = regexp.MustCompile(`^-[0-9]`)
+)
+
+// attached is a command line whose negative numbers are one word with the flag before
+// them, which is told what is wrong with them. The parser takes a word of its own
+// that begins like this for a flag, and no flag is a digit.
+func attached(args []string) (out []string) {
+	for i, arg := range args {
+		switch {
+		case arg == "--":
+			return append(out, args[i:]...)
+		case i == 0 || !negative.MatchString(arg) || !flagWord.MatchString(args[i-1]):
+			out = append(out, arg)
+		case strings.HasPrefix(args[i-1], "--"):
+			out[len(out)-1] += "=" + arg
+		default:
+			out[len(out)-1] += arg
 		}
 	}
 	return out

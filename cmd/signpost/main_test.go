@@ -92,6 +92,23 @@ func TestHelpNamesVariables(t *testing.T) {
 	}
 }
 
+// A negative number is the value of the flag before it, where there is one.
+func TestAttached(t *testing.T) {
+	for line, want := range map[string]string{
+		"publish URL --retries -1 -d x": "publish URL --retries=-1 -d x",
+		"logs -n -1":                    "logs -n-1",
+		"logs --from -2h --json":        "logs --from=-2h --json",
+		"logs --from=2h -1":             "logs --from=2h -1",
+		"publish URL -1 -x --d":         "publish URL -1 -x --d",
+		"publish -- --retries -1":       "publish -- --retries -1",
+		"-1":                            "-1",
+	} {
+		if got := strings.Join(attached(strings.Fields(line)), " "); got != want {
+			t.Errorf("%s: got %s, want %s", line, got, want)
+		}
+	}
+}
+
 // Every error has a hint.
 func TestHints(t *testing.T) {
 	for _, h := range hints {

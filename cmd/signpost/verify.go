@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -25,6 +26,7 @@ type verifyCmd struct {
 	Tolerance  duration      `default:"5s" placeholder:"TIME" help:"How far the clocks may be apart (default 5s)."`
 	Binding    bool          `name:"require-binding" help:"Refuse a signature that covers no headers, as a receiver with RequireBinding does."`
 	URLMode    string        `name:"url-mode" default:"canonical" enum:"canonical,exact,path-only,off" placeholder:"MODE" help:"How URLs are compared: canonical, exact, path-only or off (default canonical)."`
+	JSON       bool          `name:"json" help:"Print JSON."`
 }
 
 func (*verifyCmd) Help() string {
@@ -42,11 +44,43 @@ func (c *verifyCmd) Run(_ context.Context, o *outside) error {
 		return err
 	}
 	d := receiver.Diagnose(in)
-	fmt.Fprint(o.stdout, d)
-	if d.Err != nil {
-		return &verdictError{"the request is refused"}
+	if c.JSON {
+		err = json.NewEncoder(o.stdout).Encode(diagnosisOf(&d))
+	} else {
+		_, err = fmt.Fprint(o.stdout, d)
 	}
-	return nil
+	if err == nil && d.Err != nil {
+		err = &verdictError{"the request is refused"}
+	}
+	return err
+}
+
+// diagnosis is a receiver's in JSON.
+type diagnosis struct {
+	Accepted bool      `json:"accepted"`
+	Error    string    `json:"error,omitempty"`
+	Key      string    `json:"key,omitempty"`
+	Findings []finding `json:"findings,omitempty"`
+}
+
+type finding struct {
+	Cause    string `json:"cause"`
+	Field    string `json:"field,omitempty"`
+	Expected string `json:"expected,omitempty"`
+	Got      string `json:"got,omitempty"`
+	What     string `json:"what"`
+	Fix      string `json:"fix"`
+}
+
+func diagnosisOf(d *receiver.Diagnosis) diagnosis {
+	out := diagnosis{Accepted: d.Err == nil, Key: d.Key}
+	if d.Err != nil {
+		out.Error = d.Err.Error()
+	}
+	for _, f := range d.Findings {
+		out.Findings = append(out.Findings, finding(f))
+	}
+	return out
 }
 
 func (c *verifyCmd) input(o *outside) (in receiver.DiagnoseInput, err error) {
