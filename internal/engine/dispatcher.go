@@ -317,9 +317,13 @@ func (d *dispatcher) postpone(tenant, seq, at int64) {
 	d.signal()
 }
 
-// readAgain makes the dispatcher compare what it knows with the store.
-func (d *dispatcher) readAgain() {
+// readAgain makes the dispatcher compare what it knows with the store, for these
+// tenants and all that it knows of.
+func (d *dispatcher) readAgain(tenants []*Tenant) {
 	d.mu.Lock()
+	for _, t := range tenants {
+		d.backlog(t.ID)
+	}
 	for _, b := range d.turns {
 		b.bound, b.stale = Due{}, b.reading
 	}
