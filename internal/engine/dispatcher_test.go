@@ -119,6 +119,16 @@ func (w *world) add(tenant, delay int64, inMemory bool) {
 	w.begin(t, func() { w.store[seq] = r })
 }
 
+func (w *world) cancel(seq int64) {
+	t, to := &telling{}, Canceled
+	if w.store[seq].state == Pending && !w.freeze(t, seq) {
+		to = Canceling
+	} else {
+		t.drop = []int64{seq}
+	}
+	w.begin(t, func() { w.set(seq, func(r *row) { r.state = to }) })
+}
+
 func (w *world) pause(seq int64) {
 	t := &telling{}
 	if !w.freeze(t, seq) {
@@ -271,6 +281,8 @@ func TestDispatcherForgetsNothing(t *testing.T) {
 				if n := len(w.attempts); n > 0 {
 					w.fly(t, rapid.IntRange(0, n-1).Draw(t, "attempt"), rapid.IntRange(0, 9).Draw(t, "fails") == 0, rapid.Int64Range(0, 2).Draw(t, "retry"))
 				}
+			case step == 10 && len(pending) > 0:
+				w.cancel(pick(pending))
 			case step == 11 && len(pending) > 0:
 				w.pause(pick(pending))
 			case step == 12:
