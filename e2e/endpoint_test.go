@@ -348,7 +348,7 @@ func (k *record) around(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
-			return // cut off, and not answered
+			panic(http.ErrAbortHandler) // cut off: to return would be to answer with 200
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		line, _ := json.Marshal(map[string]any{

@@ -409,7 +409,10 @@ func (h *Handler) fail(r *request, err error) {
 	status := statuses[engine.ErrorCode(err)]
 	switch {
 	case status == 0 && r.Context().Err() != nil:
-		return // the caller has gone
+		// The caller has gone. Or else it still reads, and must not take silence, which
+		// is a 200, for consent.
+		writeError(r.writer, http.StatusBadRequest, "request: given up, as the client closed its side of the connection before the answer")
+		return
 	case status == 0:
 		// Not the path: a destination in it may hold what only its owner should know.
 		h.log.Error("API request failed", "method", r.route.method, "route", r.route.pattern, "error", err)

@@ -1,8 +1,11 @@
 package api_test
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
+	"net"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -113,4 +116,35 @@ func TestParametersOfRoutes(t *testing.T) {
 	w.do("GET", "/v2/messages/a/b", "").refused(404, "no such route")
 	w.do("GET", "/v2/%6dessages/a", "").refused(404, "no such route")
 	w.do("GET", "/v2/keys//", "").refused(404, "no such route")
+}
+
+// Who closes its side of the connection behind a request, and reads on, is told
+// whether that was carried out.
+func TestHalfClosedRequests(t *testing.T) {
+	w := newWorld(t)
+	body := strings.Repeat("x", 200<<10)
+	for i := range 100 {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(conn, "POST /v2/publish/https://example.com/%d HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer %s\r\nUpstash-Delay: 1h\r\nContent-Length: %d\r\n\r\n%s", i, w.token, len(body), body)
+		if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var p client.PublishResponse
+		err = json.NewDecoder(resp.Body).Decode(&p)
+		conn.Close()
+		taken := resp.StatusCode == http.StatusOK && p.MessageID != ""
+		if err != nil || !taken && (resp.StatusCode != http.StatusBadRequest || !strings.Contains(p.Error, "closed its side")) {
+			t.Fatalf("%d %+v, %v", resp.StatusCode, p, err)
+		}
+		if n := len(w.events(fmt.Sprintf("?url=https://example.com/%d", i))); (n == 1) != taken {
+			t.Errorf("answered %+v, and there are %d messages", p, n)
+		}
+	}
 }

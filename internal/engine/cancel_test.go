@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -233,6 +234,55 @@ func TestCancelLeavesWhatComesMeanwhile(t *testing.T) {
 		come()
 		if n := w.cancelAll(engine.MessageFilter{Queues: []string{"q"}}, 0); n != runs-before {
 			t.Errorf("cancelled %d of the queue later, want %d", n, runs-before)
+		}
+	})
+}
+
+// unread is a meanwhile where the first attempt's message can't be read: it is tried
+// until fails is closed.
+type unread struct {
+	meanwhile
+	tried *atomic.Bool
+	fails chan struct{}
+}
+
+func (u unread) View(ctx context.Context, fn func(engine.Tx) error) error {
+	return u.meanwhile.View(ctx, func(tx engine.Tx) error { return fn(unreadTx{tx, u}) })
+}
+
+type unreadTx struct {
+	engine.Tx
+	unread
+}
+
+func (u unreadTx) MessageBytes(seq int64) (int64, error) {
+	if u.tried.Swap(true) {
+		return u.Tx.MessageBytes(seq)
+	}
+	<-u.fails
+	return 0, errInjected
+}
+
+// A message whose attempt was begun, and could not be read, is settled although it
+// was cancelled between the two.
+func TestCancelWhatIsNotReadThen(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.stop()
+		fails := make(chan struct{})
+		w.store = unread{meanwhile{w.store}, new(atomic.Bool), fails}
+		w.start()
+		id := w.publish(engine.Publish{Destination: "https://example.com/x", Body: make([]byte, 64<<10)})
+		time.Sleep(time.Second)
+		ctx := context.WithValue(context.Background(), doMeanwhile{}, func() { close(fails); time.Sleep(time.Millisecond) })
+		if canceled, err := w.engine.CancelMessage(ctx, w.caller, id); err != nil || !canceled {
+			t.Fatalf("cancelled: %v, %v", canceled, err)
+		}
+		if m := w.messages()[0]; m.State != engine.Canceling {
+			t.Fatalf("the message is %v, which is not what was to be tested", m.State)
+		}
+		time.Sleep(time.Minute)
+		if m := w.messages()[0]; m.State != engine.Canceled || len(w.made()) > 0 {
+			t.Errorf("the message is %v after %d attempts", m.State, len(w.made()))
 		}
 	})
 }

@@ -19,6 +19,7 @@ type dispatcher struct {
 	known   map[int64]*queued // in a heap, parked or in flight, by Seq
 	frozen  map[int64]int     // not to be started, by how many changes
 	parked  map[int64]*queued // of those, what would have been started
+	passed  map[int64]bool    // stopped, perhaps before it was told that they were added
 	tenants map[int64]*backlog
 	turns   []*backlog    // of all tenants
 	turn    int           // whose it is
@@ -55,6 +56,7 @@ type queued struct {
 const (
 	heapSize    = 8192    // messages read from the store at a time; at most twice as many wait in memory
 	leastHeap   = 64      // of each tenant, however many there are
+	passedMost  = 8192    // messages that are noted as stopped
 	inlineBytes = 4 << 10 // larger bodies are read again when due, not kept in memory
 )
 
@@ -86,7 +88,7 @@ func (h dueHeap) soonest() Due {
 func (d *dispatcher) init(tenants []*Tenant, most func(tenant int64) int) {
 	d.size, d.most = heapSize, most
 	d.known, d.tenants = map[int64]*queued{}, map[int64]*backlog{}
-	d.frozen, d.parked = map[int64]int{}, map[int64]*queued{}
+	d.frozen, d.parked, d.passed = map[int64]int{}, map[int64]*queued{}, map[int64]bool{}
 	d.changed = make(chan struct{}, 1)
 	for _, t := range tenants {
 		d.backlog(t.ID)
@@ -131,11 +133,13 @@ func (d *dispatcher) apply(c *change) {
 		}
 	}
 	for _, seq := range c.doubt {
+		d.pass(seq)
 		if q := d.known[seq]; q != nil && q.started == 0 {
 			q.message = nil // it is read when it is due
 		}
 	}
 	for _, seq := range c.drop {
+		d.pass(seq)
 		if q := d.known[seq]; q != nil && q.started == 0 {
 			q.canceled = true // it stays in the heap until it would be due
 			delete(d.known, seq)
@@ -151,6 +155,9 @@ func (d *dispatcher) apply(c *change) {
 			q.again = q.again || q.started != 0
 			continue
 		}
+		if d.passed[p.Seq] {
+			p.message = nil // it is no longer true
+		}
 		sooner = d.push(&queued{Due: p.Due, of: b, message: p.message, counted: p.counted}) || sooner
 		d.shrink(b)
 	}
@@ -158,6 +165,18 @@ func (d *dispatcher) apply(c *change) {
 	if sooner {
 		d.signal()
 	}
+}
+
+// pass notes a message that a change has stopped. The one that added it may be told
+// of later. That is not long after: of many such notes all are forgotten.
+func (d *dispatcher) pass(seq int64) {
+	if d.frozen[seq] == 0 {
+		return // it was not on its way
+	}
+	if len(d.passed) >= passedMost {
+		clear(d.passed)
+	}
+	d.passed[seq] = true
 }
 
 func (c *change) wakes(seq int64) bool {
@@ -317,9 +336,13 @@ func (d *dispatcher) postpone(tenant, seq, at int64) {
 	d.signal()
 }
 
-// readAgain makes the dispatcher compare what it knows with the store.
-func (d *dispatcher) readAgain() {
+// readAgain makes the dispatcher compare what it knows with the store, for these
+// tenants and all that it knows of.
+func (d *dispatcher) readAgain(tenants []*Tenant) {
 	d.mu.Lock()
+	for _, t := range tenants {
+		d.backlog(t.ID)
+	}
 	for _, b := range d.turns {
 		b.bound, b.stale = Due{}, b.reading
 	}

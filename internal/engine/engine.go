@@ -309,7 +309,7 @@ func (e *Engine) update(ctx context.Context, fn func(*change) error) error {
 		if _, refused := errors.AsType[*Error](err); !refused {
 			// It may have been committed all the same. Whatever is due says the
 			// store, not this change.
-			e.queue.readAgain()
+			e.queue.readAgain(e.tenants.all())
 			e.lanes.findAgain()
 		}
 		return err

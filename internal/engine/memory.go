@@ -227,6 +227,9 @@ func logBody(log []*LogEntry) []byte {
 // sent: however long the endpoint thinks, others can be sent meanwhile.
 func (l *load) deliver(f *flight, a *Attempt) Outcome {
 	e := l.engine
+	if len(a.Body) == 0 {
+		l.release() // it was for what else the message has, such as its headers
+	}
 	if l.share == nil {
 		return e.deliverTo(e.attemptCtx, *a)
 	}

@@ -122,3 +122,51 @@ func TestT15SentBodiesAreNotHeld(t *testing.T) {
 		t.Error("its memory was not given to others")
 	}
 }
+
+// patient is an endpoint that thinks for as long as it is let.
+type patient struct{ err error }
+
+func (d *patient) Deliver(ctx context.Context, _ Attempt) Outcome {
+	select {
+	case <-time.After(time.Hour):
+	case <-ctx.Done():
+		d.err = context.Cause(ctx)
+	}
+	return Outcome{Status: 200}
+}
+
+// An attempt that has nothing to send has no memory that others wait for, and is not
+// given up for taking long over it: its message was large without its body.
+func TestNothingToSendTakesNoMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := loadsOf(t, 1<<20, 1, 1)
+		d := &patient{}
+		e.deliver, e.attemptCtx = d, t.Context()
+		l := &load{engine: e}
+		if err := l.reserve(100 << 10); err != nil {
+			t.Fatal(err)
+		}
+		o := make(chan Outcome)
+		go func() { o <- l.deliver(&flight{message: &Message{}}, &Attempt{}) }()
+		synctest.Wait()
+		all := e.bodies.Try(1 << 20)
+		if all == nil {
+			t.Error("memory is taken")
+		}
+		for range 2 { // the first has the turn, and the second waits
+			go func() {
+				share, err := e.bodies.Wait(t.Context(), 2<<20)
+				if err == nil {
+					time.Sleep(time.Hour)
+				}
+				share.Release()
+			}()
+		}
+		<-o
+		if d.err != nil {
+			t.Errorf("given up: %v", d.err)
+		}
+		all.Release()
+		time.Sleep(2 * time.Hour)
+	})
+}

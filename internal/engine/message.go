@@ -131,10 +131,10 @@ func (c *change) cancel(m *Message) (bool, error) {
 		return false, err
 	}
 	c.record(&Settlement{Tenant: m.Tenant, Message: m.Seq, Result: to, Retried: m.Retried, EndedAt: c.now})
-	c.drop = append(c.drop, m.Seq)
 	if to == Canceling {
-		return true, nil // it leaves its lanes when its attempt has ended
+		return true, nil // it leaves its lanes when its attempt has ended, or is found not to be made
 	}
+	c.drop = append(c.drop, m.Seq)
 	return true, c.leave(m)
 }
 

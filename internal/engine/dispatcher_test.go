@@ -1,0 +1,327 @@
+package engine
+
+import (
+	"container/heap"
+	"maps"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// world is a dispatcher with all that goes on around it, one step at a time: a
+// store, changes that are begun, committed and told, reads, and attempts. What
+// runs at once is here what comes in any order.
+type world struct {
+	d     dispatcher
+	now   int64
+	seq   int64
+	store map[int64]row
+
+	open     *telling       // the change that has frozen messages and is not committed
+	untold   []*telling     // committed, or undone
+	stopped  map[int64]bool // cancelled or paused, and told of, while no attempt was under way
+	asleep   bool
+	until    int64 // while asleep; 0: for as long as nothing changes
+	reading  *backlog
+	after    Due
+	limit    int
+	due      []Due // what was read
+	seen     bool  // due is
+	attempts []*attempt
+}
+
+type row struct {
+	tenant, due int64
+	retried     int
+	state       State
+}
+
+// telling is a change whose maker has still to tell of it.
+type telling struct {
+	change
+	seqs   []int64 // frozen
+	of     *queued // whose attempt it settles; nil: none's
+	commit func()
+	failed bool
+}
+
+type attempt struct {
+	q       *queued
+	made    bool
+	retried int
+}
+
+func (w *world) pending() []int64 {
+	return slices.Sorted(maps.Keys(maps.Collect(func(yield func(int64, row) bool) {
+		for seq, r := range w.store {
+			if r.state == Pending && !yield(seq, r) {
+				return
+			}
+		}
+	})))
+}
+
+func (w *world) message(seq int64) *Message {
+	r := w.store[seq]
+	return &Message{Key: Key{Seq: seq}, Tenant: r.tenant, Due: r.due, State: r.state, Retried: r.retried}
+}
+
+func (w *world) set(seq int64, change func(*row)) {
+	r := w.store[seq]
+	change(&r)
+	w.store[seq] = r
+}
+
+func (w *world) freeze(t *telling, seq int64) bool {
+	if !w.d.freeze(w.message(seq)) {
+		return false
+	}
+	t.seqs = append(t.seqs, seq)
+	return true
+}
+
+// begin opens a change; its writer is the only one until it is committed.
+func (w *world) begin(t *telling, commit func()) { t.commit, w.open = commit, t }
+
+func (w *world) commit(failed, written bool) {
+	t := w.open
+	w.open = nil
+	if t.failed = failed; !failed || written {
+		t.commit()
+	}
+	w.untold = append(w.untold, t)
+}
+
+// tell is the rest of Engine.update.
+func (w *world) tell(i int) {
+	t := w.untold[i]
+	w.untold = slices.Delete(w.untold, i, i+1)
+	if t.failed {
+		w.d.readAgain([]*Tenant{{ID: 1}, {ID: 2}})
+	} else {
+		w.d.apply(&t.change)
+		for _, seq := range t.seqs {
+			w.stopped[seq] = true
+		}
+	}
+	w.d.thaw(t.seqs)
+	if t.failed && t.of != nil {
+		w.d.postpone(t.of.of.tenant, t.of.Seq, w.now+5)
+	}
+}
+
+func (w *world) add(tenant, delay int64, inMemory bool) {
+	w.seq++
+	seq, r := w.seq, row{tenant: tenant, due: w.now + delay, state: Pending}
+	t := &telling{}
+	p := spot{Due: Due{At: r.due, Seq: seq}, tenant: tenant}
+	if inMemory {
+		p.message = &Message{Key: Key{Seq: seq}, Tenant: tenant, Due: r.due, State: Pending}
+	}
+	t.wake = []spot{p}
+	w.begin(t, func() { w.store[seq] = r })
+}
+
+func (w *world) cancel(seq int64) {
+	t, to := &telling{}, Canceled
+	if w.store[seq].state == Pending && !w.freeze(t, seq) {
+		to = Canceling
+	} else {
+		t.drop = []int64{seq}
+	}
+	w.begin(t, func() { w.set(seq, func(r *row) { r.state = to }) })
+}
+
+func (w *world) pause(seq int64) {
+	t := &telling{}
+	if !w.freeze(t, seq) {
+		return
+	}
+	t.doubt = []int64{seq}
+	w.begin(t, func() { w.set(seq, func(r *row) { r.state = Waiting }) })
+}
+
+func (w *world) resume(seq int64) {
+	t := &telling{}
+	t.wake = []spot{{Due: Due{At: w.store[seq].due, Seq: seq}, tenant: w.store[seq].tenant}}
+	w.begin(t, func() { w.set(seq, func(r *row) { r.state = Pending }); delete(w.stopped, seq) })
+}
+
+// dispatch is one round of Engine.next, or a part of its read.
+func (w *world) dispatch() bool {
+	switch {
+	case w.reading != nil && !w.seen:
+		w.due, w.seen = nil, true
+		for seq, r := range w.store {
+			if d := (Due{At: r.due, Seq: seq}); r.tenant == w.reading.tenant && w.after.before(d) && (r.state == Pending || r.state == Canceling) {
+				w.due = append(w.due, d)
+			}
+		}
+		slices.SortFunc(w.due, func(a, b Due) int {
+			if a.before(b) {
+				return -1
+			}
+			return 1
+		})
+		w.due = w.due[:min(len(w.due), w.limit)]
+		return true
+	case w.reading != nil:
+		w.d.fill(w.reading, w.due, len(w.due) < w.limit)
+		w.reading = nil
+	}
+	if w.asleep {
+		select {
+		case <-w.d.changed:
+		default:
+			if w.until == 0 || w.now < w.until {
+				return false
+			}
+		}
+	}
+	q, read, until := w.d.take(w.now)
+	w.asleep = q == nil && read == nil
+	switch {
+	case q != nil:
+		w.attempts = append(w.attempts, &attempt{q: q})
+	case read != nil:
+		w.reading, w.seen, w.after, w.limit = read, false, read.bound, w.d.page()
+	default:
+		w.until = until
+	}
+	return true
+}
+
+// fly takes an attempt a step further.
+func (w *world) fly(t *rapid.T, i int, fails bool, retry int64) {
+	a := w.attempts[i]
+	m := a.q.message
+	if !a.made {
+		if m == nil {
+			m = w.message(a.q.Seq)
+		} else if w.stopped[a.q.Seq] {
+			t.Fatalf("message %d is sent although it was cancelled or paused", a.q.Seq)
+		}
+		switch {
+		case fails:
+			w.d.postpone(a.q.of.tenant, a.q.Seq, w.now+5)
+		case m.State.Ended() || m.State == Waiting:
+			w.d.ended(a.q.Seq)
+		default:
+			a.made, a.retried = true, m.Retried
+			w.d.landed(a.q)
+			return
+		}
+		w.attempts = slices.Delete(w.attempts, i, i+1)
+		return
+	}
+	w.attempts = slices.Delete(w.attempts, i, i+1)
+	s := &telling{of: a.q}
+	s.done = []int64{a.q.Seq}
+	r := w.store[a.q.Seq]
+	if r.retried != a.retried || r.state.Ended() {
+		if r.state == Pending {
+			s.wake = []spot{{Due: Due{At: r.due, Seq: a.q.Seq}, tenant: r.tenant}}
+		}
+		w.begin(s, func() {})
+		return
+	}
+	to := Delivered
+	if r.state == Canceling {
+		to, retry = Canceled, 0
+	}
+	if retry > 0 {
+		s.wake = []spot{{Due: Due{At: w.now + retry, Seq: a.q.Seq}, tenant: r.tenant}}
+		w.begin(s, func() {
+			w.set(a.q.Seq, func(r *row) { r.state, r.retried, r.due = Pending, r.retried+1, w.now+retry })
+		})
+		return
+	}
+	w.begin(s, func() { w.set(a.q.Seq, func(r *row) { r.state = to }) })
+}
+
+// settle lets everything come to its end, but starts nothing.
+func (w *world) settle(t *rapid.T) {
+	for range 10000 {
+		switch {
+		case w.open != nil:
+			w.commit(false, true)
+		case len(w.untold) > 0:
+			w.tell(0)
+		case w.dispatch():
+		case len(w.attempts) > 0:
+			w.fly(t, 0, false, 0)
+		case w.now < 1000:
+			w.now++
+		default:
+			return
+		}
+	}
+	t.Fatal("it goes on for ever")
+}
+
+// However changes, reads and attempts come between each other, every message
+// that is to be delivered is: none is forgotten, and nobody sleeps over it. None is
+// sent that was cancelled or paused before.
+func TestDispatcherForgetsNothing(t *testing.T) {
+	for range 200 { // a check takes next to no time
+		rapid.Check(t, forgetNothing)
+	}
+}
+
+func forgetNothing(t *rapid.T) {
+	w := &world{now: 1, store: map[int64]row{}, stopped: map[int64]bool{}}
+	w.d.init(nil, func(int64) int { return 2 })
+	w.d.size = rapid.IntRange(2, 6).Draw(t, "size")
+	pick := func(seqs []int64) int64 { return rapid.SampledFrom(seqs).Draw(t, "message") }
+	for range rapid.IntRange(1, 60).Draw(t, "steps") {
+		pending := w.pending()
+		switch step := rapid.IntRange(0, 12).Draw(t, "step"); {
+		case step <= 3:
+			w.dispatch()
+		case step <= 5:
+			if n := len(w.untold); n > 0 {
+				w.tell(rapid.IntRange(0, n-1).Draw(t, "untold"))
+			}
+		case step == 6:
+			w.now += rapid.Int64Range(0, 4).Draw(t, "time")
+		case w.open != nil:
+			w.commit(rapid.IntRange(0, 5).Draw(t, "failed") == 0, rapid.Bool().Draw(t, "written"))
+		case step <= 8:
+			w.add(rapid.Int64Range(1, 2).Draw(t, "tenant"), rapid.Int64Range(0, 5).Draw(t, "delay"), rapid.Bool().Draw(t, "in memory"))
+		case step == 9:
+			if n := len(w.attempts); n > 0 {
+				w.fly(t, rapid.IntRange(0, n-1).Draw(t, "attempt"), rapid.IntRange(0, 9).Draw(t, "fails") == 0, rapid.Int64Range(0, 2).Draw(t, "retry"))
+			}
+		case step == 10 && len(pending) > 0:
+			w.cancel(pick(pending))
+		case step == 11 && len(pending) > 0:
+			w.pause(pick(pending))
+		case step == 12:
+			var waiting []int64
+			for seq, r := range w.store {
+				if r.state == Waiting {
+					waiting = append(waiting, seq)
+				}
+			}
+			if slices.Sort(waiting); len(waiting) > 0 {
+				w.resume(pick(waiting))
+			}
+		}
+	}
+	w.settle(t)
+	for seq, r := range w.store {
+		if !r.state.Ended() && r.state != Waiting {
+			t.Errorf("message %d, due at %d, is %d", seq, r.due, r.state)
+		}
+	}
+	if len(w.d.known)+len(w.d.frozen)+len(w.d.parked) > 0 {
+		t.Errorf("known %v, frozen %v, parked %v", w.d.known, w.d.frozen, w.d.parked)
+	}
+	for _, b := range w.d.turns {
+		heap.Init(&b.heap)
+		if b.flying != 0 {
+			t.Errorf("%d attempts of tenant %d are still counted", b.flying, b.tenant)
+		}
+	}
+}
