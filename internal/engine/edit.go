@@ -143,12 +143,13 @@ func (s *successor) edited(e *LogEntry) bool {
 		slices.ContainsFunc(s.how.Edit.Results, func(r StepResult) bool { return r.StepID == e.StepID })
 }
 
-// editEntry changes an entry as it is to be.
+// editEntry changes an entry, if it is to be.
 func (s *successor) editEntry(e *LogEntry) error {
 	if e.Index == 0 {
-		payload := s.how.Edit.Payload
-		s.edits.before.Payload, s.edits.after.Payload = new(s.shown(e.Body)), new(s.shown(payload))
-		e.Body = payload
+		if payload := s.how.Edit.Payload; payload != nil {
+			s.edits.before.Payload, s.edits.after.Payload = new(s.shown(e.Body)), new(s.shown(payload))
+			e.Body = payload
+		}
 		return nil
 	}
 	for i := range s.how.Edit.Results {

@@ -341,7 +341,9 @@ func (s *successor) anew(place int, old *Message) *Message {
 }
 
 // copyLog writes the new run's log, and has delivered what is to be. What is not
-// edited it has together with the old run: a log may be hundreds of megabytes.
+// edited it has together with the old run: a log may be hundreds of megabytes. A
+// run that begins again copies the payload, and needs nothing of the old one:
+// what is restarted again and again would never be purged.
 func (s *successor) copyLog() error {
 	for place := range s.log {
 		if err := s.copyEntry(place); err != nil {
@@ -378,7 +380,7 @@ func (s *successor) entry(place int) (*LogEntry, error) {
 	switch {
 	case s.given[place] != nil:
 		err = s.give(&e)
-	case s.edited(&e):
+	case s.how.Restart || s.edited(&e):
 		e.Source = LogPlace{}
 		e.Body, err = s.body(place)
 	default:

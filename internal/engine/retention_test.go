@@ -85,6 +85,31 @@ func TestRetentions(t *testing.T) {
 	})
 }
 
+// What is restarted again and again is purged like other runs, and each has its
+// payload without those before.
+func TestRestartedRunsArePurged(t *testing.T) {
+	within(t, engine.Limits{Retention: day, DLQRetention: 2 * day}, func(w *world) {
+		w.respond(func(engine.Attempt) engine.Outcome { return refusal() })
+		w.trigger("wfr_old", 0)
+		time.Sleep(time.Minute)
+		run := w.history("wfr_old")
+		payload := string(run.Groups[0].Steps[0].Entry.Body)
+		for i := range 10 {
+			w.sleepUntil(time.Duration(i+1) * day)
+			id := w.resume(w.dlqID(run.Run.ID), engine.Resume{Restart: true}).ID
+			time.Sleep(time.Minute)
+			run = w.history(id)
+		}
+		w.sleepUntil(12 * day)
+		if got := w.history(run.Run.ID).Groups[0].Steps[0].Entry.Body; string(got) != payload || payload == "" {
+			t.Errorf("the payload is %q, was %q", got, payload)
+		}
+		if rows := w.count(); rows > 5 {
+			t.Errorf("%d rows are left of runs that were restarted", rows)
+		}
+	})
+}
+
 // A run that goes on with one that has failed, or does it over, has its log and
 // history however long it takes: what it has from the old one stays as long as it.
 func TestResumedRunOutlivesRetention(t *testing.T) {

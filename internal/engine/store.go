@@ -223,7 +223,7 @@ type Tx interface {
 	CopyWebhooks(from, to int64) error // of a run
 
 	// ExpiredRuns are as ExpiredMessages. Runs stay as long as those that went on
-	// with them, or did them over.
+	// with them.
 	ExpiredRuns(after, before int64, limit int) (seqs []int64, last int64, err error)
 	DeleteRuns(seqs []int64) error // with their logs, waits and webhooks
 

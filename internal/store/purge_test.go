@@ -204,46 +204,42 @@ func TestPurgeRuns(t *testing.T) {
 // A run stays as long as those that went on with it, and with them: they have parts
 // of its log, and of its messages.
 func TestPurgeLeavesPredecessors(t *testing.T) {
-	for name, settings := range map[string]func(next int64) engine.Settings{
-		"resumed":   func(next int64) engine.Settings { return engine.Settings{ResumedAs: next} },
-		"restarted": func(next int64) engine.Settings { return engine.Settings{RestartedAs: next} },
-	} {
-		forEachStore(t, func(t *testing.T, s engine.Store) {
-			var runs []*engine.Run
-			for i := range int64(3) {
-				r := run(key(10, i), fmt.Sprint(name, i))
-				r.State, r.EndedAt = engine.RunFailed, 20
-				if i < 2 {
-					r.Settings = settings(key(10, i+1))
-				}
-				runs = append(runs, r)
+	forEachStore(t, func(t *testing.T, s engine.Store) {
+		var runs []*engine.Run
+		for i := range int64(3) {
+			r := run(key(10, i), fmt.Sprint(i))
+			r.State, r.EndedAt = engine.RunFailed, 20
+			if i < 2 {
+				r.Settings.ResumedAs = key(10, i+1)
 			}
-			runs[2].State, runs[2].EndedAt = engine.RunStarted, 0
-			first, inserted := *runs[0], *runs[1]
-			inserted.Settings = engine.Settings{}
-			insertRuns(t, s, &first, &inserted, runs[2])
-			m := message(runs[0].Seq + 100)
-			m.Run, m.State = runs[0].Seq, engine.Delivered
-			insertMessages(t, s, m)
-			update(t, s, func(tx engine.Tx) error { return tx.UpdateRun(runs[1]) })
-			here := func(want ...bool) {
-				t.Helper()
-				purgeAll(t, s, 1000, 1000, 100)
-				for i, r := range runs {
-					if got := runBySeq(t, s, r.Seq) != nil; got != want[i] {
-						t.Errorf("%s: run %d is here %t, want %t", name, i, got, want[i])
-					}
-				}
-				equal(t, "messages", len(messages(t, s, m.Seq)) == 1, want[0])
+			runs = append(runs, r)
+		}
+		runs[2].State, runs[2].EndedAt = engine.RunStarted, 0
+		first, inserted := *runs[0], *runs[1]
+		inserted.Settings = engine.Settings{}
+		restarted := run(key(10, 3), "restarted") // which needs nothing of it
+		restarted.State, restarted.EndedAt, restarted.Settings.RestartedAs = engine.RunFailed, 20, runs[2].Seq
+		insertRuns(t, s, &first, &inserted, runs[2], restarted)
+		m := message(runs[0].Seq + 100)
+		m.Run, m.State = runs[0].Seq, engine.Delivered
+		insertMessages(t, s, m)
+		update(t, s, func(tx engine.Tx) error { return tx.UpdateRun(runs[1]) })
+		here := func(want ...bool) {
+			t.Helper()
+			purgeAll(t, s, 1000, 1000, 100)
+			for i, r := range runs {
+				equal(t, fmt.Sprintf("run %d is here", i), runBySeq(t, s, r.Seq) != nil, want[i])
 			}
-			here(true, true, true)
-			runs[2].State, runs[2].EndedAt = engine.RunSuccess, 999
-			update(t, s, func(tx engine.Tx) error { return tx.UpdateRun(runs[2]) })
-			here(true, true, false)
-			here(true, false, false)
-			here(false, false, false)
-		})
-	}
+			equal(t, "messages", len(messages(t, s, m.Seq)) == 1, want[0])
+		}
+		here(true, true, true)
+		equal(t, "the restarted run is here", runBySeq(t, s, restarted.Seq) != nil, false)
+		runs[2].State, runs[2].EndedAt = engine.RunSuccess, 999
+		update(t, s, func(tx engine.Tx) error { return tx.UpdateRun(runs[2]) })
+		here(true, true, false)
+		here(true, false, false)
+		here(false, false, false)
+	})
 }
 
 // A message still to be delivered outlives its run.

@@ -61,7 +61,7 @@ func (t *tx) InsertRun(r *engine.Run) error {
 		insert into runs (`+runColumns+`, successor)
 		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`,
 		r.Seq, r.Tenant, r.ID, closedKey(r), p.texts[0], int64(r.State), r.EndedAt, r.Init.Rnd, r.LogLen, r.MaxStep, r.CallerIP,
-		r.DLQ, int64(r.Failure), r.FailureCall, p.texts[1], p.texts[2], blob(p.blob), sealed, r.Successor())
+		r.DLQ, int64(r.Failure), r.FailureCall, p.texts[1], p.texts[2], blob(p.blob), sealed, r.Settings.ResumedAs)
 	return err
 }
 
@@ -75,7 +75,7 @@ func (t *tx) UpdateRun(r *engine.Run) error {
 		update runs set closed = $1, state = $2, ended_at = $3, log_len = $4, max_step = $5, dlq = $6, failure = $7,
 			failure_call = $8, url = $9, header = $10, settings = $11, response = $12, sealed = $13, successor = $14 where seq = $15`,
 		closedKey(r), int64(r.State), r.EndedAt, r.LogLen, r.MaxStep, r.DLQ, int64(r.Failure),
-		r.FailureCall, p.texts[0], p.texts[1], p.texts[2], blob(p.blob), sealed, r.Successor(), r.Seq))
+		r.FailureCall, p.texts[0], p.texts[1], p.texts[2], blob(p.blob), sealed, r.Settings.ResumedAs, r.Seq))
 }
 
 func (t *tx) AdvanceRun(r *engine.Run) error {
