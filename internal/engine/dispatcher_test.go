@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"container/heap"
 	"maps"
 	"slices"
 	"testing"
@@ -18,7 +17,7 @@ type world struct {
 	seq   int64
 	store map[int64]row
 
-	open     *telling       // the change that has frozen messages and is not committed
+	open     []*telling     // changes that are not committed; each has locked its message
 	untold   []*telling     // committed, or undone
 	stopped  map[int64]bool // cancelled or paused, and told of, while no attempt was under way
 	asleep   bool
@@ -40,6 +39,7 @@ type row struct {
 // telling is a change whose maker has still to tell of it.
 type telling struct {
 	change
+	locked int64
 	seqs   []int64 // frozen
 	of     *queued // whose attempt it settles; nil: none's
 	commit func()
@@ -55,7 +55,7 @@ type attempt struct {
 func (w *world) pending() []int64 {
 	return slices.Sorted(maps.Keys(maps.Collect(func(yield func(int64, row) bool) {
 		for seq, r := range w.store {
-			if r.state == Pending && !yield(seq, r) {
+			if r.state == Pending && !w.isLocked(seq) && !yield(seq, r) {
 				return
 			}
 		}
@@ -81,12 +81,19 @@ func (w *world) freeze(t *telling, seq int64) bool {
 	return true
 }
 
-// begin opens a change; its writer is the only one until it is committed.
-func (w *world) begin(t *telling, commit func()) { t.commit, w.open = commit, t }
+// begin opens a change, and holds its message until it is committed.
+func (w *world) begin(seq int64, t *telling, commit func()) {
+	t.locked, t.commit = seq, commit
+	w.open = append(w.open, t)
+}
 
-func (w *world) commit(failed, written bool) {
-	t := w.open
-	w.open = nil
+func (w *world) isLocked(seq int64) bool {
+	return slices.ContainsFunc(w.open, func(t *telling) bool { return t.locked == seq })
+}
+
+func (w *world) commit(i int, failed, written bool) {
+	t := w.open[i]
+	w.open = slices.Delete(w.open, i, i+1)
 	if t.failed = failed; !failed || written {
 		t.commit()
 	}
@@ -120,7 +127,7 @@ func (w *world) add(tenant, delay int64, inMemory bool) {
 		p.message = &Message{Key: Key{Seq: seq}, Tenant: tenant, Due: r.due, State: Pending}
 	}
 	t.wake = []spot{p}
-	w.begin(t, func() { w.store[seq] = r })
+	w.begin(seq, t, func() { w.store[seq] = r })
 }
 
 func (w *world) cancel(seq int64) {
@@ -130,7 +137,7 @@ func (w *world) cancel(seq int64) {
 	} else {
 		t.drop = []int64{seq}
 	}
-	w.begin(t, func() { w.set(seq, func(r *row) { r.state = to }) })
+	w.begin(seq, t, func() { w.set(seq, func(r *row) { r.state = to }) })
 }
 
 func (w *world) pause(seq int64) {
@@ -139,13 +146,13 @@ func (w *world) pause(seq int64) {
 		return
 	}
 	t.doubt = []int64{seq}
-	w.begin(t, func() { w.set(seq, func(r *row) { r.state = Waiting }) })
+	w.begin(seq, t, func() { w.set(seq, func(r *row) { r.state = Waiting }) })
 }
 
 func (w *world) resume(seq int64) {
 	t := &telling{}
 	t.wake = []spot{{Due: Due{At: w.store[seq].due, Seq: seq}, tenant: w.store[seq].tenant}}
-	w.begin(t, func() { w.set(seq, func(r *row) { r.state = Pending }); delete(w.stopped, seq) })
+	w.begin(seq, t, func() { w.set(seq, func(r *row) { r.state = Pending }); delete(w.stopped, seq) })
 }
 
 // dispatch is one round of Engine.next, or a part of its read.
@@ -195,6 +202,9 @@ func (w *world) dispatch() bool {
 // fly takes an attempt a step further.
 func (w *world) fly(t *rapid.T, i int, fails bool, retry int64) {
 	a := w.attempts[i]
+	if a.made && w.isLocked(a.q.Seq) {
+		return // its settlement waits
+	}
 	m := a.q.message
 	if !a.made {
 		if m == nil {
@@ -223,7 +233,7 @@ func (w *world) fly(t *rapid.T, i int, fails bool, retry int64) {
 		if r.state == Pending {
 			s.wake = []spot{{Due: Due{At: r.due, Seq: a.q.Seq}, tenant: r.tenant}}
 		}
-		w.begin(s, func() {})
+		w.begin(a.q.Seq, s, func() {})
 		return
 	}
 	to := Delivered
@@ -231,21 +241,22 @@ func (w *world) fly(t *rapid.T, i int, fails bool, retry int64) {
 		to, retry = Canceled, 0
 	}
 	if retry > 0 {
-		s.wake = []spot{{Due: Due{At: w.now + retry, Seq: a.q.Seq}, tenant: r.tenant}}
-		w.begin(s, func() {
-			w.set(a.q.Seq, func(r *row) { r.state, r.retried, r.due = Pending, r.retried+1, w.now+retry })
+		due := w.now + retry
+		s.wake = []spot{{Due: Due{At: due, Seq: a.q.Seq}, tenant: r.tenant}}
+		w.begin(a.q.Seq, s, func() {
+			w.set(a.q.Seq, func(r *row) { r.state, r.retried, r.due = Pending, r.retried+1, due })
 		})
 		return
 	}
-	w.begin(s, func() { w.set(a.q.Seq, func(r *row) { r.state = to }) })
+	w.begin(a.q.Seq, s, func() { w.set(a.q.Seq, func(r *row) { r.state = to }) })
 }
 
 // settle lets everything come to its end, but starts nothing.
 func (w *world) settle(t *rapid.T) {
 	for range 10000 {
 		switch {
-		case w.open != nil:
-			w.commit(false, true)
+		case len(w.open) > 0:
+			w.commit(0, false, true)
 		case len(w.untold) > 0:
 			w.tell(0)
 		case w.dispatch():
@@ -276,7 +287,7 @@ func forgetNothing(t *rapid.T) {
 	pick := func(seqs []int64) int64 { return rapid.SampledFrom(seqs).Draw(t, "message") }
 	for range rapid.IntRange(1, 60).Draw(t, "steps") {
 		pending := w.pending()
-		switch step := rapid.IntRange(0, 12).Draw(t, "step"); {
+		switch step := rapid.IntRange(0, 16).Draw(t, "step"); {
 		case step <= 3:
 			w.dispatch()
 		case step <= 5:
@@ -285,8 +296,8 @@ func forgetNothing(t *rapid.T) {
 			}
 		case step == 6:
 			w.now += rapid.Int64Range(0, 4).Draw(t, "time")
-		case w.open != nil:
-			w.commit(rapid.IntRange(0, 5).Draw(t, "failed") == 0, rapid.Bool().Draw(t, "written"))
+		case step >= 13 && len(w.open) > 0:
+			w.commit(rapid.IntRange(0, len(w.open)-1).Draw(t, "open"), rapid.IntRange(0, 5).Draw(t, "failed") == 0, rapid.Bool().Draw(t, "written"))
 		case step <= 8:
 			w.add(rapid.Int64Range(1, 2).Draw(t, "tenant"), rapid.Int64Range(0, 5).Draw(t, "delay"), rapid.Bool().Draw(t, "in memory"))
 		case step == 9:
@@ -300,7 +311,7 @@ func forgetNothing(t *rapid.T) {
 		case step == 12:
 			var waiting []int64
 			for seq, r := range w.store {
-				if r.state == Waiting {
+				if r.state == Waiting && !w.isLocked(seq) {
 					waiting = append(waiting, seq)
 				}
 			}
@@ -319,7 +330,6 @@ func forgetNothing(t *rapid.T) {
 		t.Errorf("known %v, frozen %v, parked %v", w.d.known, w.d.frozen, w.d.parked)
 	}
 	for _, b := range w.d.turns {
-		heap.Init(&b.heap)
 		if b.flying != 0 {
 			t.Errorf("%d attempts of tenant %d are still counted", b.flying, b.tenant)
 		}
