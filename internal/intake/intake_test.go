@@ -394,3 +394,29 @@ func FuzzInJSON(f *testing.F) {
 		}
 	})
 }
+
+// A handler that comes to a body late, later than an unread one may be, gets all of it,
+// and the next request on the connection is served.
+func TestLateReaders(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := serve(t, Options{}, func(w http.ResponseWriter, r *http.Request) {
+			time.Sleep(20 * time.Second)
+			echo(w, r)
+			time.Sleep(20 * time.Second)
+			if err := r.Context().Err(); err != nil {
+				t.Error(err)
+			}
+		})
+		request := "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 8000\r\n\r\n" + strings.Repeat("x", 8000)
+		c := p.dial(request, request, request)
+		for range 3 {
+			resp, err := http.ReadResponse(c.Reader, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if said, err := io.ReadAll(resp.Body); err != nil || string(said) != "8000 <nil>" {
+				t.Fatalf("%s, %v", said, err)
+			}
+		}
+	})
+}
