@@ -21,6 +21,11 @@ const (
 	defaultNetworkRetries   = 5
 	defaultMaxResponseBytes = 64 << 20
 	defaultMaxLogBytes      = 1 << 30
+
+	// idleConns is how many connections wait for the next call; all go to one host.
+	// An endpoint has calls of its own for each delivery, of which a server makes
+	// about as many at once.
+	idleConns = 1000
 )
 
 // Options configure a [Client]. The zero value reads the environment.
@@ -117,7 +122,7 @@ func httpClient(given *http.Client) *http.Client {
 		c = *given
 	} else if t, ok := http.DefaultTransport.(*http.Transport); ok {
 		t = t.Clone()
-		t.MaxIdleConnsPerHost = t.MaxIdleConns // all idle connections go to one host
+		t.MaxIdleConns, t.MaxIdleConnsPerHost = idleConns, idleConns
 		c.Transport = t
 	}
 	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }

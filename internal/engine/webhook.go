@@ -77,11 +77,15 @@ func (e *Engine) Call(ctx context.Context, hook *Webhook, call []byte) error {
 		if err != nil {
 			return err
 		}
-		if run.Settings.ResumedAs != 0 { // since the webhook was looked for
-			if run, err = lastOf(c.tx, run); err != nil {
+		for run.Settings.ResumedAs != 0 { // since the webhook was looked for, or the last was
+			last, err := lastOf(c.tx, run)
+			if err != nil {
 				return err
 			}
-			if run, err = c.lockRun(run.Seq); err != nil {
+			if last.Seq == run.Seq {
+				break // what went on with it is gone
+			}
+			if run, err = c.lockRun(last.Seq); err != nil {
 				return err
 			}
 		}
