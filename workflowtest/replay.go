@@ -246,14 +246,18 @@ func (e *Env) differs(m *message, prefix []entry, once string, w *way) {
 			done = append(done, fmt.Sprintf("%q", l.step.StepName))
 		}
 	}
+	again := w.String()
+	if again == once && w.Error != "" { // such as another number of steps in parallel, of which the same are left
+		again += ", but: " + w.Error
+	}
 	after := "at its start"
 	if len(done) > 0 {
 		after = "after " + strings.Join(done, ", ")
 	}
 	if m.run.past {
 		e.t.Fatalf("workflowtest: workflow %s goes another way than the run whose log this is, which it would break.\n  where:      %s\n  the log:    %s\n  the code:   %s\n%s",
-			m.run.name(), after, once, w, changeAdvice)
+			m.run.name(), after, once, again, changeAdvice)
 	}
 	e.t.Fatalf("workflowtest: workflow %s is not deterministic: called again with the same log, it goes another way.\n  where:      %s\n  the log:    %s\n  this time:  %s\n%s",
-		m.run.name(), after, once, w, advice)
+		m.run.name(), after, once, again, advice)
 }

@@ -5,11 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
+	"regexp"
 	"testing"
 	"time"
 
 	"github.com/signposthq/signpost/client"
+	"github.com/signposthq/signpost/internal/exampletest"
 	"github.com/signposthq/signpost/workflow"
 	"github.com/signposthq/signpost/workflowtest"
 )
@@ -40,7 +41,7 @@ func TestNotDeterministic(t *testing.T) {
 			return nil
 		}, []string{`the log:    step "`, `this time:  step "`, "sort its keys"}},
 		{"a branch", func(ctx *workflow.Context) error {
-			if rand.IntN(2) == 0 {
+			if calls++; calls%2 == 0 {
 				return steps("first", "heads")(ctx)
 			}
 			return steps("first", "tails")(ctx)
@@ -59,7 +60,8 @@ func TestNotDeterministic(t *testing.T) {
 		}, []string{`where:      after "x"`, `step "at `}},
 		{"a group", func(ctx *workflow.Context) error {
 			var all []*workflow.Future[int]
-			for i := range 2 + rand.IntN(2) {
+			calls++
+			for i := range 2 + calls%2 {
 				all = append(all, workflow.RunAsync(ctx, fmt.Sprint(i), func(context.Context) (int, error) { return i, nil }))
 			}
 			_, err := workflow.Parallel(ctx, all...)
@@ -98,6 +100,39 @@ func TestNotDeterministic(t *testing.T) {
 			contains(t, said, append(tt.want, "is not deterministic", "workflow.Run", "Seed was")...)
 			t.Log(said)
 		})
+	}
+}
+
+// Wherever a group changes its size, and whichever of its steps has its result by
+// then, both sides of the report differ.
+func TestReportsDiffer(t *testing.T) {
+	sides := regexp.MustCompile(`(?m)the log: +(.*)\n +this time: +(.*)$`)
+	for seed := range uint64(6) {
+		for n := 1; n < 24; n++ {
+			calls := 0
+			f := exampletest.Ended(func(t testing.TB) {
+				e := workflowtest.New(t)
+				e.Seed = seed
+				workflowtest.Run(e, func(ctx *workflow.Context, _ struct{}) (int, error) {
+					size := 3
+					if calls++; calls == n {
+						size = 2
+					}
+					var all []*workflow.Future[int]
+					for i := range size {
+						all = append(all, workflow.RunAsync(ctx, fmt.Sprint(i), func(context.Context) (int, error) { return i, nil }))
+					}
+					_, err := workflow.Parallel(ctx, all...)
+					return 0, err
+				}, struct{}{})
+			})
+			if !f.Failed() {
+				continue // where nothing was replayed
+			}
+			if m := sides.FindStringSubmatch(f.Said()); m != nil && m[1] == m[2] {
+				t.Errorf("seed %d, call %d: %s", seed, n, f.Said())
+			}
+		}
 	}
 }
 
