@@ -185,7 +185,7 @@ type Tx interface {
 	// it says that it wants more.
 	EachLog(run int64, from, to int, take func(*LogEntry) (more bool)) error
 	// LogBytes is how many entries Log gives, and how many bytes their bodies
-	// have. It reads none of those.
+	// have. It gives none of those.
 	LogBytes(run int64, from, to int) (entries int, bytes int64, err error)
 	// LogSteps is the same part without the bodies.
 	LogSteps(run int64, from, to int) ([]*LogEntry, error)

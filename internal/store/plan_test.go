@@ -265,9 +265,9 @@ var plans = []struct {
 	{"EachLog", func(tx engine.Tx) error { return tx.EachLog(1, 0, 5, func(*engine.LogEntry) bool { return false }) },
 		strings.Repeat("\nSEARCH run_log USING PRIMARY KEY ((run,idx)>(?,?))", 2)[1:]},
 	{"LogBytes", func(tx engine.Tx) error { _, _, err := tx.LogBytes(1, 0, 5); return err },
-		"CO-ROUTINE entries; SEARCH run_log USING PRIMARY KEY ((run,idx)>(?,?)); SCAN entries\n" +
+		"SEARCH run_log USING PRIMARY KEY (run=? AND idx>? AND idx<?)\n" +
 			"SEARCH run_log USING PRIMARY KEY ((run,idx)>(?,?))\n" +
-			"CO-ROUTINE entries; SEARCH run_log USING PRIMARY KEY ((run,idx)>(?,?)); SCAN entries"},
+			"SEARCH run_log USING PRIMARY KEY (run=? AND idx>? AND idx<?)"},
 	{"LogSteps", func(tx engine.Tx) error { _, err := tx.LogSteps(1, 0, 5); return err },
 		"SEARCH run_log USING PRIMARY KEY ((run,idx)>(?,?))"},
 	{"LogStep", func(tx engine.Tx) error { _, err := tx.LogStep(1, 1, 0, wire.CallStep); return err },
