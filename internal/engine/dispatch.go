@@ -121,6 +121,10 @@ func (e *Engine) prepare(q *queued, l *load) (*flight, Attempt, error) {
 	if m == nil || m.State.Ended() || m.State == Waiting {
 		return nil, Attempt{}, nil
 	}
+	if m.State == Pending && m.Due > q.At && !q.postponed {
+		q.later = m.Due
+		return nil, Attempt{}, nil
+	}
 	f := &flight{message: m, started: q.started}
 	switch {
 	case m.State == Canceling:

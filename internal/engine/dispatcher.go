@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -24,6 +25,7 @@ type dispatcher struct {
 	turns   []*backlog    // of all tenants
 	turn    int           // whose it is
 	changed chan struct{} // a sooner message came, or a tenant may start another
+	reads   atomic.Int64  // of what is due, begun and ended: odd while one is under way
 }
 
 // backlog is a tenant's messages that are to be delivered.
@@ -49,6 +51,9 @@ type queued struct {
 	again    bool     // it became due again while in flight
 	flying   bool     // counted as such
 	canceled bool
+	// later is when the message is due, where a read says that it is not yet: it was
+	// tried before the change was told of that had it due now.
+	later int64
 	// postponed: due later than the store says. A read would not find it.
 	postponed bool
 }
@@ -145,6 +150,9 @@ func (d *dispatcher) apply(c *change) {
 			delete(d.known, seq)
 		}
 	}
+	// What is read between the commit and now finds the message, and its attempt may
+	// be over. What the change knows of it is no longer true then.
+	read := c.reads%2 != 0 || c.reads != d.reads.Load()
 	sooner := false
 	for _, p := range c.wake {
 		b := d.tenants[p.tenant]
@@ -155,8 +163,8 @@ func (d *dispatcher) apply(c *change) {
 			q.again = q.again || q.started != 0
 			continue
 		}
-		if d.passed[p.Seq] {
-			p.message = nil // it is no longer true
+		if read || d.passed[p.Seq] {
+			p.message = nil
 		}
 		sooner = d.push(&queued{Due: p.Due, of: b, message: p.message, counted: p.counted}) || sooner
 		d.shrink(b)
@@ -183,11 +191,17 @@ func (c *change) wakes(seq int64) bool {
 	return slices.ContainsFunc(c.wake, func(p spot) bool { return p.Seq == seq })
 }
 
-// ended says that nothing is to be done for a message any more.
+// ended says that nothing is to be done for a message any more, or not yet.
 func (d *dispatcher) ended(seq int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if q := d.end(seq); q != nil && q.again {
+	q := d.end(seq)
+	switch {
+	case q == nil:
+	case q.again:
+		d.lookUp(q)
+	case q.later != 0:
+		q.At = q.later
 		d.lookUp(q)
 	}
 }
@@ -202,8 +216,8 @@ func (d *dispatcher) end(seq int64) *queued {
 	return q
 }
 
-// lookUp has a message read that became due again while it was in flight: the
-// store knows whether it still is.
+// lookUp has a message read that may be due again after its flight: the store
+// knows whether it still is.
 func (d *dispatcher) lookUp(q *queued) {
 	d.push(&queued{Due: q.Due, of: q.of})
 	d.signal()
@@ -241,7 +255,10 @@ func (d *dispatcher) shrink(b *backlog) {
 		return 1
 	})
 	near, far := b.heap[:page:page], b.heap[page:]
-	b.heap, b.bound = near, near[len(near)-1].Due
+	b.heap = near
+	if last := near[page-1].Due; last.before(b.bound) {
+		b.bound = last
+	}
 	for _, q := range far {
 		if q.postponed {
 			b.heap = append(b.heap, q) // the latest of all: the heap stays in order
@@ -271,6 +288,7 @@ func (d *dispatcher) take(now int64) (q *queued, read *backlog, until int64) {
 		switch {
 		case b.bound.before(soonest):
 			b.reading = true
+			d.reads.Add(1)
 			return nil, b, 0
 		case soonest.At <= now:
 			d.turn = (d.turn + i + 1) % len(d.turns)
@@ -312,6 +330,7 @@ func (d *dispatcher) fill(b *backlog, due []Due, complete bool) {
 		d.push(&queued{Due: at, of: b})
 	}
 	b.reading = false
+	d.reads.Add(1)
 	switch {
 	case b.stale:
 		b.bound, b.stale = Due{}, false
@@ -354,6 +373,7 @@ func (d *dispatcher) giveUpReading(b *backlog) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	b.reading, b.stale = false, false
+	d.reads.Add(1)
 }
 
 // freeze keeps a message from being started until it is thawed, unless that has

@@ -83,7 +83,7 @@ func (w *world) freeze(t *telling, seq int64) bool {
 
 // begin opens a change, and holds its message until it is committed.
 func (w *world) begin(seq int64, t *telling, commit func()) {
-	t.locked, t.commit = seq, commit
+	t.locked, t.commit, t.reads = seq, commit, w.d.reads.Load()
 	w.open = append(w.open, t)
 }
 
@@ -207,6 +207,7 @@ func (w *world) fly(t *rapid.T, i int, fails bool, retry int64) {
 	}
 	m := a.q.message
 	if !a.made {
+		now := w.store[a.q.Seq]
 		if m == nil {
 			m = w.message(a.q.Seq)
 		} else if w.stopped[a.q.Seq] {
@@ -217,6 +218,13 @@ func (w *world) fly(t *rapid.T, i int, fails bool, retry int64) {
 			w.d.postpone(a.q.of.tenant, a.q.Seq, w.now+5)
 		case m.State.Ended() || m.State == Waiting:
 			w.d.ended(a.q.Seq)
+		case m.State == Pending && m.Due > a.q.At && !a.q.postponed:
+			a.q.later = m.Due
+			w.d.ended(a.q.Seq)
+		case now.state == Delivered || now.retried != m.Retried:
+			t.Fatalf("message %d is sent again: it is %d, retried %d times and not %d", a.q.Seq, now.state, now.retried, m.Retried)
+		case now.due > w.now:
+			t.Fatalf("message %d is sent at %d, before it is due at %d", a.q.Seq, w.now, now.due)
 		default:
 			a.made, a.retried = true, m.Retried
 			w.d.landed(a.q)
@@ -273,9 +281,9 @@ func (w *world) settle(t *rapid.T) {
 
 // However changes, reads and attempts come between each other, every message
 // that is to be delivered is: none is forgotten, and nobody sleeps over it. None is
-// sent that was cancelled or paused before.
+// sent that was cancelled or paused before, or once more after its attempt.
 func TestDispatcherForgetsNothing(t *testing.T) {
-	for range 200 { // a check takes next to no time
+	for range 1000 { // a check takes next to no time
 		rapid.Check(t, forgetNothing)
 	}
 }
@@ -333,5 +341,54 @@ func forgetNothing(t *rapid.T) {
 		if b.flying != 0 {
 			t.Errorf("%d attempts of tenant %d are still counted", b.flying, b.tenant)
 		}
+	}
+}
+
+// A message that a read found, and whose attempt is over, is not sent again when
+// the change that added it is told at last.
+func TestToldAfterItsAttempt(t *testing.T) {
+	for _, retry := range []int64{0, 3} {
+		rapid.Check(t, func(t *rapid.T) {
+			w := &world{now: 1, store: map[int64]row{}, stopped: map[int64]bool{}}
+			w.d.init([]*Tenant{{ID: 1}}, func(int64) int { return 2 })
+			w.d.size = 10
+			w.add(1, 0, true)
+			w.commit(0, false, true)
+			for w.dispatch() && len(w.attempts) == 0 { // the first read
+			}
+			if len(w.attempts) != 1 {
+				t.Fatal("the read did not find it")
+			}
+			w.fly(t, 0, false, 0)
+			w.fly(t, 0, false, retry)
+			w.commit(0, false, true)
+			w.tell(1)
+			w.tell(0)
+			w.settle(t)
+			if r := w.store[1]; r.state != Delivered || len(w.d.known) != 0 {
+				t.Errorf("%+v, known %v", r, w.d.known)
+			}
+		})
+	}
+}
+
+// Where what is due is to be read again, forgetting what is far says nothing of
+// what is known.
+func TestShrinkRaisesNoBound(t *testing.T) {
+	var d dispatcher
+	d.init([]*Tenant{{ID: 1}}, func(int64) int { return 1 })
+	d.size = 2
+	b := d.backlog(1)
+	d.fill(b, nil, true)
+	for seq := range int64(4) {
+		d.push(&queued{Due: Due{At: 10, Seq: seq}, of: b})
+	}
+	d.readAgain(nil)
+	d.postpone(1, 9, 20)
+	d.mu.Lock()
+	d.shrink(b)
+	d.mu.Unlock()
+	if _, read, _ := d.take(1); read != b || b.bound != (Due{}) || len(b.heap) != 3 {
+		t.Errorf("read %v after %v, with %d waiting", read, b.bound, len(b.heap))
 	}
 }

@@ -287,6 +287,7 @@ type change struct {
 	done        []int64  // flights that are over
 	drop        []int64  // messages not to dispatch any more
 	doubt       []int64  // messages to dispatch only if they are Pending then
+	reads       int64    // of the dispatcher's, before this began
 	copied      int64    // bytes of what one request published to URL groups, for each endpoint
 	logged      bool     // there is something new to find
 }
@@ -298,7 +299,7 @@ func (e *Engine) update(ctx context.Context, fn func(*change) error) error {
 	var frozen []int64 // by all runs of fn
 	defer func() { e.queue.thaw(frozen) }()
 	err := e.store.Update(ctx, func(tx Tx) error {
-		c = &change{e: e, tx: tx, now: unixMillis(time.Now()), frozen: &frozen, runs: map[int64]*Run{}}
+		c = &change{e: e, tx: tx, now: unixMillis(time.Now()), frozen: &frozen, reads: e.queue.reads.Load(), runs: map[int64]*Run{}}
 		if err := fn(c); err != nil {
 			return err
 		}
