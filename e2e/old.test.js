@@ -59,6 +59,27 @@ test("settings of the endpoint count for each step", async () => {
   assert.equal(key.parallelismMax, 2);
 });
 
+test("settings of the endpoint count for a call and its result", async () => {
+  const failures = [];
+  let broken = false;
+  app.mount("/calls", (req, res, next) => {
+    if (broken && req.headers["upstash-workflow-callback"]) res.status(500).json({ error: "Error", message: "cannot take the answer" });
+    else next();
+  });
+  express("/calls", async (context) => {
+    const { status } = await context.call("ask", { url: `${app.url}/ask`, method: "POST", body: { q: 1 } });
+    return status;
+  }, { retries: 0, failureFunction: ({ failResponse }) => void failures.push(failResponse) });
+  const first = await client.trigger({ url: `${app.url}/calls`, body: "p" });
+  assert.equal((await ended(first.workflowRunId)).workflowRunResponse, "201");
+  broken = true;
+  const second = await client.trigger({ url: `${app.url}/calls`, body: "p" });
+  const run = await failureHandled(second.workflowRunId);
+  assert.equal(run.workflowState, "RUN_FAILED");
+  assert.equal(run.failureFunction.state, "CALLBACK_SUCCESS");
+  assert.deepEqual(failures, ["cannot take the answer"]);
+});
+
 test("settings of the trigger, kept by the endpoint", async () => {
   let tries = 0;
   express("/kept", async (context) => {

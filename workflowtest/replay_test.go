@@ -91,6 +91,12 @@ func TestNotDeterministic(t *testing.T) {
 			}
 			return step(ctx, "y")
 		}, []string{`step "y" (Run)`, `step "z" (Run)`}},
+		{"where the log is longer", func(ctx *workflow.Context) error {
+			if calls++; calls > 8 {
+				return steps("v", "x")(ctx)
+			}
+			return steps("u", "x")(ctx)
+		}, []string{"where:      at its start", `the log:    step "u" (Run)`, `this time:  step "v" (Run)`}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			calls = 0
@@ -227,6 +233,27 @@ func TestReplay(t *testing.T) {
 			contains(t, said, append(tt.want, "goes another way than the run whose log this is", "workflow.Version")...)
 		})
 	}
+}
+
+// Code that fits the log now and then is found, too, and is told from code that
+// never does.
+func TestReplayWavering(t *testing.T) {
+	calls := 0
+	wavering := func(ctx *workflow.Context, _ struct{}) (int, error) {
+		if err := step(ctx, "a"); err != nil {
+			return 0, err
+		}
+		if calls++; calls%4 == 0 {
+			return 0, step(ctx, "c")
+		}
+		return 0, step(ctx, "b")
+	}
+	run := workflowtest.Run(workflowtest.New(t), func(ctx *workflow.Context, _ struct{}) (int, error) {
+		return 0, errors.Join(step(ctx, "a"), step(ctx, "b"))
+	}, struct{}{})
+	noError(t, run.Err)
+	said := fails(t, func(t testing.TB) { workflowtest.Replay(workflowtest.New(t), wavering, run.Log) })
+	contains(t, said, `where:      after "a"`, `the log:    step "b" (Run)`, `this time:  step "c" (Run)`, "is not deterministic")
 }
 
 // Code that knows both versions fits logs of both.

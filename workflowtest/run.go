@@ -96,7 +96,7 @@ func Run[In, Out any](e *Env, fn func(ctx *workflow.Context, in In) (Out, error)
 			e.t.Fatalf("workflowtest: decode result of workflow %s: %v", run.name(), err)
 		}
 	}
-	e.prove(run)
+	e.prove(run, 1)
 	return r
 }
 

@@ -48,6 +48,12 @@ func TestLimitsOfATenant(t *testing.T) {
 		"retries of a callback": {"maxRetries", 2, publish(wire.Config{Callback: &wire.Callback{
 			URL: "https://cb.example", Header: map[string][]string{"Upstash-Retries": {"3"}},
 		}}, ""), engine.Precondition, "Upstash-Callback-Retries: 3, at most 2 are allowed"},
+		"retries of a call's failure callback": {"maxRetries", 2, publish(wire.Config{Callback: &wire.Callback{
+			URL: "https://cb.example", Header: map[string][]string{
+				"Upstash-Workflow-Calltype": {"fromCallback"},
+				"Upstash-Failure-Callback":  {"https://cb.example"}, "Upstash-Failure-Callback-Retries": {"3"},
+			},
+		}}, ""), engine.Precondition, "Upstash-Callback-Failure-Callback-Retries: 3, at most 2 are allowed"},
 		"delay":      {"maxDelay", 60, publish(wire.Config{Delay: 61 * time.Second}, ""), engine.Precondition, "Upstash-Delay: 1m1s, at most 1m0s is allowed"},
 		"not before": {"maxDelay", 60, publish(wire.Config{NotBefore: time.Date(2000, 2, 1, 0, 0, 0, 0, time.UTC).UnixMilli()}, ""), engine.Precondition, "Upstash-Not-Before: more than 1m0s ahead"},
 		"retry out of the DLQ": {"maxRetries", 2, func(e *engine.Engine, who *engine.Caller) error {

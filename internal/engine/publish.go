@@ -173,7 +173,10 @@ func (l *Limits) checkCallback(cb *wire.Callback, prefix string) *Error {
 	if err != nil {
 		return errorf(Invalid, "%s: %v", strings.TrimSuffix(prefix, "-"), err)
 	}
-	return l.checkSettings(&cfg, prefix)
+	if err := l.checkSettings(&cfg, prefix); err != nil {
+		return err
+	}
+	return l.checkCallback(cfg.FailureCallback, prefix+strings.TrimPrefix(wire.PrefixFailureCallback, wire.PrefixUpstash))
 }
 
 // checkPlace refuses settings that mean nothing where they stand: ignored, they

@@ -407,6 +407,8 @@ func TestT21ScheduleStaysWithinItsPrefix(t *testing.T) {
 			scheduled(t, "https://b.example/", "0 * * * *"), scheduled(t, "mixed", "0 * * * *"),
 			scheduled(t, "https://a.example/in", "0 * * * *", "Upstash-Callback", "https://b.example/"),
 			scheduled(t, "https://a.example/in", "0 * * * *", "Upstash-Failure-Callback", "https://b.example/"),
+			scheduled(t, "https://a.example/in", "0 * * * *", "Upstash-Callback", "https://a.example/in",
+				"Upstash-Callback-Workflow-Calltype", "fromCallback", "Upstash-Callback-Failure-Callback", "https://b.example/"),
 		} {
 			if _, err := putSchedule(w.engine, who, p); engine.ErrorCode(err) != engine.Forbidden {
 				t.Errorf("schedule for %s: %v", p.Destination, err)

@@ -70,6 +70,7 @@ func (who *Caller) checkReach(destination string, cfg *wire.Config) *Error {
 	asked := [...]struct{ name, url string }{
 		{"destination", destination}, {wire.HeaderWorkflowURL, cfg.Workflow.URL},
 		{wire.HeaderCallback, callbackURL(cfg.Callback)}, {wire.HeaderFailureCallback, callbackURL(cfg.FailureCallback)},
+		{wire.HeaderCallback + "-Failure-Callback", callbackFailureURL(cfg.Callback)},
 	}
 	for _, a := range asked {
 		if a.url != "" && !who.reaches(a.url) {
@@ -92,6 +93,15 @@ func callbackURL(cb *wire.Callback) string {
 		return ""
 	}
 	return cb.URL
+}
+
+// callbackFailureURL is who is told when a callback with the result of a run's call
+// fails, and with it the run.
+func callbackFailureURL(cb *wire.Callback) string {
+	if cb == nil {
+		return ""
+	}
+	return strings.TrimSpace(cb.Header.Get(wire.HeaderFailureCallback))
 }
 
 // place is where a URL leads.

@@ -52,6 +52,13 @@ func originalName(prefix string, err error) error {
 	return &Error{Field: prefix + strings.TrimPrefix(e.Field, PrefixUpstash), Message: e.Message}
 }
 
+// failsRun says whether a setting is about the failure of the run that a call's result
+// goes to. SDKs that send a run's settings with each step send them with this one, too.
+func (p *configParser) failsRun(name string) bool {
+	return http.Header(p.h).Get(HeaderWorkflowCallType) == string(CallFrom) &&
+		(name == HeaderFailureCallback || strings.HasPrefix(name, PrefixFailureCallback))
+}
+
 func isCallbackSetting(name string) bool {
 	return name == HeaderCallback || name == HeaderFailureCallback ||
 		strings.HasPrefix(name, PrefixCallback) || strings.HasPrefix(name, PrefixFailureCallback)

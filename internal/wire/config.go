@@ -159,7 +159,7 @@ func (p *configParser) header(name string, values []string) error {
 		return Within(name, p.forward(name[len(PrefixForward):], values))
 	case strings.HasPrefix(name, PrefixTelemetry):
 		return nil
-	case p.nested && isCallbackSetting(name):
+	case p.nested && isCallbackSetting(name) && !p.failsRun(name):
 		return errorf(name, "a callback cannot have a callback of its own")
 	case p.nested && (name == HeaderQueueName || name == HeaderCron || name == HeaderScheduleID):
 		return errorf(name, "a callback is sent once, and through no queue")

@@ -98,6 +98,12 @@ func TestParseConfig(t *testing.T) {
 				FailureCallback: &Callback{URL: "http://fail.example", Header: headers("Upstash-Method: GET")},
 			},
 		},
+		"run: call of an SDK that sends the run's settings with each step": {
+			[]string{"Upstash-Callback: https://app.example/wf", "Upstash-Callback-Workflow-Calltype: fromCallback",
+				"Upstash-Callback-Failure-Callback: https://app.example/wf", "Upstash-Callback-Failure-Callback-Retries: 2"},
+			Config{Callback: &Callback{URL: "https://app.example/wf", Header: headers("Upstash-Workflow-Calltype: fromCallback",
+				"Upstash-Failure-Callback: https://app.example/wf", "Upstash-Failure-Callback-Retries: 2")}},
+		},
 		"settings of a callback without its URL": {
 			[]string{"Upstash-Callback-Retries: many", "Upstash-Failure-Callback-Queue-Name: q"}, Config{},
 		},
@@ -158,6 +164,10 @@ func TestParseConfigErrors(t *testing.T) {
 		{"Upstash-Callback: http://a\nUpstash-Callback-Deduplication-Id: a:b", `Upstash-Callback-Deduplication-Id: DeduplicationId cannot contain ':'`},
 		{"Upstash-Callback: http://a\nUpstash-Callback-Callback: http://b", `Upstash-Callback-Callback: a callback cannot have a callback of its own`},
 		{"Upstash-Callback: http://a\nUpstash-Callback-Failure-Callback-Retries: 1", `Upstash-Callback-Failure-Callback-Retries: a callback cannot have a callback of its own`},
+		{"Upstash-Callback: http://a\nUpstash-Callback-Workflow-Calltype: fromCallback\nUpstash-Callback-Callback: http://b", `Upstash-Callback-Callback: a callback cannot`},
+		{"Upstash-Callback: http://a\nUpstash-Callback-Workflow-Calltype: fromCallback\nUpstash-Callback-Failure-Callback: b", `Upstash-Callback-Failure-Callback: expected an absolute`},
+		{"Upstash-Callback: http://a\nUpstash-Callback-Workflow-Calltype: fromCallback\nUpstash-Callback-Failure-Callback: http://a\nUpstash-Callback-Failure-Callback-Failure-Callback: http://a",
+			`Upstash-Callback-Failure-Callback-Failure-Callback: a callback cannot`},
 		{"Upstash-Callback: http://a\nUpstash-Callback-Flow-Control-Key: k", "Upstash-Callback-Flow-Control-Value: required with Upstash-Flow-Control-Key"},
 		{"Upstash-Callback: http://a\nUpstash-Callback-Queue-Name: q", "Upstash-Callback-Queue-Name: a callback is sent once, and through no queue"},
 		{"Upstash-Callback: http://a\nUpstash-Callback-Cron: * * * * *", "Upstash-Callback-Cron: a callback is sent once, and through no queue"},
