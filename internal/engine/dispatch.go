@@ -52,7 +52,7 @@ func (e *Engine) fly(q *queued) {
 		f, err = e.sentNow(f, q.postponed)
 	}
 	if err == nil && f == nil {
-		e.queue.ended(q.Seq)
+		e.queue.ended(q)
 		l.leave()
 		return
 	}

@@ -191,13 +191,16 @@ func (c *change) wakes(seq int64) bool {
 	return slices.ContainsFunc(c.wake, func(p spot) bool { return p.Seq == seq })
 }
 
-// ended says that nothing is to be done for a message any more, or not yet.
-func (d *dispatcher) ended(seq int64) {
+// ended says that nothing is to be done for a message any more, or not yet. If a
+// change has said so already, it may be on its way again.
+func (d *dispatcher) ended(q *queued) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	q := d.end(seq)
+	if d.known[q.Seq] != q {
+		return
+	}
+	d.end(q.Seq)
 	switch {
-	case q == nil:
 	case q.again:
 		d.lookUp(q)
 	case q.later != 0:
@@ -364,6 +367,9 @@ func (d *dispatcher) readAgain(tenants []*Tenant) {
 	}
 	for _, b := range d.turns {
 		b.bound, b.stale = Due{}, b.reading
+	}
+	for _, q := range d.known {
+		q.again = q.again || q.started != 0 // what it has read may be out of date
 	}
 	d.mu.Unlock()
 	d.signal()

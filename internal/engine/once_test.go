@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,7 +27,7 @@ type late struct {
 	engine.Store
 	mu     sync.Mutex
 	random *rand.Rand
-	doubt  int // how many of 1000 updates fail, before their commit or after it
+	doubt  atomic.Int64 // how many of 1000 updates fail, before their commit or after it
 }
 
 func (s *late) n(n int) int {
@@ -51,7 +52,7 @@ func (s *late) wait() {
 }
 
 func (s *late) Update(ctx context.Context, fn func(engine.Tx) error) error {
-	fails, written := s.n(1000) < s.doubt, s.n(2) == 0
+	fails, written := int64(s.n(1000)) < s.doubt.Load(), s.n(2) == 0
 	if fails && !written {
 		return errInjected
 	}
@@ -307,7 +308,7 @@ func (c *crowd) enter(lanes, says []string, by int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i, most := range []int{crowdQueues[says[1]], crowdKeys[says[2]].Parallelism} {
-		if c.inside[lanes[i]] += by; most > 0 && c.inside[lanes[i]] > most && c.store.doubt == 0 {
+		if c.inside[lanes[i]] += by; most > 0 && c.inside[lanes[i]] > most && c.store.doubt.Load() == 0 {
 			c.faults = append(c.faults, fmt.Sprintf("%d at once in %s", c.inside[lanes[i]], lanes[i]))
 		}
 	}
@@ -381,9 +382,7 @@ func (c *crowd) live(things int) {
 	all.Wait()
 	time.Sleep(2 * time.Minute) // for the schedules
 	ctx := context.Background()
-	c.store.mu.Lock()
-	c.store.doubt = 0
-	c.store.mu.Unlock()
+	c.store.doubt.Store(0)
 	for _, id := range []string{"a", "b", "c"} {
 		c.again(func() error { return c.engine.DeleteSchedule(ctx, c.caller, id) })
 	}
@@ -601,20 +600,20 @@ func (c *crowd) checkSchedules(all map[string]*ended) {
 	}
 }
 
-func newCrowd(w *world, seed uint64, doubt int) *crowd {
+func newCrowd(w *world, seed uint64, doubt int64) *crowd {
 	c := &crowd{
 		world: w, limiting: make(chan struct{}, 1), random: rand.New(rand.NewPCG(seed, 1)), once: map[string]map[string]bool{},
 		visits: map[string][]*visit{}, inside: map[string]int{},
 		ep: &endpoint{w: w, stages: []int{1, 2, 1}, random: rand.New(rand.NewPCG(seed, 2)), executed: map[int]int{}},
 	}
 	w.stop()
-	c.store = &late{Store: w.store, random: rand.New(rand.NewPCG(seed, 3)), doubt: 0}
+	c.store = &late{Store: w.store, random: rand.New(rand.NewPCG(seed, 3))}
 	w.store = c.store
 	w.keep, w.concurrency = 1+c.n(6), 8
 	w.limits.GlobalParallelism = 1 + c.n(6)
 	w.respond(c.answer)
 	w.start()
-	c.store.doubt = doubt
+	c.store.doubt.Store(doubt)
 	return c
 }
 
