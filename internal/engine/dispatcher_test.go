@@ -482,3 +482,60 @@ func TestDoubtDuringAnAttempt(t *testing.T) {
 		t.Error("it is not looked up")
 	}
 }
+
+// A message that was postponed is looked up after its flight though others, that
+// are due before, fill the memory meanwhile.
+func TestPostponedIsLookedUp(t *testing.T) {
+	d := queuedUp(7)
+	d.size = 2
+	d.starts(1)
+	d.postpone(1, 7, 30)
+	q := d.starts(30)
+	d.apply(&change{wake: []spot{{Due: Due{At: 1, Seq: 7}, tenant: 1}}}) // it was not to be sent before
+	for seq := range int64(5) {
+		d.apply(&change{wake: []spot{{Due: Due{At: 2, Seq: seq}, tenant: 1}}})
+	}
+	d.ended(q)
+	if d.known[7] == nil {
+		t.Errorf("it is forgotten, and not read after %v", d.backlog(1).bound)
+	}
+}
+
+// An attempt is under way for a message until what came of it makes it due later.
+func TestFreezeUnderWay(t *testing.T) {
+	m := &Message{Key: Key{Seq: 7}, Tenant: 1, Due: 1}
+	later := &Message{Key: Key{Seq: 7}, Tenant: 1, Due: 40}
+	d := queuedUp(7)
+	d.starts(1)
+	check := func(m *Message, free bool) {
+		t.Helper()
+		if d.freeze(m) != free {
+			t.Errorf("due at %d: free is %v", m.Due, !free)
+		}
+		delete(d.frozen, 7)
+	}
+	check(m, false)
+	check(later, true)
+	d.postpone(1, 7, 30)
+	check(m, true)
+	q := d.starts(30)
+	check(m, false)
+	check(later, true)
+	d.apply(&change{wake: []spot{{Due: Due{At: 1, Seq: 7}, tenant: 1}}})
+	d.ended(q)
+	d.starts(30)
+	check(m, false)
+}
+
+// What a message was let in by before it was set aside says nothing of when it may
+// be sent once it is let in again.
+func TestSetAsideIsCountedAnew(t *testing.T) {
+	d := queuedUp()
+	spots := []spot{{Due: Due{At: 1, Seq: 7}, tenant: 1, counted: maxSeq}}
+	d.apply(&change{wake: spots})
+	d.apply(&change{doubt: []int64{7}})
+	d.apply(&change{wake: spots})
+	if q := d.starts(1); q.counted != 0 {
+		t.Errorf("it may be sent until %d", q.counted)
+	}
+}
