@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"github.com/signposthq/signpost/internal/engine"
+	"github.com/signposthq/signpost/internal/store"
 	"github.com/signposthq/signpost/internal/wire"
 )
 
@@ -642,5 +644,101 @@ func TestNothingIsLostInDoubt(t *testing.T) {
 				c.check(true)
 			})
 		})
+	}
+}
+
+// A wait whose registration was in doubt ends at its time.
+func TestWaitInDoubtEnds(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.stop()
+		f := &faulty{Store: w.store, after: true}
+		w.store = f
+		w.start()
+		w.delayedRun("wfr_1")
+		time.Sleep(time.Second)
+		f.mu.Lock()
+		f.fail = func(call int) bool { f.fail = nil; return true }
+		f.mu.Unlock()
+		err := w.engine.Wait(context.Background(), w.caller, "e", waitHeader("wfr_1"),
+			waitRequest(1, 1, func(r *wire.Wait) { r.Timeout = time.Minute }))
+		if !errors.Is(err, errInjected) {
+			t.Fatal(err)
+		}
+		time.Sleep(61 * time.Second)
+		w.expectOuts("wfr_1", "timeout")
+	})
+}
+
+// All who waited for an event are told whose coming was in doubt.
+func TestEventInDoubtIsTold(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.stop()
+		f := &faulty{Store: w.store, after: true}
+		w.store = f
+		w.start()
+		for _, run := range []string{"wfr_1", "wfr_2"} {
+			w.delayedRun(run)
+			w.waits(run, "e", 1, nil)
+		}
+		time.Sleep(time.Second)
+		f.mu.Lock()
+		f.fail = func(call int) bool { f.fail = nil; return true }
+		f.mu.Unlock()
+		large := bytes.Repeat([]byte("x"), 5<<20) // is told one after the other
+		if _, err := w.engine.Notify(context.Background(), w.caller, "e", large); !errors.Is(err, errInjected) {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		for _, run := range []string{"wfr_1", "wfr_2"} {
+			if log, err := w.runLog(run); err != nil || len(log) != 2 {
+				t.Errorf("%s has a log of %d, %v", run, len(log), err)
+			}
+		}
+	})
+}
+
+// afterUpdate is a store that does something once, when an update is committed and
+// before that is told.
+type afterUpdate struct {
+	engine.Store
+	do func()
+}
+
+func (s *afterUpdate) Update(ctx context.Context, fn func(engine.Tx) error) error {
+	err := s.Store.Update(ctx, fn)
+	if do := s.do; do != nil {
+		s.do = nil
+		do()
+	}
+	return err
+}
+
+// What a tenant changes before its maker is told that it was made, holds.
+func TestTenantChangedAtOnce(t *testing.T) {
+	ctx := context.Background()
+	s, err := store.OpenMemory(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	held := &afterUpdate{Store: s}
+	w := &world{t: t, store: held}
+	e := w.node() // does nothing by itself
+	cr := engine.Credentials{UserID: "u", Token: "token", CurrentKey: "sig_current", NextKey: "sig_next"}
+	held.do = func() {
+		who, err := e.Authenticate(ctx, cr.Token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := e.RotateKeys(ctx, who, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := e.EnsureTenant(ctx, cr); err != nil {
+		t.Fatal(err)
+	}
+	who, err := e.Authenticate(ctx, cr.Token)
+	if err != nil || who.CurrentKey != cr.NextKey {
+		t.Errorf("signed with %s, %v", who.CurrentKey, err)
 	}
 }
