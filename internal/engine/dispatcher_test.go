@@ -326,12 +326,13 @@ func TestDispatcherForgetsNothing(t *testing.T) {
 
 func forgetNothing(t *rapid.T) {
 	w := &world{now: 1, store: map[int64]row{}, stopped: map[int64]bool{}, doubtful: map[int64]bool{}}
-	w.d.init(nil, func(int64) int { return 2 })
+	most := 2
+	w.d.init(nil, func(int64) int { return most })
 	w.d.size = rapid.IntRange(2, 6).Draw(t, "size")
 	pick := func(seqs []int64) int64 { return rapid.SampledFrom(seqs).Draw(t, "message") }
 	for range rapid.IntRange(1, 60).Draw(t, "steps") {
 		pending := w.pending()
-		switch step := rapid.IntRange(0, 16).Draw(t, "step"); {
+		switch step := rapid.IntRange(0, 17).Draw(t, "step"); {
 		case step <= 3:
 			w.dispatch()
 		case step <= 5:
@@ -340,6 +341,9 @@ func forgetNothing(t *rapid.T) {
 			}
 		case step == 6:
 			w.now += rapid.Int64Range(0, 4).Draw(t, "time")
+		case step == 17:
+			most = rapid.IntRange(1, 3).Draw(t, "most")
+			w.d.signal()
 		case step >= 13 && len(w.open) > 0:
 			w.commit(rapid.IntRange(0, len(w.open)-1).Draw(t, "open"), rapid.IntRange(0, 5).Draw(t, "failed") == 0, rapid.Bool().Draw(t, "written"))
 		case step <= 8:
