@@ -169,7 +169,7 @@ func (e *Engine) readToken(ctx context.Context, hash []byte) (t *Token, err erro
 		return nil, errInvalidToken
 	}
 	if tenant != nil {
-		e.tenants.put(tenant)
+		e.tenants.add(tenant)
 	}
 	return t, nil
 }

@@ -52,7 +52,7 @@ func (e *Engine) fly(q *queued) {
 		f, err = e.sentNow(f, q.postponed)
 	}
 	if err == nil && f == nil {
-		e.queue.ended(q.Seq)
+		e.queue.ended(q)
 		l.leave()
 		return
 	}
@@ -121,7 +121,7 @@ func (e *Engine) prepare(q *queued, l *load) (*flight, Attempt, error) {
 	if m == nil || m.State.Ended() || m.State == Waiting {
 		return nil, Attempt{}, nil
 	}
-	if m.State == Pending && m.Due > q.At && !q.postponed {
+	if m.State == Pending && m.Due > q.At {
 		q.later = m.Due
 		return nil, Attempt{}, nil
 	}

@@ -140,7 +140,7 @@ func (d *dispatcher) apply(c *change) {
 	for _, seq := range c.doubt {
 		d.pass(seq)
 		if q := d.known[seq]; q != nil && q.started == 0 {
-			q.message = nil // it is read when it is due
+			q.message, q.counted = nil, 0 // it is read when it is due
 		}
 	}
 	for _, seq := range c.drop {
@@ -191,17 +191,20 @@ func (c *change) wakes(seq int64) bool {
 	return slices.ContainsFunc(c.wake, func(p spot) bool { return p.Seq == seq })
 }
 
-// ended says that nothing is to be done for a message any more, or not yet.
-func (d *dispatcher) ended(seq int64) {
+// ended says that nothing is to be done for a message any more, or not yet. If a
+// change has said so already, it may be on its way again.
+func (d *dispatcher) ended(q *queued) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	q := d.end(seq)
+	if d.known[q.Seq] != q {
+		return
+	}
+	d.end(q.Seq)
 	switch {
-	case q == nil:
 	case q.again:
 		d.lookUp(q)
 	case q.later != 0:
-		q.At = q.later
+		q.At, q.postponed = q.later, false
 		d.lookUp(q)
 	}
 }
@@ -219,7 +222,7 @@ func (d *dispatcher) end(seq int64) *queued {
 // lookUp has a message read that may be due again after its flight: the store
 // knows whether it still is.
 func (d *dispatcher) lookUp(q *queued) {
-	d.push(&queued{Due: q.Due, of: q.of})
+	d.push(&queued{Due: q.Due, of: q.of, postponed: q.postponed})
 	d.signal()
 }
 
@@ -234,7 +237,7 @@ func (d *dispatcher) signal() {
 // whether it is now the soonest of its tenant.
 func (d *dispatcher) push(q *queued) bool {
 	b := q.of
-	if d.known[q.Seq] != nil || !b.reading && b.bound.before(q.Due) {
+	if d.known[q.Seq] != nil || !b.reading && !q.postponed && b.bound.before(q.Due) {
 		return false
 	}
 	d.known[q.Seq] = q
@@ -365,6 +368,9 @@ func (d *dispatcher) readAgain(tenants []*Tenant) {
 	for _, b := range d.turns {
 		b.bound, b.stale = Due{}, b.reading
 	}
+	for _, q := range d.known {
+		q.again = q.again || q.started != 0 // what it has read may be out of date
+	}
 	d.mu.Unlock()
 	d.signal()
 }
@@ -382,7 +388,7 @@ func (d *dispatcher) giveUpReading(b *backlog) {
 func (d *dispatcher) freeze(m *Message) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if q := d.known[m.Seq]; q != nil && q.started != 0 && (q.At == m.Due || q.postponed) {
+	if q := d.known[m.Seq]; q != nil && q.started != 0 && q.At >= m.Due {
 		return false
 	}
 	d.frozen[m.Seq]++

@@ -20,6 +20,7 @@ type world struct {
 	open     []*telling     // changes that are not committed; each has locked its message
 	untold   []*telling     // committed, or undone
 	stopped  map[int64]bool // cancelled or paused, and told of, while no attempt was under way
+	doubtful map[int64]bool // a change of it was in doubt
 	asleep   bool
 	until    int64 // while asleep; 0: for as long as nothing changes
 	reading  *backlog
@@ -44,10 +45,15 @@ type telling struct {
 	of     *queued // whose attempt it settles; nil: none's
 	commit func()
 	failed bool
+	told   bool
+	away   bool // the attempt is not to be made: its message waits
 }
 
 type attempt struct {
 	q       *queued
+	read    *Message // as it was then
+	was     row      // of that
+	leaves  *telling // has it wait in its lane, as that has no room
 	made    bool
 	retried int
 }
@@ -94,7 +100,10 @@ func (w *world) isLocked(seq int64) bool {
 func (w *world) commit(i int, failed, written bool) {
 	t := w.open[i]
 	w.open = slices.Delete(w.open, i, i+1)
-	if t.failed = failed; !failed || written {
+	if t.failed = failed; failed {
+		w.doubtful[t.locked] = true
+	}
+	if !failed || written {
 		t.commit()
 	}
 	w.untold = append(w.untold, t)
@@ -113,6 +122,7 @@ func (w *world) tell(i int) {
 		}
 	}
 	w.d.thaw(t.seqs)
+	t.told = true
 	if t.failed && t.of != nil {
 		w.d.postpone(t.of.of.tenant, t.of.Seq, w.now+5)
 	}
@@ -199,44 +209,25 @@ func (w *world) dispatch() bool {
 	return true
 }
 
-// fly takes an attempt a step further.
-func (w *world) fly(t *rapid.T, i int, fails bool, retry int64) {
+// fly takes an attempt a step further. It may leave: its lane has no room.
+func (w *world) fly(t *rapid.T, i int, fails, leaves bool, retry int64) {
 	a := w.attempts[i]
-	if a.made && w.isLocked(a.q.Seq) {
-		return // its settlement waits
+	if a.leaves != nil && !a.leaves.told || (a.made || leaves) && w.isLocked(a.q.Seq) {
+		return // its change waits
 	}
-	m := a.q.message
 	if !a.made {
-		now := w.store[a.q.Seq]
-		if m == nil {
-			m = w.message(a.q.Seq)
-		} else if w.stopped[a.q.Seq] {
-			t.Fatalf("message %d is sent although it was cancelled or paused", a.q.Seq)
+		if !w.prepare(t, a, fails, leaves) {
+			w.attempts = slices.Delete(w.attempts, i, i+1)
 		}
-		switch {
-		case fails:
-			w.d.postpone(a.q.of.tenant, a.q.Seq, w.now+5)
-		case m.State.Ended() || m.State == Waiting:
-			w.d.ended(a.q.Seq)
-		case m.State == Pending && m.Due > a.q.At && !a.q.postponed:
-			a.q.later = m.Due
-			w.d.ended(a.q.Seq)
-		case now.state == Delivered || now.retried != m.Retried:
-			t.Fatalf("message %d is sent again: it is %d, retried %d times and not %d", a.q.Seq, now.state, now.retried, m.Retried)
-		case now.due > w.now:
-			t.Fatalf("message %d is sent at %d, before it is due at %d", a.q.Seq, w.now, now.due)
-		default:
-			a.made, a.retried = true, m.Retried
-			w.d.landed(a.q)
-			return
-		}
-		w.attempts = slices.Delete(w.attempts, i, i+1)
 		return
 	}
 	w.attempts = slices.Delete(w.attempts, i, i+1)
 	s := &telling{of: a.q}
 	s.done = []int64{a.q.Seq}
 	r := w.store[a.q.Seq]
+	if r.state == Canceled && !w.doubtful[a.q.Seq] {
+		t.Fatalf("message %d was cancelled as if no attempt were under way", a.q.Seq)
+	}
 	if r.retried != a.retried || r.state.Ended() {
 		if r.state == Pending {
 			s.wake = []spot{{Due: Due{At: r.due, Seq: a.q.Seq}, tenant: r.tenant}}
@@ -259,6 +250,51 @@ func (w *world) fly(t *rapid.T, i int, fails bool, retry int64) {
 	w.begin(a.q.Seq, s, func() { w.set(a.q.Seq, func(r *row) { r.state = to }) })
 }
 
+// prepare is what comes before an attempt is made. It says whether there is more to
+// do for it.
+func (w *world) prepare(t *rapid.T, a *attempt, fails, leaves bool) bool {
+	seq := a.q.Seq
+	if a.read == nil {
+		if a.was, a.read = w.store[seq], a.q.message; a.read == nil {
+			a.read = w.message(seq)
+		} else if w.stopped[seq] {
+			t.Fatalf("message %d is sent although it was cancelled or paused", seq)
+		}
+		return true
+	}
+	m, now := a.read, w.store[seq]
+	switch {
+	case a.leaves != nil && a.leaves.failed || fails && a.leaves == nil:
+		w.d.postpone(a.q.of.tenant, seq, w.now+5)
+		return false
+	case a.leaves != nil && a.leaves.away || m.State.Ended() || m.State == Waiting:
+		w.d.ended(a.q)
+		return false
+	case m.State == Pending && m.Due > a.q.At:
+		a.q.later = m.Due
+		w.d.ended(a.q)
+		return false
+	case now.state == Delivered || now.retried != m.Retried:
+		t.Fatalf("message %d is sent again: it is %d, retried %d times and not %d", seq, now.state, now.retried, m.Retried)
+	case slices.ContainsFunc(w.attempts, func(o *attempt) bool { return o.made && o.q.Seq == seq }):
+		t.Fatalf("message %d is sent while it is being sent", seq)
+	case a.was.state == Pending && a.was.due > w.now:
+		t.Fatalf("message %d is sent at %d, before it is due at %d", seq, w.now, a.was.due)
+	case leaves && a.leaves == nil:
+		a.leaves = &telling{}
+		w.begin(seq, a.leaves, func() {
+			if r := w.store[seq]; r.state == Pending && r.retried == m.Retried {
+				a.leaves.away, a.leaves.done, a.leaves.doubt = true, []int64{seq}, []int64{seq}
+				w.set(seq, func(r *row) { r.state = Waiting })
+			}
+		})
+		return true
+	}
+	a.made, a.retried = true, m.Retried
+	w.d.landed(a.q)
+	return true
+}
+
 // settle lets everything come to its end, but starts nothing.
 func (w *world) settle(t *rapid.T) {
 	for range 10000 {
@@ -269,7 +305,7 @@ func (w *world) settle(t *rapid.T) {
 			w.tell(0)
 		case w.dispatch():
 		case len(w.attempts) > 0:
-			w.fly(t, 0, false, 0)
+			w.fly(t, 0, false, false, 0)
 		case w.now < 1000:
 			w.now++
 		default:
@@ -289,13 +325,14 @@ func TestDispatcherForgetsNothing(t *testing.T) {
 }
 
 func forgetNothing(t *rapid.T) {
-	w := &world{now: 1, store: map[int64]row{}, stopped: map[int64]bool{}}
-	w.d.init(nil, func(int64) int { return 2 })
+	w := &world{now: 1, store: map[int64]row{}, stopped: map[int64]bool{}, doubtful: map[int64]bool{}}
+	most := 2
+	w.d.init(nil, func(int64) int { return most })
 	w.d.size = rapid.IntRange(2, 6).Draw(t, "size")
 	pick := func(seqs []int64) int64 { return rapid.SampledFrom(seqs).Draw(t, "message") }
 	for range rapid.IntRange(1, 60).Draw(t, "steps") {
 		pending := w.pending()
-		switch step := rapid.IntRange(0, 16).Draw(t, "step"); {
+		switch step := rapid.IntRange(0, 17).Draw(t, "step"); {
 		case step <= 3:
 			w.dispatch()
 		case step <= 5:
@@ -304,13 +341,17 @@ func forgetNothing(t *rapid.T) {
 			}
 		case step == 6:
 			w.now += rapid.Int64Range(0, 4).Draw(t, "time")
+		case step == 17:
+			most = rapid.IntRange(1, 3).Draw(t, "most")
+			w.d.signal()
 		case step >= 13 && len(w.open) > 0:
 			w.commit(rapid.IntRange(0, len(w.open)-1).Draw(t, "open"), rapid.IntRange(0, 5).Draw(t, "failed") == 0, rapid.Bool().Draw(t, "written"))
 		case step <= 8:
 			w.add(rapid.Int64Range(1, 2).Draw(t, "tenant"), rapid.Int64Range(0, 5).Draw(t, "delay"), rapid.Bool().Draw(t, "in memory"))
 		case step == 9:
 			if n := len(w.attempts); n > 0 {
-				w.fly(t, rapid.IntRange(0, n-1).Draw(t, "attempt"), rapid.IntRange(0, 9).Draw(t, "fails") == 0, rapid.Int64Range(0, 2).Draw(t, "retry"))
+				w.fly(t, rapid.IntRange(0, n-1).Draw(t, "attempt"), rapid.IntRange(0, 9).Draw(t, "fails") == 0,
+					rapid.IntRange(0, 4).Draw(t, "leaves") == 0, rapid.Int64Range(0, 8).Draw(t, "retry"))
 			}
 		case step == 10 && len(pending) > 0:
 			w.cancel(pick(pending))
@@ -349,7 +390,7 @@ func forgetNothing(t *rapid.T) {
 func TestToldAfterItsAttempt(t *testing.T) {
 	for _, retry := range []int64{0, 3} {
 		rapid.Check(t, func(t *rapid.T) {
-			w := &world{now: 1, store: map[int64]row{}, stopped: map[int64]bool{}}
+			w := &world{now: 1, store: map[int64]row{}, stopped: map[int64]bool{}, doubtful: map[int64]bool{}}
 			w.d.init([]*Tenant{{ID: 1}}, func(int64) int { return 2 })
 			w.d.size = 10
 			w.add(1, 0, true)
@@ -359,8 +400,10 @@ func TestToldAfterItsAttempt(t *testing.T) {
 			if len(w.attempts) != 1 {
 				t.Fatal("the read did not find it")
 			}
-			w.fly(t, 0, false, 0)
-			w.fly(t, 0, false, retry)
+			for !w.attempts[0].made {
+				w.fly(t, 0, false, false, 0)
+			}
+			w.fly(t, 0, false, false, retry)
 			w.commit(0, false, true)
 			w.tell(1)
 			w.tell(0)
@@ -390,5 +433,113 @@ func TestShrinkRaisesNoBound(t *testing.T) {
 	d.mu.Unlock()
 	if _, read, _ := d.take(1); read != b || b.bound != (Due{}) || len(b.heap) != 3 {
 		t.Errorf("read %v after %v, with %d waiting", read, b.bound, len(b.heap))
+	}
+}
+
+// queuedUp is a dispatcher that has been told of messages due at once, and knows
+// that there are no others.
+func queuedUp(seqs ...int64) *dispatcher {
+	d := &dispatcher{}
+	d.init([]*Tenant{{ID: 1}}, func(int64) int { return 2 })
+	d.fill(d.backlog(1), nil, true)
+	for _, seq := range seqs {
+		d.apply(&change{wake: []spot{{Due: Due{At: 1, Seq: seq}, tenant: 1}}})
+	}
+	return d
+}
+
+// started starts the next message, after what is to be read.
+func (d *dispatcher) starts(now int64, stored ...Due) *queued {
+	q, read, _ := d.take(now)
+	for read != nil {
+		d.fill(read, stored, true)
+		q, read, _ = d.take(now)
+	}
+	return q
+}
+
+// Whoever ends a flight that a change has ended already, ends no other.
+func TestEndedByItsChange(t *testing.T) {
+	d := queuedUp(7)
+	q := d.starts(1)
+	d.apply(&change{wake: []spot{{Due: q.Due, tenant: 1}}}) // the one that added it
+	d.apply(&change{done: []int64{7}, doubt: []int64{7}})   // its lane is full
+	d.ended(q)
+	if q = d.starts(1); q == nil {
+		t.Fatal("it is not looked up")
+	}
+	if d.ended(q); d.flying(1) != 0 || len(d.known) != 0 {
+		t.Errorf("%d attempts are still counted, known %v", d.flying(1), d.known)
+	}
+}
+
+// What an attempt has read before a change was in doubt says nothing.
+func TestDoubtDuringAnAttempt(t *testing.T) {
+	d := queuedUp(7)
+	q := d.starts(1)
+	d.readAgain(nil)
+	if other := d.starts(1, q.Due); other != nil {
+		t.Fatalf("%v is started meanwhile", other)
+	}
+	d.ended(q)
+	if d.starts(1) == nil {
+		t.Error("it is not looked up")
+	}
+}
+
+// A message that was postponed is looked up after its flight though others, that
+// are due before, fill the memory meanwhile.
+func TestPostponedIsLookedUp(t *testing.T) {
+	d := queuedUp(7)
+	d.size = 2
+	d.starts(1)
+	d.postpone(1, 7, 30)
+	q := d.starts(30)
+	d.apply(&change{wake: []spot{{Due: Due{At: 1, Seq: 7}, tenant: 1}}}) // it was not to be sent before
+	for seq := range int64(5) {
+		d.apply(&change{wake: []spot{{Due: Due{At: 2, Seq: seq}, tenant: 1}}})
+	}
+	d.ended(q)
+	if d.known[7] == nil {
+		t.Errorf("it is forgotten, and not read after %v", d.backlog(1).bound)
+	}
+}
+
+// An attempt is under way for a message until what came of it makes it due later.
+func TestFreezeUnderWay(t *testing.T) {
+	m := &Message{Key: Key{Seq: 7}, Tenant: 1, Due: 1}
+	later := &Message{Key: Key{Seq: 7}, Tenant: 1, Due: 40}
+	d := queuedUp(7)
+	d.starts(1)
+	check := func(m *Message, free bool) {
+		t.Helper()
+		if d.freeze(m) != free {
+			t.Errorf("due at %d: free is %v", m.Due, !free)
+		}
+		delete(d.frozen, 7)
+	}
+	check(m, false)
+	check(later, true)
+	d.postpone(1, 7, 30)
+	check(m, true)
+	q := d.starts(30)
+	check(m, false)
+	check(later, true)
+	d.apply(&change{wake: []spot{{Due: Due{At: 1, Seq: 7}, tenant: 1}}})
+	d.ended(q)
+	d.starts(30)
+	check(m, false)
+}
+
+// What a message was let in by before it was set aside says nothing of when it may
+// be sent once it is let in again.
+func TestSetAsideIsCountedAnew(t *testing.T) {
+	d := queuedUp()
+	spots := []spot{{Due: Due{At: 1, Seq: 7}, tenant: 1, counted: maxSeq}}
+	d.apply(&change{wake: spots})
+	d.apply(&change{doubt: []int64{7}})
+	d.apply(&change{wake: spots})
+	if q := d.starts(1); q.counted != 0 {
+		t.Errorf("it may be sent until %d", q.counted)
 	}
 }

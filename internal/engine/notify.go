@@ -54,11 +54,14 @@ func (e *Engine) Notify(ctx context.Context, who *Caller, event string, body []b
 		}
 		return c.tx.InsertNote(n)
 	})
-	if err != nil || !more {
+	if !more {
 		return told, err
 	}
-	rest, err := e.tellRest(context.WithoutCancel(ctx), n, last)
-	if err != nil {
+	var rest []RunWait
+	if err == nil {
+		rest, err = e.tellRest(context.WithoutCancel(ctx), n, last)
+	}
+	if err != nil { // the first may have been committed all the same
 		e.untold.Store(true)
 		e.rescheduled()
 	}

@@ -33,6 +33,16 @@ func (tc *tenantCache) put(t *Tenant) {
 	tc.byID[t.ID] = t
 }
 
+// add puts a tenant that was made or read, unless it is known: it may have been
+// changed since.
+func (tc *tenantCache) add(t *Tenant) {
+	tc.mu.Lock()
+	defer tc.mu.Unlock()
+	if tc.byID[t.ID] == nil {
+		tc.byID[t.ID] = t
+	}
+}
+
 func (tc *tenantCache) all() []*Tenant {
 	tc.mu.RLock()
 	defer tc.mu.RUnlock()
@@ -114,7 +124,7 @@ func (e *Engine) EnsureTenant(ctx context.Context, cr Credentials) (created bool
 		return false, err
 	}
 	if created {
-		e.tenants.put(t)
+		e.tenants.add(t)
 	}
 	return created, nil
 }
@@ -187,7 +197,7 @@ func (e *Engine) CreateTenant(ctx context.Context, who *Caller, userID string) (
 	if err != nil {
 		return Credentials{}, err
 	}
-	e.tenants.put(t)
+	e.tenants.add(t)
 	return cr, nil
 }
 

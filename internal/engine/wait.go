@@ -35,8 +35,8 @@ func (e *Engine) Wait(ctx context.Context, who *Caller, event string, header htt
 		deadline = waiting.Deadline
 		return c.wait(run, &waiting)
 	})
-	if err == nil {
-		e.dueAt(deadline)
+	if deadline != 0 {
+		e.dueAt(deadline) // after an error too: it may have been committed all the same
 	}
 	return err
 }
