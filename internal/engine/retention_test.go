@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -151,6 +152,56 @@ func TestResumedRunOutlivesRetention(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A run that was resumed again and again has its log, whoever purges meanwhile, as
+// long as it needs it. Then all go at once.
+func TestChainOfResumedRunsIsPurged(t *testing.T) {
+	const resumes = 50
+	onEachDatabase(t, func(w *world) {
+		w.stop()
+		w.limits = engine.Limits{Retention: time.Hour, DLQRetention: 2 * time.Hour}
+		w.start()
+		w.respond(func(engine.Attempt) engine.Outcome { return refusal() })
+		w.trigger("wfr_old", 0)
+		time.Sleep(time.Second)
+		run := w.history("wfr_old").Run
+		for i := range resumes {
+			w.respond(ok)
+			run = w.resume(engine.DLQID(run.DLQ), engine.Resume{})
+			time.Sleep(time.Second)
+			w.respond(func(engine.Attempt) engine.Outcome { return refusal() })
+			w.append(run.ID, wire.Step{StepID: i + 1, StepName: "s", StepType: wire.StepRun, Concurrent: 1})
+			time.Sleep(time.Second)
+			if run = w.history(run.ID).Run; run.State != engine.RunFailed {
+				w.t.Fatalf("resumed %d times: %+v", i, run)
+			}
+			time.Sleep(time.Duration(i%5) * 20 * time.Minute)
+		}
+		w.respond(ok)
+		run = w.resume(engine.DLQID(run.DLQ), engine.Resume{})
+		time.Sleep(3 * time.Hour)
+		var all sync.WaitGroup
+		for range 10 {
+			all.Go(func() {
+				if steps := w.steps(run.ID); len(steps) != resumes {
+					w.t.Errorf("%d steps", len(steps))
+				}
+			})
+			if err := w.engine.Purge(); err != nil {
+				w.t.Fatal(err)
+			}
+		}
+		all.Wait()
+		w.finish(run.ID, "")
+		time.Sleep(time.Hour + time.Second)
+		if err := w.engine.Purge(); err != nil {
+			w.t.Fatal(err)
+		}
+		if rows := w.count(); rows != 0 {
+			w.t.Errorf("%d rows are left", rows)
+		}
+	})
 }
 
 // sleepUntil sleeps until so long after the world began.

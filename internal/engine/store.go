@@ -222,9 +222,10 @@ type Tx interface {
 	HasWebhook(run int64, event string) (bool, error)
 	CopyWebhooks(from, to int64) error // of a run
 
-	// ExpiredRuns are as ExpiredMessages. Runs stay as long as those that went on
-	// with them.
-	ExpiredRuns(after, before int64, limit int) (seqs []int64, last int64, err error)
+	// ExpiredRuns are as ExpiredMessages, newest first, below a key; 0: from the
+	// newest on. Runs stay as long as those that went on with them: they are to be
+	// deleted in this order.
+	ExpiredRuns(below, before int64, limit int) (seqs []int64, last int64, err error)
 	DeleteRuns(seqs []int64) error // with their logs, waits and webhooks
 
 	// Complete is a sequence number below which no rows will be committed any more.

@@ -331,7 +331,7 @@ var plans = []struct {
 	{"ExpiredRuns", func(tx engine.Tx) error {
 		_, _, err := tx.ExpiredRuns(0, engine.Millis(farFuture), 10)
 		return err
-	}, "SEARCH runs USING INTEGER PRIMARY KEY (rowid>? AND rowid<?); CORRELATED SCALAR SUBQUERY; SEARCH dlq USING INTEGER PRIMARY KEY (rowid=?); " +
+	}, "SEARCH runs USING INTEGER PRIMARY KEY (rowid<?); CORRELATED SCALAR SUBQUERY; SEARCH dlq USING INTEGER PRIMARY KEY (rowid=?); " +
 		"CORRELATED SCALAR SUBQUERY; SEARCH messages USING INTEGER PRIMARY KEY (rowid=?); " +
 		"CORRELATED SCALAR SUBQUERY; SEARCH later USING INTEGER PRIMARY KEY (rowid=?)"},
 	{"ExpiredMessages", func(tx engine.Tx) error {

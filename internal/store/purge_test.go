@@ -236,8 +236,6 @@ func TestPurgeLeavesPredecessors(t *testing.T) {
 		equal(t, "the restarted run is here", runBySeq(t, s, restarted.Seq) != nil, false)
 		runs[2].State, runs[2].EndedAt = engine.RunSuccess, 999
 		update(t, s, func(tx engine.Tx) error { return tx.UpdateRun(runs[2]) })
-		here(true, true, false)
-		here(true, false, false)
 		here(false, false, false)
 	})
 }
