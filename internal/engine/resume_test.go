@@ -458,6 +458,25 @@ func TestEditsAreRedacted(t *testing.T) {
 	})
 }
 
+// So has it the result of a run that redacts its own.
+func TestEditOfHiddenRunsResult(t *testing.T) {
+	inBubble(t, func(w *world) {
+		old, _ := w.halfFailed(wire.StepInvoke, func() {
+			p := w.invocation("wfr_old", "wfr_child", 1, concurrent)
+			p.Config.Redact.Body = true
+			w.publish(p)
+			w.finish("wfr_child", "canary-before")
+		})
+		w.resume(engine.DLQID(old.DLQ), engine.Resume{Edit: engine.LogEdit{Results: []engine.StepResult{{StepID: 1, Out: []byte(`{"body":"canary-after"}`)}}}})
+		a := w.audit(engine.AuditFilter{})[0]
+		for _, text := range []string{a.Before, a.After} {
+			if strings.Contains(text, "canary") || !strings.Contains(text, "REDACTED:") {
+				t.Errorf("audit log has %s", text)
+			}
+		}
+	})
+}
+
 // The step that a run failed at can be given the result that it was to have: the
 // endpoint is called with it, and goes on behind it.
 func TestResultForFailedStep(t *testing.T) {
