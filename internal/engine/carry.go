@@ -50,7 +50,7 @@ func (s *successor) readWaits(old int64) error {
 		if latest[w.StepID] == 0 {
 			continue
 		}
-		child, err := s.lockRun(latest[w.StepID])
+		child, err := s.lockLast(latest[w.StepID], (*Run).Successor)
 		if err != nil {
 			return err
 		}
@@ -150,10 +150,23 @@ func (s *successor) tellOf(child *Run, w *Wait) (err error) {
 	return err
 }
 
-// lastOf is the run that went on with a run, which may have been resumed again; the
-// run itself if none did.
-func lastOf(tx Tx, run *Run) (*Run, error) {
-	return follow(tx, run, func(r *Run) int64 { return r.Settings.ResumedAs })
+// resumedAs is the Seq of the run that went on with a run; 0: none.
+func (r *Run) resumedAs() int64 { return r.Settings.ResumedAs }
+
+// lockLast locks the last of the runs that a run leads to, whatever goes on
+// meanwhile; the run itself if it leads to none that is there.
+func (c *change) lockLast(seq int64, next func(*Run) int64) (*Run, error) {
+	for {
+		run, err := c.lockRun(seq)
+		if err != nil {
+			return nil, err
+		}
+		last, err := follow(c.tx, run, next)
+		if err != nil || last.Seq == run.Seq {
+			return run, err
+		}
+		seq = last.Seq
+	}
 }
 
 // follow goes from a run to the next, as long as that is there.

@@ -29,7 +29,7 @@ func (e *Engine) Webhook(ctx context.Context, user, runID, event string) (*Webho
 		if err != nil {
 			return err
 		}
-		if run, err = lastOf(tx, run); err != nil {
+		if run, err = follow(tx, run, (*Run).resumedAs); err != nil {
 			return err
 		}
 		if err := takesCalls(tx, run); err != nil {
@@ -73,21 +73,9 @@ func takesCalls(tx Tx, run *Run) error {
 // that goes on with it is.
 func (e *Engine) Call(ctx context.Context, hook *Webhook, call []byte) error {
 	return e.update(ctx, func(c *change) error {
-		run, err := c.lockRun(hook.run)
+		run, err := c.lockLast(hook.run, (*Run).resumedAs)
 		if err != nil {
 			return err
-		}
-		for run.Settings.ResumedAs != 0 { // since the webhook was looked for, or the last was
-			last, err := lastOf(c.tx, run)
-			if err != nil {
-				return err
-			}
-			if last.Seq == run.Seq {
-				break // what went on with it is gone
-			}
-			if run, err = c.lockRun(last.Seq); err != nil {
-				return err
-			}
 		}
 		if err := takesCalls(c.tx, run); err != nil {
 			return err
