@@ -262,7 +262,7 @@ func logOf(t *testing.T, s engine.Store, run int64, from, to int) []*engine.LogE
 func firstOf(t *testing.T, s engine.Store, run int64, n int) []*engine.LogEntry {
 	t.Helper()
 	return read(t, s, func(tx engine.Tx) (log []*engine.LogEntry, err error) {
-		err = tx.EachLog(run, 0, 9, func(e *engine.LogEntry) bool {
+		err = tx.EachLog(run, 0, 99, func(e *engine.LogEntry) bool {
 			log = append(log, e)
 			return len(log) < n
 		})
