@@ -16,7 +16,8 @@ import (
 // made again, and waits anew. One that invoked a run does not invoke it again: it
 // is told of the end of the one that it has, or of the one that went on with that.
 // It is told so anew if that one had failed, and nothing has come of it: whoever
-// lets both go on wants no more of the failure.
+// lets both go on wants no more of the failure. As long as a run may be resumed,
+// what it waited for is the last of these, which is kept for it.
 
 // readWaits reads what the old run waited for, and locks the runs it invoked: they
 // come before it, as when they end.
@@ -57,7 +58,7 @@ func (s *successor) readWaits(old int64) error {
 		switch {
 		case w.Dropped():
 			s.children[w.StepID] = child
-		case child.Seq != w.Child && child.State != RunFailed:
+		case child.Seq > w.Done && child.State != RunFailed:
 			s.retold[w.StepID] = child
 		}
 	}
@@ -89,6 +90,9 @@ func (s *successor) carried() map[int]bool {
 
 // carry gives the new run, which has its log, the rest.
 func (s *successor) carry() error {
+	if err := s.tx.MoveWaits(s.old.Seq, s.run.Seq); err != nil {
+		return fmt.Errorf("move waits for run: %w", err)
+	}
 	if s.how.Restart {
 		s.old.Settings.RestartedAs = s.run.Seq
 		return s.updateOld()

@@ -204,6 +204,67 @@ func TestChainOfResumedRunsIsPurged(t *testing.T) {
 	})
 }
 
+// What a run had invoked stays as long as the run may be resumed: it is told how
+// that ended, or the one that went on with it, and invokes it no second time.
+func TestInvokedRunOutlivesRetention(t *testing.T) {
+	const result = `{"body":"7","isCanceled":false,"isFailed":false}`
+	fail := func(w *world, run string) {
+		w.respond(func(engine.Attempt) engine.Outcome { return refusal() })
+		w.append(run, wire.Step{StepID: 1, StepName: "last", StepType: wire.StepRun, Concurrent: 1})
+		time.Sleep(time.Second)
+		w.respond(ok)
+	}
+	half := func(w *world) {
+		w.halfFailed(wire.StepInvoke, func() { w.publish(w.invocation("wfr_old", "wfr_child", 1, concurrent)) })
+	}
+	for name, do := range map[string]func(w *world){
+		"ended": func(w *world) {
+			half(w)
+			w.finish("wfr_child", "7")
+		},
+		"failed and resumed": func(w *world) {
+			half(w)
+			fail(w, "wfr_child")
+			w.finish(w.resume(w.dlqID("wfr_child"), engine.Resume{}).ID, "7")
+		},
+		"failed together, and resumed": func(w *world) {
+			w.failedTogether()
+			w.finish(w.resume(w.dlqID("wfr_child"), engine.Resume{}).ID, "7")
+		},
+		"failed together, resumed, failed and restarted": func(w *world) {
+			w.failedTogether()
+			child := w.resume(w.dlqID("wfr_child"), engine.Resume{})
+			time.Sleep(time.Second)
+			fail(w, child.ID)
+			w.finish(w.resume(w.dlqID(child.ID), engine.Resume{Restart: true}).ID, "7")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			within(t, engine.Limits{Retention: day, DLQRetention: 10 * day}, func(w *world) {
+				do(w)
+				w.sleepUntil(5 * day)
+				before := len(w.made())
+				run := w.resume(w.dlqID("wfr_old"), engine.Resume{})
+				time.Sleep(time.Second)
+				steps := slices.DeleteFunc(w.steps(run.ID), func(s wire.Step) bool { return s.TargetStep != 0 })
+				if len(steps) != 1 || steps[0].StepType != wire.StepInvoke || *steps[0].Out != result {
+					t.Errorf("told %+v", steps)
+				}
+				for _, a := range w.made()[before:] {
+					if a.Kind == engine.KindInit {
+						t.Error("the step is asked for again")
+					}
+				}
+				w.finish(run.ID, "")
+				w.sleepUntil(12 * day)
+				if rows := w.count(); rows != 0 {
+					t.Errorf("%d rows are left", rows)
+				}
+			})
+		})
+	}
+}
+
 // sleepUntil sleeps until so long after the world began.
 func (w *world) sleepUntil(age time.Duration) { time.Sleep(time.Until(w.began.Add(age))) }
 

@@ -207,6 +207,9 @@ type Tx interface {
 	EndWait(seq, done int64) error // writes Done
 	// EndWaitsOfRun marks those that still wait as dropped.
 	EndWaitsOfRun(run int64) error
+	// MoveWaits has runs that are in the DLQ, and had waited for a run, be told of
+	// another.
+	MoveWaits(from, to int64) error
 
 	InsertNote(*Note) error
 	// NextNote is the first of an event that came behind a key; run 0: for all who
@@ -224,7 +227,7 @@ type Tx interface {
 
 	// ExpiredRuns are as ExpiredMessages, newest first, below a key; 0: from the
 	// newest on. Runs stay as long as those that went on with them: they are to be
-	// deleted in this order.
+	// deleted in this order. So do those that runs in the DLQ are to be told of.
 	ExpiredRuns(below, before int64, limit int) (seqs []int64, last int64, err error)
 	DeleteRuns(seqs []int64) error // with their logs, waits and webhooks
 

@@ -290,6 +290,9 @@ var plans = []struct {
 		"SEARCH waits USING COVERING INDEX waits_deadline (deadline>?)"},
 	{"EndWait", func(tx engine.Tx) error { return tx.EndWait(1, 2) }, "SEARCH waits USING INTEGER PRIMARY KEY (rowid=?)"},
 	{"EndWaitsOfRun", func(tx engine.Tx) error { return tx.EndWaitsOfRun(1) }, "SEARCH waits USING INDEX waits_step (run=?)"},
+	{"MoveWaits", func(tx engine.Tx) error { return tx.MoveWaits(1, 2) },
+		"SEARCH waits USING INDEX waits_child (child=?); CORRELATED SCALAR SUBQUERY; SEARCH runs USING INTEGER PRIMARY KEY (rowid=?); " +
+			"SEARCH dlq USING INTEGER PRIMARY KEY (rowid=?)"},
 	{"NextNote", func(tx engine.Tx) error { _, err := tx.NextNote(1, 1, engine.WaitEvent, "e", 1); return err },
 		"SEARCH notes USING INDEX notes_event (run=? AND event=? AND rowid>?)"},
 	{"Broadcasts", func(tx engine.Tx) error { _, err := tx.Broadcasts(); return err },
@@ -333,6 +336,8 @@ var plans = []struct {
 		return err
 	}, "SEARCH runs USING INTEGER PRIMARY KEY (rowid<?); CORRELATED SCALAR SUBQUERY; SEARCH dlq USING INTEGER PRIMARY KEY (rowid=?); " +
 		"CORRELATED SCALAR SUBQUERY; SEARCH messages USING INTEGER PRIMARY KEY (rowid=?); " +
+		"CORRELATED SCALAR SUBQUERY; SEARCH waits USING INDEX waits_child (child=?); SEARCH waiting USING INTEGER PRIMARY KEY (rowid=?); " +
+		"SEARCH dlq USING INTEGER PRIMARY KEY (rowid=?); " +
 		"CORRELATED SCALAR SUBQUERY; SEARCH later USING INTEGER PRIMARY KEY (rowid=?)"},
 	{"ExpiredMessages", func(tx engine.Tx) error {
 		_, _, err := tx.ExpiredMessages(0, engine.Millis(farFuture), 10)

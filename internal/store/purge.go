@@ -13,9 +13,10 @@ func (t *tx) PurgeDeduplications(now int64, limit int) (int, error) {
 	return int(n), err
 }
 
-// ExpiredRuns keeps a run as long as it is in the DLQ, its failure callback is
-// still to be delivered, or a run that stays has a part of its log. Newest first: a
-// chain of runs that went on with each other goes as a whole.
+// ExpiredRuns keeps a run as long as it is in the DLQ, or one is that had invoked
+// it, its failure callback is still to be delivered, or a run that stays has a part
+// of its log. Newest first: a chain of runs that went on with each other goes as a
+// whole.
 func (t *tx) ExpiredRuns(below, before int64, limit int) (runs []int64, last int64, err error) {
 	if below == 0 {
 		below = engine.FirstSeq(before)
@@ -35,7 +36,9 @@ func (t *tx) ExpiredRuns(below, before int64, limit int) (runs []int64, last int
 	}, `
 		select seq, state > 1 and ended_at < $1
 			and not exists (select 1 from dlq where dlq.seq = runs.dlq)
-			and not exists (select 1 from messages where messages.seq = runs.failure_call and messages.state in (2, 3, 7)),
+			and not exists (select 1 from messages where messages.seq = runs.failure_call and messages.state in (2, 3, 7))
+			and not exists (select 1 from waits join runs waiting on waiting.seq = waits.run join dlq on dlq.seq = waiting.dlq
+				where waits.child = runs.seq and waits.child > 0),
 			coalesce((select later.seq from runs later where later.seq = runs.successor), 0)
 		from runs where seq < $2 order by seq desc limit $3`,
 		before, below, limit)
