@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"github.com/signposthq/signpost/internal/engine"
+	"github.com/signposthq/signpost/internal/pgtest"
+	"github.com/signposthq/signpost/internal/store"
 	"github.com/signposthq/signpost/internal/wire"
 )
 
@@ -350,4 +353,74 @@ func TestT28ToldWhileResumed(t *testing.T) {
 		}
 		w.t.Logf("%d calls, %d events, resumed %d times", len(calls), len(events), resumed)
 	})
+}
+
+// Runs go on with the logs of those before while all of these are sealed anew, under
+// one data key after the other.
+func TestT28ResumedWhileSealedAnew(t *testing.T) {
+	key := func(n byte) []byte { return bytes.Repeat([]byte{n}, store.MasterKeyBytes) }
+	for name, open := range map[string]func(t *testing.T) func() (engine.Store, error){
+		"sqlite": func(*testing.T) func() (engine.Store, error) {
+			return func() (engine.Store, error) { return store.OpenMemory(context.Background(), key(1)) }
+		},
+		"postgres": func(t *testing.T) func() (engine.Store, error) {
+			dsn := pgtest.DSN(t)
+			return func() (engine.Store, error) { return store.OpenPostgres(context.Background(), dsn, key(1)) }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubbleOn(t, open(t), func(w *world) {
+				ctx := context.Background()
+				const runs, resumes = 6, 12
+				var failing sync.Map // ids
+				w.respond(func(a engine.Attempt) engine.Outcome {
+					if _, fails := failing.Load(a.RunID); fails {
+						return refusal()
+					}
+					return engine.Outcome{Status: 200}
+				})
+				var all sync.WaitGroup
+				var working atomic.Int32
+				for i := range runs {
+					working.Add(1)
+					w.trigger(fmt.Sprint("wfr_", i), 0)
+					all.Go(func() {
+						defer working.Add(-1)
+						id := fmt.Sprint("wfr_", i)
+						for n := range resumes {
+							time.Sleep(time.Second)
+							failing.Store(id, nil)
+							out := fmt.Sprint(n, i)
+							w.append(id, wire.Step{StepID: n + 1, StepName: "s", StepType: wire.StepRun, Concurrent: 1, Out: &out})
+							time.Sleep(time.Second)
+							id = w.resume(w.dlqID(id), engine.Resume{}).ID
+							for s, step := range w.steps(id) {
+								if *step.Out != fmt.Sprint(s, i) {
+									w.t.Errorf("resumed %d times, step %d is %s", n, s, *step.Out)
+								}
+							}
+						}
+					})
+				}
+				n := byte(1)
+				for working.Load() > 0 {
+					n++
+					if err := w.store.Rewrap(ctx, [][]byte{key(n), key(n - 1)}); err != nil {
+						w.t.Fatal(err)
+					}
+					for more := true; more; {
+						var err error
+						time.Sleep(50 * time.Millisecond)
+						if more, err = w.store.Reseal(ctx); err != nil {
+							w.t.Fatal(err)
+						}
+					}
+				}
+				all.Wait()
+				if now, err := w.store.Sealing(ctx); err != nil || now.UnderWay() || now.DataKeys != 1 {
+					w.t.Errorf("after %d data keys: %+v, %v", n, now, err)
+				}
+			})
+		})
+	}
 }
