@@ -37,7 +37,7 @@ func (s *successor) readWaits(old int64) error {
 		}
 		child, err := s.tx.Run(w.Child)
 		if err == nil {
-			child, err = follow(s.tx, child, (*Run).Successor)
+			child, err = lastSuccessor(s.tx, child)
 		}
 		if err != nil {
 			return fmt.Errorf("read invoked run: %w", err)
@@ -51,7 +51,7 @@ func (s *successor) readWaits(old int64) error {
 		if latest[w.StepID] == 0 {
 			continue
 		}
-		child, err := s.lockLast(latest[w.StepID], (*Run).Successor)
+		child, err := s.lockLast(latest[w.StepID], lastSuccessor)
 		if err != nil {
 			return err
 		}
@@ -154,36 +154,56 @@ func (s *successor) tellOf(child *Run, w *Wait) (err error) {
 	return err
 }
 
-// resumedAs is the Seq of the run that went on with a run; 0: none.
-func (r *Run) resumedAs() int64 { return r.Settings.ResumedAs }
-
 // lockLast locks the last of the runs that a run leads to, whatever goes on
 // meanwhile; the run itself if it leads to none that is there.
-func (c *change) lockLast(seq int64, next func(*Run) int64) (*Run, error) {
+func (c *change) lockLast(seq int64, last func(Tx, *Run) (*Run, error)) (*Run, error) {
 	for {
 		run, err := c.lockRun(seq)
 		if err != nil {
 			return nil, err
 		}
-		last, err := follow(c.tx, run, next)
-		if err != nil || last.Seq == run.Seq {
+		next, err := last(c.tx, run)
+		if err != nil || next.Seq == run.Seq {
 			return run, err
 		}
-		seq = last.Seq
+		seq = next.Seq
 	}
 }
 
-// follow goes from a run to the next, as long as that is there.
-func follow(tx Tx, run *Run, next func(*Run) int64) (*Run, error) {
-	for run != nil && next(run) != 0 {
-		later, err := tx.Run(next(run))
-		if err != nil {
-			return nil, fmt.Errorf("read the run that went on: %w", err)
-		}
-		if later == nil {
-			return run, nil
+// lastOf is the run that went on with a run, which may have been resumed again; the
+// run itself if none did. Who is told of events by an old id must not be slow for
+// what its run went through.
+func lastOf(tx Tx, run *Run) (*Run, error) {
+	if run == nil || run.Settings.ResumedAs == 0 {
+		return run, nil
+	}
+	seq, err := tx.LastRun(run.Seq)
+	if err != nil {
+		return nil, fmt.Errorf("read which run goes on: %w", err)
+	}
+	return orLater(tx, run, seq)
+}
+
+// lastSuccessor is as lastOf, and counts runs that did others over.
+func lastSuccessor(tx Tx, run *Run) (*Run, error) {
+	for run != nil && run.Successor() != 0 {
+		later, err := orLater(tx, run, run.Successor())
+		if err != nil || later == run {
+			return run, err
 		}
 		run = later
 	}
 	return run, nil
+}
+
+// orLater is a later run if it is there, else the run.
+func orLater(tx Tx, run *Run, later int64) (*Run, error) {
+	next, err := tx.Run(later)
+	if err != nil {
+		return nil, fmt.Errorf("read the run that went on: %w", err)
+	}
+	if next == nil {
+		next = run
+	}
+	return next, nil
 }

@@ -172,6 +172,9 @@ type Tx interface {
 	UpdateRun(*Run) error
 	AdvanceRun(*Run) error // writes LogLen and MaxStep
 	Runs(seqs []int64) ([]*Run, error)
+	// LastRun is the last that is there of the runs that went on with a run, each
+	// with the one before: the run itself if none did.
+	LastRun(seq int64) (int64, error)
 	// RunsInState are keys from one up to another, exclusive, in order.
 	RunsInState(tenant int64, state RunState, from, to int64) ([]int64, error)
 	ScanRuns(page Page) (rows []*Run, more bool, err error)

@@ -29,7 +29,7 @@ func (e *Engine) Webhook(ctx context.Context, user, runID, event string) (*Webho
 		if err != nil {
 			return err
 		}
-		if run, err = follow(tx, run, (*Run).resumedAs); err != nil {
+		if run, err = lastOf(tx, run); err != nil {
 			return err
 		}
 		if err := takesCalls(tx, run); err != nil {
@@ -73,7 +73,7 @@ func takesCalls(tx Tx, run *Run) error {
 // that goes on with it is.
 func (e *Engine) Call(ctx context.Context, hook *Webhook, call []byte) error {
 	return e.update(ctx, func(c *change) error {
-		run, err := c.lockLast(hook.run, (*Run).resumedAs)
+		run, err := c.lockLast(hook.run, lastOf)
 		if err != nil {
 			return err
 		}

@@ -319,6 +319,9 @@ var plans = []struct {
 		"SEARCH dlq USING INTEGER PRIMARY KEY (rowid=?); LIST SUBQUERY; SCAN json_each VIRTUAL TABLE INDEX"},
 	{"Runs", func(tx engine.Tx) error { _, err := tx.Runs([]int64{1, 2}); return err },
 		"SEARCH runs USING INTEGER PRIMARY KEY (rowid=?); LIST SUBQUERY; SCAN json_each VIRTUAL TABLE INDEX"},
+	{"LastRun", func(tx engine.Tx) error { _, err := tx.LastRun(1); return err },
+		"CO-ROUTINE chain; SETUP; SEARCH runs USING INTEGER PRIMARY KEY (rowid=?); RECURSIVE STEP; SCAN chain; " +
+			"SEARCH later USING INTEGER PRIMARY KEY (rowid=?); SCAN chain; CORRELATED SCALAR SUBQUERY; SEARCH runs USING INTEGER PRIMARY KEY (rowid=?)"},
 	{"RunsInState", func(tx engine.Tx) error {
 		_, err := tx.RunsInState(1, engine.RunFailed, 1, 5)
 		return err

@@ -483,3 +483,30 @@ func TestRunsInState(t *testing.T) {
 		equal(t, "cancelled", in(1, engine.RunCanceled, 0, maxInt), nil)
 	})
 }
+
+// A run leads to the last that went on with it, as far as they are there, however
+// many they are and in whatever order their keys are.
+func TestLastRun(t *testing.T) {
+	forEachStore(t, func(t *testing.T, s engine.Store) {
+		const many = 3000
+		lead := func(from, to int64) {
+			r := run(from, fmt.Sprint(from))
+			r.State, r.Settings.ResumedAs = engine.RunFailed, to
+			insertRuns(t, s, r)
+		}
+		for _, hop := range [][2]int64{{1, 5}, {5, 3}, {3, 9}, {9, 0}, {10, 11}, {12, 0}} {
+			lead(hop[0], hop[1])
+		}
+		var chain []*engine.Run
+		for seq := int64(100); seq < 100+many; seq++ {
+			r := run(seq, fmt.Sprint(seq))
+			r.State, r.Settings.ResumedAs = engine.RunFailed, seq+1
+			chain = append(chain, r)
+		}
+		insertRuns(t, s, chain...)
+		for from, want := range map[int64]int64{1: 9, 5: 9, 3: 9, 9: 9, 10: 10, 12: 12, 100: 100 + many - 1, 101: 100 + many - 1} {
+			got := read(t, s, func(tx engine.Tx) (int64, error) { return tx.LastRun(from) })
+			equal(t, fmt.Sprintf("run %d leads to", from), got, want)
+		}
+	})
+}
