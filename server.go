@@ -72,7 +72,7 @@ type Server struct {
 
 	// Retention is how long ended runs are kept, and finished messages and events
 	// unless the next two say otherwise; default 7 days. What is in the DLQ is
-	// kept for DLQRetention, with its message or run.
+	// kept for DLQRetention, with its message or run, and what that had invoked.
 	Retention time.Duration
 
 	// MissedTicks says what becomes of the times of a schedule that pass while

@@ -225,6 +225,8 @@ func TestT21MetadataOfEverything(t *testing.T) {
 		"Upstash-Failure-Callback: https://cb.invalid", "Upstash-Failure-Callback-Forward-X: "+secret)
 	w.await(id, client.EventFailed)
 
+	w.resume(w.failed("wfr_1"), `{"payload":"`+secret+`","steps":[{"stepId":1,"out":"`+secret+`"}]}`, "Upstash-Delay: 1h", "Upstash-Forward-X: "+secret)
+
 	reader := w.withToken("", client.ScopeReadMetadata)
 	b64 := b64(secret)
 	paths := []string{"/v2/messages/" + id, "/v2/messages/" + step, "/v2/events", "/v2/logs", "/v2/dlq", "/v2/workflows/logs", "/v2/workflows/events?groupBy=workflowRunId"}

@@ -16,7 +16,8 @@ import (
 // made again, and waits anew. One that invoked a run does not invoke it again: it
 // is told of the end of the one that it has, or of the one that went on with that.
 // It is told so anew if that one had failed, and nothing has come of it: whoever
-// lets both go on wants no more of the failure.
+// lets both go on wants no more of the failure. As long as a run may be resumed,
+// what it waited for is the last of these, which is kept for it.
 
 // readWaits reads what the old run waited for, and locks the runs it invoked: they
 // come before it, as when they end.
@@ -36,7 +37,7 @@ func (s *successor) readWaits(old int64) error {
 		}
 		child, err := s.tx.Run(w.Child)
 		if err == nil {
-			child, err = follow(s.tx, child, (*Run).Successor)
+			child, err = lastSuccessor(s.tx, child)
 		}
 		if err != nil {
 			return fmt.Errorf("read invoked run: %w", err)
@@ -50,14 +51,14 @@ func (s *successor) readWaits(old int64) error {
 		if latest[w.StepID] == 0 {
 			continue
 		}
-		child, err := s.lockRun(latest[w.StepID])
+		child, err := s.lockLast(latest[w.StepID], lastSuccessor)
 		if err != nil {
 			return err
 		}
 		switch {
 		case w.Dropped():
 			s.children[w.StepID] = child
-		case child.Seq != w.Child && child.State != RunFailed:
+		case child.Seq > w.Done && child.State != RunFailed:
 			s.retold[w.StepID] = child
 		}
 	}
@@ -89,6 +90,9 @@ func (s *successor) carried() map[int]bool {
 
 // carry gives the new run, which has its log, the rest.
 func (s *successor) carry() error {
+	if err := s.tx.MoveWaits(s.old.Seq, s.run.Seq); err != nil {
+		return fmt.Errorf("move waits for run: %w", err)
+	}
 	if s.how.Restart {
 		s.old.Settings.RestartedAs = s.run.Seq
 		return s.updateOld()
@@ -150,23 +154,56 @@ func (s *successor) tellOf(child *Run, w *Wait) (err error) {
 	return err
 }
 
-// lastOf is the run that went on with a run, which may have been resumed again; the
-// run itself if none did.
-func lastOf(tx Tx, run *Run) (*Run, error) {
-	return follow(tx, run, func(r *Run) int64 { return r.Settings.ResumedAs })
+// lockLast locks the last of the runs that a run leads to, whatever goes on
+// meanwhile; the run itself if it leads to none that is there.
+func (c *change) lockLast(seq int64, last func(Tx, *Run) (*Run, error)) (*Run, error) {
+	for {
+		run, err := c.lockRun(seq)
+		if err != nil {
+			return nil, err
+		}
+		next, err := last(c.tx, run)
+		if err != nil || next.Seq == run.Seq {
+			return run, err
+		}
+		seq = next.Seq
+	}
 }
 
-// follow goes from a run to the next, as long as that is there.
-func follow(tx Tx, run *Run, next func(*Run) int64) (*Run, error) {
-	for run != nil && next(run) != 0 {
-		later, err := tx.Run(next(run))
-		if err != nil {
-			return nil, fmt.Errorf("read the run that went on: %w", err)
-		}
-		if later == nil {
-			return run, nil
+// lastOf is the run that went on with a run, which may have been resumed again; the
+// run itself if none did. Who is told of events by an old id must not be slow for
+// what its run went through.
+func lastOf(tx Tx, run *Run) (*Run, error) {
+	if run == nil || run.Settings.ResumedAs == 0 {
+		return run, nil
+	}
+	seq, err := tx.LastRun(run.Seq)
+	if err != nil {
+		return nil, fmt.Errorf("read which run goes on: %w", err)
+	}
+	return orLater(tx, run, seq)
+}
+
+// lastSuccessor is as lastOf, and counts runs that did others over.
+func lastSuccessor(tx Tx, run *Run) (*Run, error) {
+	for run != nil && run.Successor() != 0 {
+		later, err := orLater(tx, run, run.Successor())
+		if err != nil || later == run {
+			return run, err
 		}
 		run = later
 	}
 	return run, nil
+}
+
+// orLater is a later run if it is there, else the run.
+func orLater(tx Tx, run *Run, later int64) (*Run, error) {
+	next, err := tx.Run(later)
+	if err != nil {
+		return nil, fmt.Errorf("read the run that went on: %w", err)
+	}
+	if next == nil {
+		next = run
+	}
+	return next, nil
 }

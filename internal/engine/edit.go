@@ -147,7 +147,7 @@ func (s *successor) edited(e *LogEntry) bool {
 func (s *successor) editEntry(e *LogEntry) error {
 	if e.Index == 0 {
 		if payload := s.how.Edit.Payload; payload != nil {
-			s.edits.before.Payload, s.edits.after.Payload = new(s.shown(e.Body)), new(s.shown(payload))
+			s.edits.before.Payload, s.edits.after.Payload = new(s.shown(0, e.Body)), new(s.shown(0, payload))
 			e.Body = payload
 		}
 		return nil
@@ -189,12 +189,12 @@ func (s *successor) editResult(e *LogEntry, edit *StepResult) *Error {
 			return refused
 		}
 		if step.Out != nil {
-			before.Out = s.shown([]byte(*step.Out))
+			before.Out = s.shown(e.StepID, []byte(*step.Out))
 		}
 		if e.Body, err = wire.WithOut(e.Body, out); err != nil {
 			return errorf(Invalid, "stepId: step %d can't be edited: %v", e.StepID, err)
 		}
-		after.Out = s.shown([]byte(out))
+		after.Out = s.shown(e.StepID, []byte(out))
 	}
 	s.edits.before.Steps = append(s.edits.before.Steps, before)
 	s.edits.after.Steps = append(s.edits.after.Steps, after)
@@ -247,9 +247,14 @@ func withTextBody(out string) string {
 	return string(text)
 }
 
-// shown is a part of the log as it may be shown.
-func (s *successor) shown(b []byte) string {
-	if !s.run.Settings.Redact.Body || len(b) == 0 {
+// shown is a part of the log as it may be shown: what the run hides, or what a step
+// of it waited for, is hashed.
+func (s *successor) shown(step int, b []byte) string {
+	hidden := s.run.Settings.Redact.Body
+	for _, w := range s.waits {
+		hidden = hidden || w.StepID == step && w.Settings.Redact.Body
+	}
+	if !hidden || len(b) == 0 {
 		return string(b)
 	}
 	return s.who.Secrets.Redacted(b)

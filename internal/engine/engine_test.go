@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/signposthq/signpost/internal/engine"
+	"github.com/signposthq/signpost/internal/pgtest"
 	"github.com/signposthq/signpost/internal/store"
 	"github.com/signposthq/signpost/internal/wire"
 )
@@ -101,8 +102,13 @@ func (w *world) made() []attempt {
 // inBubble runs a test on virtual time.
 func inBubble(t *testing.T, fn func(*world)) {
 	t.Helper()
+	inBubbleOn(t, func() (engine.Store, error) { return store.OpenMemory(context.Background()) }, fn)
+}
+
+func inBubbleOn(t *testing.T, open func() (engine.Store, error), fn func(*world)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		s, err := store.OpenMemory(context.Background())
+		s, err := open()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -111,6 +117,17 @@ func inBubble(t *testing.T, fn func(*world)) {
 		w.start()
 		defer w.stop()
 		fn(w)
+	})
+}
+
+// onEachDatabase is inBubble for what may go wrong where transactions run at the
+// same time.
+func onEachDatabase(t *testing.T, fn func(*world)) {
+	t.Helper()
+	t.Run("sqlite", func(t *testing.T) { inBubble(t, fn) })
+	t.Run("postgres", func(t *testing.T) {
+		dsn := pgtest.DSN(t)
+		inBubbleOn(t, func() (engine.Store, error) { return store.OpenPostgres(context.Background(), dsn) }, fn)
 	})
 }
 

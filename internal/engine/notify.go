@@ -243,10 +243,7 @@ func (c *change) lockResumed(who *Caller, id string) (*Run, error) {
 	if err != nil || run == nil || run.Settings.ResumedAs == 0 {
 		return nil, err
 	}
-	if run, err = lastOf(c.tx, run); err != nil {
-		return nil, err
-	}
-	if run, err = c.lockRun(run.Seq); err != nil || run.State != RunStarted || !who.reaches(run.URL) {
+	if run, err = c.lockLast(run.Seq, lastOf); err != nil || run.State != RunStarted || !who.reaches(run.URL) {
 		return nil, err
 	}
 	return run, nil

@@ -157,7 +157,7 @@ func (c *change) newRunOf(who *Caller, old *Run, over *wire.Config) *Run {
 		run.Header[name] = slices.Clone(values)
 	}
 	if cb := over.FailureCallback; cb != nil {
-		s.FailureCallback = withFailureCallback(s.FailureCallback, cb)
+		s.FailureCallback = withFailureCallback(who, s.FailureCallback, cb)
 	}
 	if len(over.Labels) > 0 {
 		run.relabel(over.Labels)
@@ -166,10 +166,11 @@ func (c *change) newRunOf(who *Caller, old *Run, over *wire.Config) *Run {
 }
 
 // withFailureCallback is a run's failure callback with another URL, and what
-// that says in place of its own.
-func withFailureCallback(old, by *wire.Callback) *wire.Callback {
+// that says in place of its own. The headers of one that the caller may not reach
+// are left out: they may have its secrets.
+func withFailureCallback(who *Caller, old, by *wire.Callback) *wire.Callback {
 	cb := &wire.Callback{URL: by.URL, Header: http.Header{}}
-	if old != nil {
+	if old != nil && who.reaches(old.URL) {
 		maps.Copy(cb.Header, old.Header)
 	}
 	maps.Copy(cb.Header, by.Header)

@@ -287,6 +287,32 @@ func TestRestart(t *testing.T) {
 	})
 }
 
+// A token that is for some URLs gives a run's failure callback one of these, but not
+// what another URL is told in headers.
+func TestT21FailureCallbackKeepsItsHeaders(t *testing.T) {
+	for url, kept := range map[string]bool{"https://other.example/": false, "https://app.example/failed": true} {
+		inBubble(t, func(w *world) {
+			old := w.failedRun(func(cfg *wire.Config) {
+				cfg.FailureCallback = &wire.Callback{URL: url, Header: http.Header{"Upstash-Forward-Authorization": {"secret"}}}
+			})
+			_, secret := w.createToken(engine.NewToken{Scopes: []engine.Scope{engine.ScopePublish}, URLPrefix: "https://app.example"})
+			w.respond(func(engine.Attempt) engine.Outcome { return refusal() })
+			_, err := w.engine.ResumeRun(context.Background(), w.authenticate(secret), engine.DLQID(old.DLQ), engine.Resume{Over: wire.Config{
+				FailureCallback: &wire.Callback{URL: "https://app.example/mine"},
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Minute)
+			made := w.made()
+			last := made[len(made)-1]
+			if last.URL != "https://app.example/mine" || last.Header.Get("Authorization") == "secret" != kept {
+				t.Errorf("failure callback of %s: %s is told %v", url, last.URL, last.Header)
+			}
+		})
+	}
+}
+
 // The failure callback of a resumed run is told of the new one.
 func TestResumedRunFails(t *testing.T) {
 	inBubble(t, func(w *world) {
@@ -452,6 +478,25 @@ func TestEditsAreRedacted(t *testing.T) {
 		a := w.audit(engine.AuditFilter{})[0]
 		for _, text := range []string{a.Before, a.After} {
 			if strings.Contains(text, "payload\"\"") || strings.Contains(text, "secret") || strings.Contains(text, "hidden") || !strings.Contains(text, "REDACTED:") {
+				t.Errorf("audit log has %s", text)
+			}
+		}
+	})
+}
+
+// So has it the result of a run that redacts its own.
+func TestEditOfHiddenRunsResult(t *testing.T) {
+	inBubble(t, func(w *world) {
+		old, _ := w.halfFailed(wire.StepInvoke, func() {
+			p := w.invocation("wfr_old", "wfr_child", 1, concurrent)
+			p.Config.Redact.Body = true
+			w.publish(p)
+			w.finish("wfr_child", "canary-before")
+		})
+		w.resume(engine.DLQID(old.DLQ), engine.Resume{Edit: engine.LogEdit{Results: []engine.StepResult{{StepID: 1, Out: []byte(`{"body":"canary-after"}`)}}}})
+		a := w.audit(engine.AuditFilter{})[0]
+		for _, text := range []string{a.Before, a.After} {
+			if strings.Contains(text, "canary") || !strings.Contains(text, "REDACTED:") {
 				t.Errorf("audit log has %s", text)
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -147,6 +148,117 @@ func TestResumedRunOutlivesRetention(t *testing.T) {
 				w.sleepUntil(22 * day)
 				if rows := w.count(); rows != 0 {
 					t.Errorf("%d rows are left in the end", rows)
+				}
+			})
+		})
+	}
+}
+
+// A run that was resumed again and again has its log, whoever purges meanwhile, as
+// long as it needs it. Then all go at once.
+func TestChainOfResumedRunsIsPurged(t *testing.T) {
+	const resumes = 50
+	onEachDatabase(t, func(w *world) {
+		w.stop()
+		w.limits = engine.Limits{Retention: time.Hour, DLQRetention: 2 * time.Hour}
+		w.start()
+		w.respond(func(engine.Attempt) engine.Outcome { return refusal() })
+		w.trigger("wfr_old", 0)
+		time.Sleep(time.Second)
+		run := w.history("wfr_old").Run
+		for i := range resumes {
+			w.respond(ok)
+			run = w.resume(engine.DLQID(run.DLQ), engine.Resume{})
+			time.Sleep(time.Second)
+			w.respond(func(engine.Attempt) engine.Outcome { return refusal() })
+			w.append(run.ID, wire.Step{StepID: i + 1, StepName: "s", StepType: wire.StepRun, Concurrent: 1})
+			time.Sleep(time.Second)
+			if run = w.history(run.ID).Run; run.State != engine.RunFailed {
+				w.t.Fatalf("resumed %d times: %+v", i, run)
+			}
+			time.Sleep(time.Duration(i%5) * 20 * time.Minute)
+		}
+		w.respond(ok)
+		run = w.resume(engine.DLQID(run.DLQ), engine.Resume{})
+		time.Sleep(3 * time.Hour)
+		var all sync.WaitGroup
+		for range 10 {
+			all.Go(func() {
+				if steps := w.steps(run.ID); len(steps) != resumes {
+					w.t.Errorf("%d steps", len(steps))
+				}
+			})
+			if err := w.engine.Purge(); err != nil {
+				w.t.Fatal(err)
+			}
+		}
+		all.Wait()
+		w.finish(run.ID, "")
+		time.Sleep(time.Hour + time.Second)
+		if err := w.engine.Purge(); err != nil {
+			w.t.Fatal(err)
+		}
+		if rows := w.count(); rows != 0 {
+			w.t.Errorf("%d rows are left", rows)
+		}
+	})
+}
+
+// What a run had invoked stays as long as the run may be resumed: it is told how
+// that ended, or the one that went on with it, and invokes it no second time.
+func TestInvokedRunOutlivesRetention(t *testing.T) {
+	const result = `{"body":"7","isCanceled":false,"isFailed":false}`
+	fail := func(w *world, run string) {
+		w.respond(func(engine.Attempt) engine.Outcome { return refusal() })
+		w.append(run, wire.Step{StepID: 1, StepName: "last", StepType: wire.StepRun, Concurrent: 1})
+		time.Sleep(time.Second)
+		w.respond(ok)
+	}
+	half := func(w *world) {
+		w.halfFailed(wire.StepInvoke, func() { w.publish(w.invocation("wfr_old", "wfr_child", 1, concurrent)) })
+	}
+	for name, do := range map[string]func(w *world){
+		"ended": func(w *world) {
+			half(w)
+			w.finish("wfr_child", "7")
+		},
+		"failed and resumed": func(w *world) {
+			half(w)
+			fail(w, "wfr_child")
+			w.finish(w.resume(w.dlqID("wfr_child"), engine.Resume{}).ID, "7")
+		},
+		"failed together, and resumed": func(w *world) {
+			w.failedTogether()
+			w.finish(w.resume(w.dlqID("wfr_child"), engine.Resume{}).ID, "7")
+		},
+		"failed together, resumed, failed and restarted": func(w *world) {
+			w.failedTogether()
+			child := w.resume(w.dlqID("wfr_child"), engine.Resume{})
+			time.Sleep(time.Second)
+			fail(w, child.ID)
+			w.finish(w.resume(w.dlqID(child.ID), engine.Resume{Restart: true}).ID, "7")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			within(t, engine.Limits{Retention: day, DLQRetention: 10 * day}, func(w *world) {
+				do(w)
+				w.sleepUntil(5 * day)
+				before := len(w.made())
+				run := w.resume(w.dlqID("wfr_old"), engine.Resume{})
+				time.Sleep(time.Second)
+				steps := slices.DeleteFunc(w.steps(run.ID), func(s wire.Step) bool { return s.TargetStep != 0 })
+				if len(steps) != 1 || steps[0].StepType != wire.StepInvoke || *steps[0].Out != result {
+					t.Errorf("told %+v", steps)
+				}
+				for _, a := range w.made()[before:] {
+					if a.Kind == engine.KindInit {
+						t.Error("the step is asked for again")
+					}
+				}
+				w.finish(run.ID, "")
+				w.sleepUntil(12 * day)
+				if rows := w.count(); rows != 0 {
+					t.Errorf("%d rows are left", rows)
 				}
 			})
 		})

@@ -172,6 +172,9 @@ type Tx interface {
 	UpdateRun(*Run) error
 	AdvanceRun(*Run) error // writes LogLen and MaxStep
 	Runs(seqs []int64) ([]*Run, error)
+	// LastRun is the last that is there of the runs that went on with a run, each
+	// with the one before: the run itself if none did.
+	LastRun(seq int64) (int64, error)
 	// RunsInState are keys from one up to another, exclusive, in order.
 	RunsInState(tenant int64, state RunState, from, to int64) ([]int64, error)
 	ScanRuns(page Page) (rows []*Run, more bool, err error)
@@ -207,6 +210,9 @@ type Tx interface {
 	EndWait(seq, done int64) error // writes Done
 	// EndWaitsOfRun marks those that still wait as dropped.
 	EndWaitsOfRun(run int64) error
+	// MoveWaits has runs that are in the DLQ, and had waited for a run, be told of
+	// another.
+	MoveWaits(from, to int64) error
 
 	InsertNote(*Note) error
 	// NextNote is the first of an event that came behind a key; run 0: for all who
@@ -222,9 +228,10 @@ type Tx interface {
 	HasWebhook(run int64, event string) (bool, error)
 	CopyWebhooks(from, to int64) error // of a run
 
-	// ExpiredRuns are as ExpiredMessages. Runs stay as long as those that went on
-	// with them.
-	ExpiredRuns(after, before int64, limit int) (seqs []int64, last int64, err error)
+	// ExpiredRuns are as ExpiredMessages, newest first, below a key; 0: from the
+	// newest on. Runs stay as long as those that went on with them: they are to be
+	// deleted in this order. So do those that runs in the DLQ are to be told of.
+	ExpiredRuns(below, before int64, limit int) (seqs []int64, last int64, err error)
 	DeleteRuns(seqs []int64) error // with their logs, waits and webhooks
 
 	// Complete is a sequence number below which no rows will be committed any more.

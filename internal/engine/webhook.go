@@ -73,21 +73,9 @@ func takesCalls(tx Tx, run *Run) error {
 // that goes on with it is.
 func (e *Engine) Call(ctx context.Context, hook *Webhook, call []byte) error {
 	return e.update(ctx, func(c *change) error {
-		run, err := c.lockRun(hook.run)
+		run, err := c.lockLast(hook.run, lastOf)
 		if err != nil {
 			return err
-		}
-		for run.Settings.ResumedAs != 0 { // since the webhook was looked for, or the last was
-			last, err := lastOf(c.tx, run)
-			if err != nil {
-				return err
-			}
-			if last.Seq == run.Seq {
-				break // what went on with it is gone
-			}
-			if run, err = c.lockRun(last.Seq); err != nil {
-				return err
-			}
 		}
 		if err := takesCalls(c.tx, run); err != nil {
 			return err

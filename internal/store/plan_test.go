@@ -290,6 +290,9 @@ var plans = []struct {
 		"SEARCH waits USING COVERING INDEX waits_deadline (deadline>?)"},
 	{"EndWait", func(tx engine.Tx) error { return tx.EndWait(1, 2) }, "SEARCH waits USING INTEGER PRIMARY KEY (rowid=?)"},
 	{"EndWaitsOfRun", func(tx engine.Tx) error { return tx.EndWaitsOfRun(1) }, "SEARCH waits USING INDEX waits_step (run=?)"},
+	{"MoveWaits", func(tx engine.Tx) error { return tx.MoveWaits(1, 2) },
+		"SEARCH waits USING INDEX waits_child (child=?); CORRELATED SCALAR SUBQUERY; SEARCH runs USING INTEGER PRIMARY KEY (rowid=?); " +
+			"SEARCH dlq USING INTEGER PRIMARY KEY (rowid=?)"},
 	{"NextNote", func(tx engine.Tx) error { _, err := tx.NextNote(1, 1, engine.WaitEvent, "e", 1); return err },
 		"SEARCH notes USING INDEX notes_event (run=? AND event=? AND rowid>?)"},
 	{"Broadcasts", func(tx engine.Tx) error { _, err := tx.Broadcasts(); return err },
@@ -316,6 +319,9 @@ var plans = []struct {
 		"SEARCH dlq USING INTEGER PRIMARY KEY (rowid=?); LIST SUBQUERY; SCAN json_each VIRTUAL TABLE INDEX"},
 	{"Runs", func(tx engine.Tx) error { _, err := tx.Runs([]int64{1, 2}); return err },
 		"SEARCH runs USING INTEGER PRIMARY KEY (rowid=?); LIST SUBQUERY; SCAN json_each VIRTUAL TABLE INDEX"},
+	{"LastRun", func(tx engine.Tx) error { _, err := tx.LastRun(1); return err },
+		"CO-ROUTINE chain; SETUP; SEARCH runs USING INTEGER PRIMARY KEY (rowid=?); RECURSIVE STEP; SCAN chain; " +
+			"SEARCH later USING INTEGER PRIMARY KEY (rowid=?); SCAN chain; CORRELATED SCALAR SUBQUERY; SEARCH runs USING INTEGER PRIMARY KEY (rowid=?)"},
 	{"RunsInState", func(tx engine.Tx) error {
 		_, err := tx.RunsInState(1, engine.RunFailed, 1, 5)
 		return err
@@ -331,8 +337,10 @@ var plans = []struct {
 	{"ExpiredRuns", func(tx engine.Tx) error {
 		_, _, err := tx.ExpiredRuns(0, engine.Millis(farFuture), 10)
 		return err
-	}, "SEARCH runs USING INTEGER PRIMARY KEY (rowid>? AND rowid<?); CORRELATED SCALAR SUBQUERY; SEARCH dlq USING INTEGER PRIMARY KEY (rowid=?); " +
+	}, "SEARCH runs USING INTEGER PRIMARY KEY (rowid<?); CORRELATED SCALAR SUBQUERY; SEARCH dlq USING INTEGER PRIMARY KEY (rowid=?); " +
 		"CORRELATED SCALAR SUBQUERY; SEARCH messages USING INTEGER PRIMARY KEY (rowid=?); " +
+		"CORRELATED SCALAR SUBQUERY; SEARCH waits USING INDEX waits_child (child=?); SEARCH waiting USING INTEGER PRIMARY KEY (rowid=?); " +
+		"SEARCH dlq USING INTEGER PRIMARY KEY (rowid=?); " +
 		"CORRELATED SCALAR SUBQUERY; SEARCH later USING INTEGER PRIMARY KEY (rowid=?)"},
 	{"ExpiredMessages", func(tx engine.Tx) error {
 		_, _, err := tx.ExpiredMessages(0, engine.Millis(farFuture), 10)

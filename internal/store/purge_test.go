@@ -236,9 +236,38 @@ func TestPurgeLeavesPredecessors(t *testing.T) {
 		equal(t, "the restarted run is here", runBySeq(t, s, restarted.Seq) != nil, false)
 		runs[2].State, runs[2].EndedAt = engine.RunSuccess, 999
 		update(t, s, func(tx engine.Tx) error { return tx.UpdateRun(runs[2]) })
-		here(true, true, false)
-		here(true, false, false)
 		here(false, false, false)
+	})
+}
+
+// What a run has invoked stays as long as that is in the DLQ, with those before it.
+func TestPurgeLeavesInvokedRuns(t *testing.T) {
+	forEachStore(t, func(t *testing.T, s engine.Store) {
+		waiting, first, last, other := run(key(10, 0), "waits"), run(key(10, 1), "first"), run(key(10, 2), "last"), run(key(10, 3), "other")
+		runs := []*engine.Run{waiting, first, last, other}
+		for _, r := range runs {
+			r.State, r.EndedAt = engine.RunFailed, 20
+		}
+		waiting.DLQ, first.Settings.ResumedAs = 7, last.Seq
+		insertRuns(t, s, runs...)
+		update(t, s, func(tx engine.Tx) error {
+			return tx.InsertDLQ(&engine.DLQEntry{Seq: 7, Tenant: 1, Message: 1, Run: waiting.Seq})
+		})
+		w := waitOf(1, waiting.Seq, 1, "")
+		w.Kind, w.Child, w.Done = engine.WaitRun, last.Seq, 3
+		gone := waitOf(2, key(9, 0), 1, "") // of a run that is gone
+		gone.Kind, gone.Child = engine.WaitRun, other.Seq
+		insertWaits(t, s, w, gone)
+		here := func(want ...bool) {
+			t.Helper()
+			purgeAll(t, s, 1000, 1000, 100)
+			for i, r := range runs {
+				equal(t, r.ID+" is here", runBySeq(t, s, r.Seq) != nil, want[i])
+			}
+		}
+		here(true, true, true, false)
+		update(t, s, func(tx engine.Tx) error { return tx.DeleteDLQ(7) })
+		here(false, false, false, false)
 	})
 }
 

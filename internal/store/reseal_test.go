@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/signposthq/signpost/internal/engine"
 	"github.com/signposthq/signpost/internal/store"
+	"github.com/signposthq/signpost/internal/wire"
 )
 
 // resealAll does what the engine does in the background, and counts the steps.
@@ -103,6 +105,81 @@ func TestFromPlainToAnotherMasterKey(t *testing.T) {
 			all.check(t, s)
 		}
 		equal(t, "state after a restart", sealing(t, s).UnderWay(), false)
+	})
+}
+
+// A log whose bodies are in those of runs before is there whole, whichever of them is
+// plain, under an old data key or a new one; in the end all are under the last.
+func TestSharedLogsUnderManyDataKeys(t *testing.T) {
+	const generations = 6
+	forEachKeyed(t, func(t *testing.T, o keyed, db *sql.DB) {
+		random := rand.New(rand.NewPCG(1, 2))
+		s := openKeyed(t, o)
+		update(t, s, func(tx engine.Tx) error { return tx.InsertTenant(&engine.Tenant{UserID: "u"}) })
+		var logs [][]*engine.LogEntry
+		check := func(logs [][]*engine.LogEntry) {
+			t.Helper()
+			for n, log := range logs {
+				run, size := log[0].Run, int64(0)
+				equal(t, fmt.Sprintf("log %d of %d", n, len(logs)), logOf(t, s, run, 0, 99), log)
+				equal(t, "one by one", firstOf(t, s, run, 99), log)
+				for _, e := range log {
+					size += int64(len(e.Body))
+				}
+				equal(t, "bytes", read(t, s, func(tx engine.Tx) (int64, error) {
+					_, bytes, err := tx.LogBytes(run, 0, 99)
+					return bytes, err
+				}), size)
+			}
+		}
+		// Of each log, what is not the run's own, or edited, is that of the one before.
+		next := func() {
+			n := len(logs)
+			own := func(at int, size int) *engine.LogEntry {
+				body := canary + strings.Repeat(string(rune('a'+n)), size)
+				return &engine.LogEntry{Run: int64(n + 10), Index: at, StepID: at, CallType: wire.CallStep, Message: engine.Key{Seq: int64(at + 1)}, Body: []byte(body)}
+			}
+			var log []*engine.LogEntry
+			if n > 0 {
+				for at, e := range logs[n-1] {
+					if at == n%3 {
+						log = append(log, own(at, 10))
+					} else {
+						log = append(log, sharedEntry(int64(n+10), at, e))
+					}
+				}
+			}
+			log = append(log, own(len(log), 250<<10), own(len(log)+1, 0))
+			insertLog(t, s, log...)
+			logs = append(logs, log)
+		}
+		next()
+		next()
+		check(logs)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = openKeyed(t, o, 1)
+		for n := byte(2); len(logs) < generations; n++ {
+			for range random.IntN(10) {
+				if _, err := s.Reseal(context.Background()); err != nil {
+					t.Fatal(err)
+				}
+				check(logs[len(logs)-1:]) // which has a part of each
+			}
+			next()
+			check(logs)
+			rewrap(t, s, n, n-1)
+		}
+		resealAll(t, s)
+		check(logs)
+		equal(t, "found in", find(t, db), nil)
+		equal(t, "data keys", sealing(t, s).DataKeys, 1)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = openKeyed(t, o, generations-1)
+		check(logs)
 	})
 }
 

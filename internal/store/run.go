@@ -118,6 +118,16 @@ func (t *tx) Runs(seqs []int64) ([]*engine.Run, error) {
 	return collect(t, t.scanRun, `select `+runColumns+` from runs where `+t.inList+` order by seq`, t.list(seqs))
 }
 
+func (t *tx) LastRun(seq int64) (last int64, err error) {
+	err = t.each(func(r *sql.Rows) error { return r.Scan(&last) }, `
+		with recursive chain (seq, next) as (
+			select seq, successor from runs where seq = $1
+			union all
+			select later.seq, later.successor from chain join runs later on later.seq = chain.next
+		) select seq from chain where not exists (select 1 from runs where runs.seq = chain.next)`, seq)
+	return last, err
+}
+
 func (t *tx) RunsInState(tenant int64, state engine.RunState, from, to int64) ([]int64, error) {
 	return t.keys(`select seq from runs where tenant = $1 and state = $2 and seq >= $3 and seq < $4 order by seq`,
 		tenant, int64(state), from, to)

@@ -262,7 +262,7 @@ func logOf(t *testing.T, s engine.Store, run int64, from, to int) []*engine.LogE
 func firstOf(t *testing.T, s engine.Store, run int64, n int) []*engine.LogEntry {
 	t.Helper()
 	return read(t, s, func(tx engine.Tx) (log []*engine.LogEntry, err error) {
-		err = tx.EachLog(run, 0, 9, func(e *engine.LogEntry) bool {
+		err = tx.EachLog(run, 0, 99, func(e *engine.LogEntry) bool {
 			log = append(log, e)
 			return len(log) < n
 		})
@@ -481,5 +481,32 @@ func TestRunsInState(t *testing.T) {
 		equal(t, "another's", in(2, engine.RunFailed, 0, maxInt), []int64{30})
 		equal(t, "active", in(1, engine.RunStarted, 0, maxInt), []int64{20})
 		equal(t, "cancelled", in(1, engine.RunCanceled, 0, maxInt), nil)
+	})
+}
+
+// A run leads to the last that went on with it, as far as they are there, however
+// many they are and in whatever order their keys are.
+func TestLastRun(t *testing.T) {
+	forEachStore(t, func(t *testing.T, s engine.Store) {
+		const many = 3000
+		lead := func(from, to int64) {
+			r := run(from, fmt.Sprint(from))
+			r.State, r.Settings.ResumedAs = engine.RunFailed, to
+			insertRuns(t, s, r)
+		}
+		for _, hop := range [][2]int64{{1, 5}, {5, 3}, {3, 9}, {9, 0}, {10, 11}, {12, 0}} {
+			lead(hop[0], hop[1])
+		}
+		var chain []*engine.Run
+		for seq := int64(100); seq < 100+many; seq++ {
+			r := run(seq, fmt.Sprint(seq))
+			r.State, r.Settings.ResumedAs = engine.RunFailed, seq+1
+			chain = append(chain, r)
+		}
+		insertRuns(t, s, chain...)
+		for from, want := range map[int64]int64{1: 9, 5: 9, 3: 9, 9: 9, 10: 10, 12: 12, 100: 100 + many - 1, 101: 100 + many - 1} {
+			got := read(t, s, func(tx engine.Tx) (int64, error) { return tx.LastRun(from) })
+			equal(t, fmt.Sprintf("run %d leads to", from), got, want)
+		}
 	})
 }

@@ -93,6 +93,13 @@ func (t *tx) EndWaitsOfRun(run int64) error {
 	return err
 }
 
+func (t *tx) MoveWaits(from, to int64) error {
+	_, err := t.exec(`
+		update waits set child = $1 where child = $2 and child > 0
+			and exists (select 1 from runs join dlq on dlq.seq = runs.dlq where runs.seq = waits.run)`, to, from)
+	return err
+}
+
 const noteColumns = `seq, tenant, run, kind, event_id, url_prefix, body, sealed`
 
 func (t *tx) scanNote(r *sql.Rows) (*engine.Note, error) {

@@ -135,6 +135,34 @@ func TestWhoWaits(t *testing.T) {
 	})
 }
 
+// Only runs that may be resumed are to be told of a run in another's place.
+func TestMoveWaits(t *testing.T) {
+	forEachStore(t, func(t *testing.T, s engine.Store) {
+		const child, next, other = 5, 6, 7
+		failed, left, ended := run(11, "failed"), run(12, "left"), run(13, "ended")
+		failed.DLQ, left.DLQ = 21, 22
+		insertRuns(t, s, failed, left, ended)
+		update(t, s, func(tx engine.Tx) error {
+			return tx.InsertDLQ(&engine.DLQEntry{Seq: 21, Tenant: 1, Message: 1, Run: failed.Seq})
+		})
+		var waits []*engine.Wait
+		for i, of := range []struct{ run, child, want int64 }{
+			{failed.Seq, child, next}, {failed.Seq, other, other}, {left.Seq, child, child}, {ended.Seq, child, child}, {failed.Seq, 0, 0},
+		} {
+			w := waitOf(int64(i+30), of.run, i, "")
+			w.Kind, w.Child, w.Done = engine.WaitRun, of.child, 9
+			insertWaits(t, s, w)
+			w.Child = of.want
+			waits = append(waits, w)
+		}
+		update(t, s, func(tx engine.Tx) error { return tx.MoveWaits(child, next) })
+		update(t, s, func(tx engine.Tx) error { return tx.MoveWaits(99, next) })
+		for _, w := range waits {
+			equal(t, fmt.Sprint("wait ", w.Seq), waitBySeq(t, s, w.Seq), w)
+		}
+	})
+}
+
 // Deadlines are those of all who still wait until a time, soonest first.
 func TestNextDeadlines(t *testing.T) {
 	forEachStore(t, func(t *testing.T, s engine.Store) {
