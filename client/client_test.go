@@ -93,6 +93,7 @@ func TestRequests(t *testing.T) {
 		}, "GET /v2/dlq?count=5&cursor=c&label=l&messageId=m&order=latestFirst&responseStatus=500&responseStatus=0", ""},
 		{"dlq by id", `{}`, func(c *Client) error { _, err := c.DLQ(ctx, DLQRequest{IDs: []string{"1-0"}}); return err }, "GET /v2/dlq?dlqIds=1-0", ""},
 		{"dlq message", `{}`, func(c *Client) error { _, err := c.DLQMessage(ctx, "1-0"); return err }, "GET /v2/dlq/1-0", ""},
+		{"failed run", `{}`, func(c *Client) error { _, err := c.RunDLQMessage(ctx, "1-0"); return err }, "GET /v2/workflows/dlq/1-0", ""},
 		{"delete dlq message", "", func(c *Client) error { return c.DeleteDLQMessage(ctx, "1-0") }, "DELETE /v2/dlq/1-0", ""},
 		{"delete from dlq by id", `{}`, func(c *Client) error {
 			_, err := c.DeleteDLQ(ctx, DLQSelection{IDs: []string{"1-0", "1-1"}})
@@ -197,6 +198,7 @@ func TestRefused(t *testing.T) {
 		{"message without id", func(c *Client) error { _, err := c.Message(ctx, ""); return err }, "get message: id is empty"},
 		{"cancel message without id", func(c *Client) error { return c.CancelMessage(ctx, "") }, "cancel message: id is empty"},
 		{"dlq message without id", func(c *Client) error { _, err := c.DLQMessage(ctx, ""); return err }, "get dlq message: id is empty"},
+		{"failed run without id", func(c *Client) error { _, err := c.RunDLQMessage(ctx, ""); return err }, "get failed run: id is empty"},
 		{"delete dlq message without id", func(c *Client) error { return c.DeleteDLQMessage(ctx, "") }, "delete dlq message: id is empty"},
 		{"retry dlq message without id", func(c *Client) error { _, err := c.RetryDLQMessage(ctx, ""); return err }, "retry dlq message: id is empty"},
 		{"run without id", func(c *Client) error { _, err := c.Run(ctx, ""); return err }, "get run: id is empty"},
