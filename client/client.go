@@ -30,9 +30,9 @@ const (
 
 // Options configure a [Client]. The zero value reads the environment.
 type Options struct {
-	// URL is the server's base, such as http://127.0.0.1:8080. Default: the
-	// environment variable QSTASH_URL, or else https://qstash.upstash.io, as
-	// of the official SDKs; the command signpost, which needs no account, takes
+	// URL is the server's base, such as http://127.0.0.1:8080; a "/v2" or
+	// "/v2/publish" at its end is not part of it. Default: the environment
+	// variable QSTASH_URL, or else https://qstash.upstash.io, as of the official SDKs; the command signpost, which needs no account, takes
 	// http://127.0.0.1:8080.
 	URL string
 	// Token authenticates every call. Default: the environment variable
@@ -112,7 +112,16 @@ func parseBase(raw string) (base *url.URL, prefix string, err error) {
 	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return nil, "", errors.New("server url: want no user, query or fragment in it")
 	}
-	return &url.URL{Scheme: u.Scheme, Host: u.Host}, strings.TrimRight(u.EscapedPath(), "/"), nil
+	prefix = strings.TrimRight(u.EscapedPath(), "/")
+	// Paths of calls begin with the version, but URLs are about that end with it, or
+	// with all of the path to publish.
+	for _, end := range []string{"/v2", "/v2/publish"} {
+		if before, ok := strings.CutSuffix(prefix, end); ok {
+			prefix = strings.TrimRight(before, "/")
+			break
+		}
+	}
+	return &url.URL{Scheme: u.Scheme, Host: u.Host}, prefix, nil
 }
 
 // httpClient is given, or a new client, made to hand redirects back.

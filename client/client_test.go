@@ -93,6 +93,7 @@ func TestRequests(t *testing.T) {
 		}, "GET /v2/dlq?count=5&cursor=c&label=l&messageId=m&order=latestFirst&responseStatus=500&responseStatus=0", ""},
 		{"dlq by id", `{}`, func(c *Client) error { _, err := c.DLQ(ctx, DLQRequest{IDs: []string{"1-0"}}); return err }, "GET /v2/dlq?dlqIds=1-0", ""},
 		{"dlq message", `{}`, func(c *Client) error { _, err := c.DLQMessage(ctx, "1-0"); return err }, "GET /v2/dlq/1-0", ""},
+		{"failed run", `{}`, func(c *Client) error { _, err := c.RunDLQMessage(ctx, "1-0"); return err }, "GET /v2/workflows/dlq/1-0", ""},
 		{"delete dlq message", "", func(c *Client) error { return c.DeleteDLQMessage(ctx, "1-0") }, "DELETE /v2/dlq/1-0", ""},
 		{"delete from dlq by id", `{}`, func(c *Client) error {
 			_, err := c.DeleteDLQ(ctx, DLQSelection{IDs: []string{"1-0", "1-1"}})
@@ -197,6 +198,7 @@ func TestRefused(t *testing.T) {
 		{"message without id", func(c *Client) error { _, err := c.Message(ctx, ""); return err }, "get message: id is empty"},
 		{"cancel message without id", func(c *Client) error { return c.CancelMessage(ctx, "") }, "cancel message: id is empty"},
 		{"dlq message without id", func(c *Client) error { _, err := c.DLQMessage(ctx, ""); return err }, "get dlq message: id is empty"},
+		{"failed run without id", func(c *Client) error { _, err := c.RunDLQMessage(ctx, ""); return err }, "get failed run: id is empty"},
 		{"delete dlq message without id", func(c *Client) error { return c.DeleteDLQMessage(ctx, "") }, "delete dlq message: id is empty"},
 		{"retry dlq message without id", func(c *Client) error { _, err := c.RetryDLQMessage(ctx, ""); return err }, "retry dlq message: id is empty"},
 		{"run without id", func(c *Client) error { _, err := c.Run(ctx, ""); return err }, "get run: id is empty"},
@@ -336,6 +338,10 @@ func TestConfiguration(t *testing.T) {
 		{name: "options win", o: Options{URL: "http://h:1", Token: "o"}, url: "http://x", tok: "t", want: "http://h:1/v2/keys"},
 		{name: "trailing slash", o: Options{URL: "http://h:1/"}, tok: "t", want: "http://h:1/v2/keys"},
 		{name: "prefix", o: Options{URL: "http://h/q%2Fs/t//"}, tok: "t", want: "http://h/q%2Fs/t/v2/keys"},
+		{name: "version", o: Options{URL: "https://h/v2"}, tok: "t", want: "https://h/v2/keys"},
+		{name: "version below a prefix", o: Options{URL: "https://h/q//v2/"}, tok: "t", want: "https://h/q/v2/keys"},
+		{name: "path to publish", url: "https://qstash.upstash.io/v2/publish/", tok: "t", want: "https://qstash.upstash.io/v2/keys"},
+		{name: "no version", o: Options{URL: "https://h/nov2"}, tok: "t", want: "https://h/nov2/v2/keys"},
 		{name: "ipv6", o: Options{URL: "http://[::1]:8080"}, tok: "t", want: "http://[::1]:8080/v2/keys"},
 		{name: "no scheme", o: Options{URL: "localhost:8080"}, tok: "t", err: `server url "localhost:8080": want http://host or https://host`},
 		{name: "no host", o: Options{URL: "http:///v2"}, tok: "t", err: `server url "http:///v2": want http://host or https://host`},

@@ -21,6 +21,24 @@
 // change it. What comes in pages is an iterator: [Client.AllEvents],
 // [Client.AllDLQ], [Client.AllRuns].
 //
+// # Signpost and Upstash
+//
+// A Client needs nothing but another URL and token to call Upstash's cloud, for what
+// it asks and reads is on the wire that Upstash documents. Signpost alone has
+//
+//   - [Client.Audit], [Client.AllAudit], [Client.Limits], [Client.TenantLimits],
+//     [Client.ChangeTenantLimits], [Client.Tenants], [Client.CreateTenant],
+//     [Client.Tokens], [Client.CreateToken], [Client.RevokeToken], [Client.Settings],
+//     [Client.ChangeSettings], [Client.Sealing], [Client.Rewrap], [Client.KeyStatus],
+//     [Client.ProbeKeys], [Client.ForceRotateKeys], [Client.Ready] and
+//     [Client.RerunFailureCallbacks];
+//   - PublishRequest.SignWith, Hop of both requests, ResumeOptions.Edit,
+//     RunOverride.Header, and, where many runs are resumed or restarted, all of a
+//     RunOverride but Retries and FlowControl;
+//   - RunDLQRequest.IDs, and Order of a list of runs or of what they did;
+//   - in answers, DLQMessage.Error, Run.Predecessor, Run.Successor,
+//     URLGroup.URLPrefix, and Error.Endpoints.
+//
 // Times in the shapes are Unix milliseconds unless a field says otherwise.
 //
 // The package imports only the standard library and parts of this

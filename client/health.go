@@ -15,8 +15,7 @@ func (c *Client) Alive(ctx context.Context) error {
 }
 
 // Ready asks whether the server takes messages; [ErrUnavailable] when it does
-// not, as while it is stopping (GET /v2/readiness). Upstash's cloud may not know
-// the call.
+// not, as while it is stopping (GET /v2/readiness).
 func (c *Client) Ready(ctx context.Context) error {
 	if err := c.tell(ctx, http.MethodGet, "/v2/readiness", nil); err != nil {
 		return fmt.Errorf("ask for readiness: %w", err)

@@ -101,7 +101,7 @@ type RunDLQRequest struct {
 }
 
 // RunDLQ lists one page of the runs that have failed, each as the message that
-// failed it (GET /v2/workflows/dlq). [Client.DLQMessage] looks up one of them.
+// failed it (GET /v2/workflows/dlq).
 func (c *Client) RunDLQ(ctx context.Context, r RunDLQRequest) (DLQPage, error) {
 	q := r.Filter.query()
 	q.add("dlqIds", r.IDs...)
@@ -121,6 +121,20 @@ func (c *Client) AllRunDLQ(ctx context.Context, r RunDLQRequest) iter.Seq2[DLQMe
 		p, err := c.RunDLQ(ctx, r)
 		return p.Messages, p.Cursor, err
 	})
+}
+
+// RunDLQMessage looks up a run that has failed, as the message that failed it;
+// [ErrNotFound] when it is gone (GET /v2/workflows/dlq/{dlqId}).
+func (c *Client) RunDLQMessage(ctx context.Context, dlqID string) (DLQMessage, error) {
+	var out DLQMessage
+	path, err := itemPath("/v2/workflows/dlq/", dlqID)
+	if err == nil {
+		err = c.do(ctx, call{method: http.MethodGet, path: path, out: &out})
+	}
+	if err != nil {
+		return DLQMessage{}, fmt.Errorf("get failed run: %w", err)
+	}
+	return out, nil
 }
 
 // RunDLQSelection says which runs of the dead-letter queue a call is about:

@@ -34,12 +34,34 @@ func TestGoEndpoint(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	var kept record
-	runSuite(t, s, "golang.suite.js", "GO_ENDPOINT="+serveGo(t, s, &kept))
+	runSuite(t, s, "golang.suite.js", "GO_ENDPOINT="+serveGo(t, s.platform(t), &kept))
 	kept.verify(t, s)
 }
 
 func (s *server) client() *client.Client {
 	return client.New(client.Options{URL: s.env["QSTASH_URL"], Token: s.env["QSTASH_TOKEN"]})
+}
+
+// platform is where endpoints and programs run: what they call, and who calls them.
+type platform struct {
+	client   *client.Client
+	receiver *receiver.Receiver
+	around   func(http.Handler) http.Handler // an endpoint
+}
+
+// platform is the server's own.
+func (s *server) platform(t *testing.T) platform {
+	t.Helper()
+	rc, err := receiver.New(receiver.Options{
+		CurrentSigningKey: s.env["QSTASH_CURRENT_SIGNING_KEY"], NextSigningKey: s.env["QSTASH_NEXT_SIGNING_KEY"],
+		Development: true, RequireBinding: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := s.client()
+	t.Cleanup(c.CloseIdleConnections)
+	return platform{client: c, receiver: rc, around: func(endpoint http.Handler) http.Handler { return endpoint }}
 }
 
 type user struct {
@@ -262,22 +284,14 @@ func (r *relay) point(w http.ResponseWriter, req *http.Request) {
 var origin = regexp.MustCompile(`^https?://[^/]+`)
 
 // serveGo serves interop, keeps what comes in, and returns the URL.
-func serveGo(t *testing.T, s *server, kept *record) string {
+func serveGo(t *testing.T, s platform, kept *record) string {
 	t.Helper()
-	rc, err := receiver.New(receiver.Options{
-		CurrentSigningKey: s.env["QSTASH_CURRENT_SIGNING_KEY"], NextSigningKey: s.env["QSTASH_NEXT_SIGNING_KEY"],
-		Development: true, RequireBinding: true,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := s.client()
-	t.Cleanup(c.CloseIdleConnections)
 	mux := http.NewServeMux()
+	serve := func(pattern string, endpoint http.Handler) { mux.Handle(pattern, s.around(endpoint)) }
 	server := httptest.NewUnstartedServer(nil)
 	kept.url = "http://" + server.Listener.Addr().String()
 	options := &workflow.Options{
-		Client: c, Receiver: rc, BaseURL: kept.url, Logger: slog.New(slog.DiscardHandler),
+		Client: s.client, Receiver: s.receiver, BaseURL: kept.url, Logger: slog.New(slog.DiscardHandler),
 		Authorize: func(_ context.Context, r *workflow.AuthRequest) error {
 			if r.Header.Get("Authorization") != "Bearer secret" {
 				return errors.New("wrong Authorization")
@@ -290,22 +304,22 @@ func serveGo(t *testing.T, s *server, kept *record) string {
 			return fmt.Sprintf("sorry, %s: %s", in.Name, ctx.Response), err
 		},
 	}
-	mux.Handle("/interop", workflow.MustServe(interop, options))
-	mux.Handle("/measure", workflow.MustServe(func(ctx *workflow.Context, in []byte) (int, error) {
+	serve("/interop", workflow.MustServe(interop, options))
+	serve("/measure", workflow.MustServe(func(ctx *workflow.Context, in []byte) (int, error) {
 		return workflow.Run(ctx, "measure", func(context.Context) (int, error) { return len(in), nil })
-	}, &workflow.Options{Client: c, Receiver: rc, BaseURL: kept.url}))
-	mux.Handle("/sleeps", workflow.MustServe(func(ctx *workflow.Context, _ []byte) (struct{}, error) {
+	}, &workflow.Options{Client: s.client, Receiver: s.receiver, BaseURL: kept.url}))
+	serve("/sleeps", workflow.MustServe(func(ctx *workflow.Context, _ []byte) (struct{}, error) {
 		return struct{}{}, ctx.Sleep("an hour", time.Hour)
-	}, &workflow.Options{Client: c, Receiver: rc, BaseURL: kept.url}))
-	plain := &workflow.Options{Client: c, Receiver: rc, BaseURL: kept.url, Logger: slog.New(slog.DiscardHandler)}
+	}, &workflow.Options{Client: s.client, Receiver: s.receiver, BaseURL: kept.url}))
+	plain := &workflow.Options{Client: s.client, Receiver: s.receiver, BaseURL: kept.url, Logger: slog.New(slog.DiscardHandler)}
 	child := workflow.Define("double", double, nil)
-	mux.Handle("/go/", workflow.MustServeMany(plain, child, workflow.Define("saga", saga(child.Ref), nil)))
+	serve("/go/", workflow.MustServeMany(plain, child, workflow.Define("saga", saga(child.Ref), nil)))
 	var js relay
 	mux.Handle("/js/", &js)
 	// Both languages at one address, and workflows that invoke the other's.
-	mux.Handle("/mixed/double", workflow.MustServe(double, plain))
-	mux.Handle("/mixed/gosaga", workflow.MustServe(saga(workflow.Named[number, doubled]("jsdouble")), plain))
-	inGo := workflow.MustServe(relayed, plain)
+	serve("/mixed/double", workflow.MustServe(double, plain))
+	serve("/mixed/gosaga", workflow.MustServe(saga(workflow.Named[number, doubled]("jsdouble")), plain))
+	inGo := s.around(workflow.MustServe(relayed, plain))
 	mux.HandleFunc("/mixed/relayed", func(w http.ResponseWriter, r *http.Request) {
 		if js.here.Load() {
 			inGo.ServeHTTP(w, r)

@@ -23,7 +23,6 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/signposthq/signpost/client"
-	"github.com/signposthq/signpost/receiver"
 	"github.com/signposthq/signpost/workflow"
 )
 
@@ -359,7 +358,7 @@ func TestT28RandomWorkflows(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := startActor(t, s)
+	a := startActor(t, s.platform(t))
 	first := *seed
 	if first == 0 {
 		first = rand.IntN(1 << 30)
@@ -383,30 +382,22 @@ func TestT28RandomWorkflows(t *testing.T) {
 func TestChaos(t *testing.T) {
 	t.Parallel()
 	s := startServerAt(t, "0", t.TempDir(), "SIGNPOST_CHAOS=dup=10%,drop=5%,delay=0.02s,kill=5%")
-	startActor(t, s).run(t, rand.IntN(1<<30), 100, func() {})
+	startActor(t, s.platform(t)).run(t, rand.IntN(1<<30), 100, func() {})
 	for _, did := range []string{"a delivery was made twice", "a request was dropped", "a response was dropped"} {
 		s.wait(t, "chaos: "+did)
 	}
 }
 
-func startActor(t *testing.T, s *server) *actor {
+func startActor(t *testing.T, s platform) *actor {
 	t.Helper()
-	rc, err := receiver.New(receiver.Options{
-		CurrentSigningKey: s.env["QSTASH_CURRENT_SIGNING_KEY"], NextSigningKey: s.env["QSTASH_NEXT_SIGNING_KEY"],
-		Development: true, RequireBinding: true,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	a := &actor{client: s.client(), chance: rand.Float64}
-	t.Cleanup(a.client.CloseIdleConnections)
+	a := &actor{client: s.client, chance: rand.Float64}
 	mux := http.NewServeMux()
 	app := httptest.NewUnstartedServer(a.crashing(mux))
 	app.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	a.self = "http://" + app.Listener.Addr().String()
-	mux.Handle("/random", workflow.MustServe(a.play, &workflow.Options{
-		Client: a.client, Receiver: rc, BaseURL: a.self, Logger: slog.New(slog.DiscardHandler),
-	}))
+	mux.Handle("/random", s.around(workflow.MustServe(a.play, &workflow.Options{
+		Client: a.client, Receiver: s.receiver, BaseURL: a.self, Logger: slog.New(slog.DiscardHandler),
+	})))
 	mux.HandleFunc("/third", a.third)
 	app.Start()
 	t.Cleanup(app.Close)

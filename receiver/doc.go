@@ -44,9 +44,9 @@
 //
 // A shared key signs and verifies. Keep the next key beside the current one, and a
 // rotation refuses nothing; [Receiver.SetKeys] follows it without a restart. Answers
-// to verified requests say which keys are held, by ids that do not tell them
-// ([KeysHeader]), so that a Signpost server knows before a rotation whether it
-// would break this receiver.
+// to verified requests of a Signpost server say which keys are held, by ids that do
+// not tell them ([KeysHeader]), so that it knows before a rotation whether that would
+// break this receiver.
 //
 // The keys that every development server has are an error, unless SIGNPOST_DEV=1
 // (for [FromEnv]) or Options.Development asks for them; a receiver that has one

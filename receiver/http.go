@@ -169,7 +169,8 @@ func forwarded(h http.Header, name, absent string) (string, error) {
 
 // Middleware returns a handler that lets only verified requests through to next,
 // which sees the same body again and finds the claims by [ClaimsFromContext].
-// Their answers get the header [KeysHeader]. A probe ([KindProbe]) is answered
+// Answers to Signpost servers, whose tokens name a kind, get the header
+// [KeysHeader]; no other server knows it. A probe ([KindProbe]) is answered
 // here, with status 204. All others are answered with JSON of the shape
 // {"error":"url mismatch"}:
 //
@@ -184,7 +185,9 @@ func (rc *Receiver) Middleware(next http.Handler) http.Handler {
 			rc.refuse(w, r, err)
 			return
 		}
-		w.Header().Set(KeysHeader, rc.Echo(c))
+		if c.Kind != "" {
+			w.Header().Set(KeysHeader, rc.Echo(c))
+		}
 		if c.Kind == KindProbe {
 			w.WriteHeader(http.StatusNoContent)
 			return

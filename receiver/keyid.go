@@ -14,8 +14,8 @@ import (
 //
 // verified is the key that this request was signed with; next is left out where
 // there is none. A receiver with public keys lists each of them, by kid, as
-// "held=…" instead of current and next. Only requests that were verified are
-// answered with it.
+// "held=…" instead of current and next. Only requests of Signpost servers that were
+// verified are answered with it.
 const KeysHeader = "Upstash-Signature-Keys"
 
 // KeyID names a signing key without telling it: 12 hexadecimal digits of an

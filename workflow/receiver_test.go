@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -102,7 +103,8 @@ func TestT02CacheFailure(t *testing.T) {
 	}
 }
 
-// Every answer to a verified call says which keys are held, and no other does.
+// Every answer to a verified call of a Signpost server says which keys are held,
+// and no other does.
 func TestAnswersEchoKeys(t *testing.T) {
 	id := receiver.KeyID(testKey)
 	want := "verified=" + id + "; current=" + id
@@ -119,14 +121,18 @@ func TestAnswersEchoKeys(t *testing.T) {
 	for name, check := range outcomes {
 		for _, kind := range kinds {
 			g := newGuarded(t, check, nil)
-			w := g.do(calling[kind]())
-			if got := w.Header().Get(receiver.KeysHeader); got != want {
-				t.Errorf("%s, %s: answer %d has %q, want %q", kind, name, w.Code, got, want)
+			for token, want := range map[string]string{genuine[string(kind)][0]: want, " of ": ""} {
+				of, run, _ := strings.Cut(token, " of ")
+				w := g.do(bound(calling[kind](), readBody(t, calling[kind]()), receiver.Kind(of), run))
+				if got := w.Header().Get(receiver.KeysHeader); got != want {
+					t.Errorf("%s, %s: answer %d has %q, want %q", kind, name, w.Code, got, want)
+				}
 			}
 		}
 	}
 	g := newGuarded(t, allow, nil)
-	garbled := signed("/onboard", "no log", map[string]string{wire.HeaderWorkflowSDKVersion: "1", wire.HeaderWorkflowRunID: "wfr_1"})
+	garbled := bound(signed("/onboard", "no log", map[string]string{wire.HeaderWorkflowSDKVersion: "1", wire.HeaderWorkflowRunID: "wfr_1"}),
+		"no log", receiver.KindStep, "wfr_1")
 	if w := g.do(garbled); w.Code < 400 || w.Header().Get(receiver.KeysHeader) != want {
 		t.Errorf("a garbled call: answer %d %v", w.Code, w.Header())
 	}

@@ -83,7 +83,7 @@ func MustServe[In, Out any](fn func(ctx *Context, in In) (Out, error), opts *Opt
 // 489 and 429 for the errors of [NonRetryable] and [RetryAfter], 500 for any
 // other error, 503 when requests cannot be verified for now, and 400, 405, 413
 // and 421 for requests that are none of the server's. Answers to verified
-// requests have the header [receiver.KeysHeader]. Errors have the form
+// requests of a Signpost server have the header [receiver.KeysHeader]. Errors have the form
 // {"error": kind, "message": text}.
 func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a, err := e.answer(w, r)

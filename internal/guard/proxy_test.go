@@ -357,8 +357,10 @@ func TestProbe(t *testing.T) {
 	if got := resp.Header.Get(receiver.KeysHeader); resp.StatusCode != 204 || got != want || len(g.take()) != 0 {
 		t.Errorf("status %d, %s: %q, want %q", resp.StatusCode, receiver.KeysHeader, got, want)
 	}
-	resp, _ = do(t, g.request(t, "/hook", receiver.SignOptions{}, hookBody))
-	if got := resp.Header.Get(receiver.KeysHeader); resp.StatusCode != 200 || got != want {
-		t.Errorf("status %d, %s: %q, want %q", resp.StatusCode, receiver.KeysHeader, got, want)
+	for kind, want := range map[receiver.Kind]string{receiver.KindMessage: want, "": ""} {
+		resp, _ = do(t, g.request(t, "/hook", receiver.SignOptions{Kind: kind}, hookBody))
+		if got := resp.Header.Get(receiver.KeysHeader); resp.StatusCode != 200 || got != want {
+			t.Errorf("%q: status %d, %s: %q, want %q", kind, resp.StatusCode, receiver.KeysHeader, got, want)
+		}
 	}
 }
