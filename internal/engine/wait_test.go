@@ -693,7 +693,8 @@ func TestManyAreToldAfterACrash(t *testing.T) {
 		time.Sleep(time.Second)
 		b.set(2) // of five
 		told, err := w.engine.Notify(context.Background(), w.caller, "e", []byte("x"))
-		if err == nil || len(told) != 200 {
+		// What the first have led to may have been settled in between.
+		if err == nil || len(told) != 100 && len(told) != 200 {
 			t.Fatalf("told %d, error %v", len(told), err)
 		}
 		w.stop()
