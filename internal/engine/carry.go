@@ -46,7 +46,7 @@ func (s *successor) readWaits(old int64) error {
 			latest[w.StepID] = child.Seq
 		}
 	}
-	slices.SortFunc(waits, func(a, b *Wait) int { return cmp.Compare(latest[a.StepID], latest[b.StepID]) })
+	slices.SortFunc(waits, func(a, b *Wait) int { return cmp.Compare(latest[b.StepID], latest[a.StepID]) })
 	for _, w := range waits {
 		if latest[w.StepID] == 0 {
 			continue

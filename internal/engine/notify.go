@@ -129,8 +129,8 @@ func (c *change) tellSome(n *Note, after int64) (told []RunWait, last int64, mor
 	if more = len(waits) == most; len(waits) > 0 {
 		last = waits[len(waits)-1].Seq
 	}
-	// In the order of the runs, as two who tell at once might lock them crosswise.
-	slices.SortFunc(waits, func(a, b *Wait) int { return cmp.Compare(a.Run, b.Run) })
+	// The newest run first, as everywhere: two who tell at once might lock them crosswise.
+	slices.SortFunc(waits, func(a, b *Wait) int { return cmp.Compare(b.Run, a.Run) })
 	for _, w := range waits {
 		if w.Seq > n.Seq {
 			more = false

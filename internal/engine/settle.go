@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -190,15 +191,21 @@ func (e *Engine) settleSingly(batch []*flight, cause error) {
 }
 
 // settle writes a batch of outcomes and all that follows from them. Runs are
-// locked before lanes, and those before messages, as everywhere.
+// locked before lanes, and those before messages, as everywhere; of several runs the
+// newest first, as one was invoked after the one that waits for it, and of messages
+// the oldest.
 func (c *change) settle(batch []*flight) error {
+	slices.SortFunc(batch, func(a, b *flight) int { return cmp.Compare(b.message.Run, a.message.Run) })
+	for _, f := range batch {
+		if err := c.judge(f); err != nil {
+			return err
+		}
+	}
+	slices.SortFunc(batch, func(a, b *flight) int { return cmp.Compare(a.message.Seq, b.message.Seq) })
 	messages := make([]*Message, len(batch))
 	for i, f := range batch {
 		messages[i] = f.message
 		c.done = append(c.done, f.message.Seq)
-		if err := c.judge(f); err != nil {
-			return err
-		}
 	}
 	if err := c.lockLanes(messages...); err != nil {
 		return err
@@ -244,10 +251,13 @@ func (c *change) judge(f *flight) error {
 		return nil
 	}
 	f.verdict = judge(m, &f.outcome, c.now)
-	if m.Run == 0 || m.Kind == KindFailureCall {
+	switch {
+	case m.Run == 0:
 		return nil
-	}
-	if f.verdict.to == Delivered && m.Kind != KindInit {
+	case m.Kind == KindFailureCall || m.Kind == KindToCallback && f.verdict.to == Delivered:
+		_, err := c.lockRun(m.Run) // which is told of it, once the message is settled
+		return err
+	case f.verdict.to == Delivered && m.Kind != KindInit:
 		return nil // nothing depends on the run's state
 	}
 	run, err := c.lockRun(m.Run)

@@ -355,6 +355,57 @@ func TestT28ToldWhileResumed(t *testing.T) {
 	})
 }
 
+// Calls that end on one node while another ends their runs do
+// not wait for each other crosswise.
+func TestT28CallsEndWithTheirRuns(t *testing.T) {
+	dsn := pgtest.DSN(t)
+	s, err := store.OpenPostgres(context.Background(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gate := make(chan struct{})
+	w := &world{t: t, store: s, answer: func(a engine.Attempt) engine.Outcome {
+		if a.Kind == engine.KindToCallback {
+			<-gate
+		}
+		return engine.Outcome{Status: 200}
+	}}
+	w.start()
+	other := w.node()
+	const runs, calls = 40, 5
+	for i := range runs {
+		w.trigger(fmt.Sprint("wfr_", i), 0)
+		for n := range calls {
+			w.publish(engine.Publish{Destination: fmt.Sprint("https://third.example/", n), Config: wire.Config{
+				Callback: &wire.Callback{URL: workflowURL},
+				Workflow: wire.Workflow{RunID: fmt.Sprint("wfr_", i), URL: workflowURL, CallType: wire.CallTo},
+			}})
+		}
+	}
+	for deadline := time.Now().Add(time.Minute); len(w.made()) < runs*(1+calls); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d attempts", len(w.made()))
+		}
+	}
+	close(gate)
+	var all sync.WaitGroup
+	for i := range runs {
+		all.Go(func() {
+			if _, err := other.CancelRun(context.Background(), w.caller, fmt.Sprint("wfr_", i)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	w.stop()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n := pgtest.Deadlocks(t, dsn); n > 0 {
+		t.Errorf("%d deadlocks", n)
+	}
+}
+
 // Runs go on with the logs of those before while all of these are sealed anew, under
 // one data key after the other.
 func TestT28ResumedWhileSealedAnew(t *testing.T) {

@@ -72,6 +72,22 @@ func DSN(t testing.TB) string {
 	return withDatabase(shared.dsn, name)
 }
 
+// Deadlocks is how many transactions have met in one in a database, which nobody is
+// connected to any more.
+func Deadlocks(t testing.TB, dsn string) (n int) {
+	t.Helper()
+	db, err := sql.Open("pgx", dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	err = db.QueryRow(`select deadlocks from pg_stat_database where datname = current_database()`).Scan(&n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
 func start() {
 	if shared.dsn = os.Getenv(Environment); shared.dsn != "" {
 		return
