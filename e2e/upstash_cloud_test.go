@@ -344,6 +344,7 @@ func (c *cloud) calling(next http.Handler, check func(*http.Request, *httptest.R
 		out := httptest.NewRecorder()
 		next.ServeHTTP(out, in)
 		check(r, out)
+		c.saw(fmt.Sprint("an answer ", out.Code))
 		maps.Copy(w.Header(), out.Header())
 		w.WriteHeader(out.Code)
 		w.Write(out.Body.Bytes())
@@ -499,6 +500,16 @@ func (c *cloud) checkAnswer(r *http.Request, out *httptest.ResponseRecorder) {
 	}
 	if err != nil {
 		c.wrong(r, err.Error())
+	}
+}
+
+// wantUnseen checks that nothing of a kind did.
+func (c *cloud) wantUnseen(what string) {
+	c.t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n := c.seen[what]; n > 0 {
+		c.t.Errorf("%s, %d times", what, n)
 	}
 }
 

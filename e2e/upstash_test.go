@@ -31,6 +31,7 @@ func TestUpstashWire(t *testing.T) {
 		t.Parallel()
 		c := newCloud(t, s)
 		startActor(t, c.platform(s, "/v2")).run(t, rand.IntN(1<<30), 50, func() {})
+		c.wantUnseen("an answer 500") // which retries would hide
 	})
 	t.Run("client", func(t *testing.T) {
 		t.Parallel()
