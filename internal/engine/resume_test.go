@@ -272,11 +272,11 @@ func TestResume(t *testing.T) {
 func TestRestart(t *testing.T) {
 	inBubble(t, func(w *world) {
 		old := w.failedRun(nil)
+		first := len(w.made())
 		run := w.resume(engine.DLQID(old.DLQ), engine.Resume{Restart: true, Edit: engine.LogEdit{Payload: []byte("other")}})
 		if run.LogLen != 1 || run.MaxStep != 0 {
 			t.Errorf("restarted as %+v", run)
 		}
-		first := len(w.made())
 		time.Sleep(time.Minute)
 		if got := w.history(run.ID); got.Run.State != engine.RunSuccess || string(got.Groups[0].Steps[0].Entry.Body) != "other" {
 			t.Errorf("run %+v", got)
