@@ -641,7 +641,8 @@ func TestT28ScheduleOnTwoNodes(t *testing.T) {
 				ctx, cancel := context.WithCancel(context.Background())
 				cancel()
 				defer other.Close(ctx)
-				time.Sleep(minutes*time.Minute + time.Second)
+				// Where both take the same number for a message, one tries again.
+				time.Sleep(minutes*time.Minute + 30*time.Second)
 				made := map[string]int{}
 				for _, m := range w.messages() {
 					made[m.Settings.ScheduleID+time.UnixMilli(engine.Millis(m.Seq)).UTC().Format(" 15:04")]++
