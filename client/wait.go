@@ -73,7 +73,7 @@ func (c *Client) Notify(ctx context.Context, eventID string, data []byte) ([]Not
 
 // NotifyRun tells one run of an event. If the run does not wait for it yet, the
 // event is kept until it does; several are given out in the order in which they
-// came. [ErrBadRequest] when the run has ended (POST
+// came. [ErrNotFound] when the run has ended (POST
 // /v2/notify/{workflowRunId}/{eventId}).
 func (c *Client) NotifyRun(ctx context.Context, runID, eventID string, data []byte) (NotifyResponse, error) {
 	path, err := itemPath("/v2/notify/", runID)

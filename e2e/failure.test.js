@@ -16,6 +16,26 @@ for (const [name, style] of [["Express", "workflow"], ["Hono", "honoWorkflow"], 
       (r) => r.headers["upstash-workflow-runid"] === id && r.headers["upstash-workflow-is-failure"],
     );
 
+    // The SDK takes a 400 for the end of its run, and would leave it where it is.
+    test("a step that can't be asked for", async () => {
+      for (const [what, step, error] of [
+        ["sleep", (context) => context.sleep("s", "soon"), /Upstash-Delay/],
+        ["wait", (context) => context.waitForEvent("s", "e", { timeout: "soon" }), /timeout/],
+        ["url", (context) => context.call("s", { url: "example.com/x" }), /destination/],
+        ["method", (context) => context.call("s", { url: app.url, method: "HEAD" }), /Upstash-Method/],
+        ["delay", (context) => context.call("s", { url: app.url, retryDelay: "x(" }), /Upstash-Retry-Delay/],
+        ["notify", (context) => context.notify("s", "e", 1, "wfr_none"), /wfr_none is not active/],
+      ]) {
+        serve(`/unfit-${what}`, async (context) => {
+          await context.run("first", () => 1);
+          await step(context);
+        });
+        const run = await ended(await start(`/unfit-${what}`));
+        assert.equal(run.workflowState, "RUN_FAILED", what);
+        assert.match(run.steps.at(-1).steps[0].errors[0].body, error);
+      }
+    });
+
     test("a failure function", async () => {
       const calls = [];
       serve("/handled", async (context) => {

@@ -137,7 +137,7 @@ for (const [name, style] of [["Express", "workflow"], ["Hono", "honoWorkflow"], 
       await waiting(eventId, 0);
       assert.equal(stepOf(await runLog(other), "the event").state, "STEP_CANCELED");
       await assert.rejects(workflow.notify({ eventId, workflowRunId: id }), (error) => {
-        assert.equal(error.status, 400);
+        assert.equal(error.status, 404);
         assert.match(JSON.parse(error.message).error, /is not active/);
         return true;
       });

@@ -109,7 +109,7 @@ func (e *Env) tellAll(event string, data []byte) []client.NotifyResponse {
 func (e *Env) tellRun(runID, event string, data []byte) (int, any, error) {
 	r := e.active(runID)
 	if r == nil {
-		return refuse(http.StatusBadRequest, "%v", inactive(runID))
+		return refuse(http.StatusNotFound, "%v", inactive(runID))
 	}
 	return http.StatusCreated, []client.NotifyResponse{e.tell(r, wire.StepWait, event, data)}, nil
 }

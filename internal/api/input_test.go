@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -453,6 +454,34 @@ func TestAppendToAnInactiveRun(t *testing.T) {
 		w.do("POST", "/v2/publish/https://example.com/", "{}", "Upstash-Workflow-Init: false", "Upstash-Workflow-Runid: active", "Upstash-Workflow-Calltype: toCallback").refused(400, "Upstash-Callback")
 		w.do("POST", "/v2/publish/https://example.com/", "{}", "Upstash-Workflow-Init: false", "Upstash-Workflow-Runid: active", "Upstash-Workflow-Calltype: fromCallback").refused(400, "Upstash-Workflow-Calltype")
 		w.do("POST", "/v2/publish/https://example.com/", "{}", "Upstash-Workflow-Init: false").refused(400, "Upstash-Workflow-Runid")
+	})
+	// What an author of a workflow can get wrong is no 400: SDKs take that for the
+	// end of the run.
+	w.unchanged("what a step can't ask for", func() {
+		headers := map[string]string{
+			"upstash-workflow-init": "false", "upstash-workflow-runid": "active", "upstash-workflow-calltype": "toCallback",
+			"upstash-callback": "https://example.com/", "upstash-method": "POST",
+		}
+		for _, bad := range []struct{ name, value, says string }{
+			{"destination", "example.com/x", "destination"}, {"destination", "group", "destination"}, {"destination", "", "destination"},
+			{"upstash-method", "HEAD", "Upstash-Method"}, {"upstash-delay", "soon", "Upstash-Delay"}, {"upstash-retry-delay", "x(", "Upstash-Retry-Delay"},
+			{"upstash-callback-retry-delay", "x(", "Upstash-Callback-Retry-Delay"}, {"upstash-timeout", "x", "Upstash-Timeout"},
+		} {
+			item := map[string]any{"destination": "https://example.com/", "headers": maps.Clone(headers)}
+			if bad.name == "destination" {
+				item["destination"] = bad.value
+			} else {
+				item["headers"].(map[string]string)[bad.name] = bad.value
+			}
+			body, _ := json.Marshal([]any{item})
+			w.do("POST", "/v2/batch", string(body)).refused(412, bad.says)
+		}
+		w.do("POST", "/v2/publish/example.com/x", "{}", "Upstash-Workflow-Init: false", "Upstash-Workflow-Runid: active").refused(412, "destination")
+		w.do("POST", "/v2/publish/https://example.com/", "{}", "Upstash-Workflow-Init: true", "Upstash-Workflow-Runid: new", "Upstash-Workflow-Invoke: true",
+			"Upstash-Retry-Delay: x(").refused(412, "Upstash-Retry-Delay")
+		w.do("POST", "/v2/publish/https://example.com/", "{}", "Upstash-Workflow-Init: true", "Upstash-Workflow-Runid: new", "Upstash-Retry-Delay: x(").refused(400, "Upstash-Retry-Delay")
+		w.do("POST", "/v2/wait/e", `{"url":"https://example.com/","timeout":"soon","step":{"stepId":1,"stepName":"s","stepType":"Wait","concurrent":1}}`,
+			"Upstash-Workflow-Init: false", "Upstash-Workflow-Runid: active").refused(412, "timeout")
 	})
 	if log := get[[]client.LogEntry](w, "/v2/workflows/runs/active"); len(log) != 1 {
 		t.Errorf("the active run's log has %d entries", len(log))

@@ -281,7 +281,7 @@ var operations = []operation{
 		text: "If it does not wait for it, the event is kept until it does, and messageId is empty. So are up to 1000 events of together 16 MiB; " +
 			"what is too many is refused with 429. The answer is an array of one. Where the first part is no run's id and does not begin " +
 			"with wfr_, all of it is the id of an event that everybody is told of.",
-		body: anyBytes{}, answer: []client.NotifyResponse{}, status: 201, errors: []int{413},
+		body: anyBytes{}, answer: []client.NotifyResponse{}, status: 201, errors: []int{404, 413},
 	},
 	{route: "GET /v2/waiters/{event...}", id: "listWaiters", what: "List who waits for an event", answer: []client.Waiter{}},
 	{

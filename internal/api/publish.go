@@ -75,18 +75,28 @@ func (r *request) publish(tail string) (engine.Publish, error) {
 	}
 	dest, settings, err := wire.CutDestination(tail, r.URL.RawQuery)
 	if err != nil {
-		return engine.Publish{}, err
+		return engine.Publish{}, unfit(r.Header, err)
 	}
 	h := wire.MergeSettings(r.Header, settings)
 	cfg, err := wire.ParseConfig(h)
 	if err != nil {
-		return engine.Publish{}, err
+		return engine.Publish{}, unfit(h, err)
 	}
 	body, err := r.body(r.handler.engine.MaxBody(r.caller))
 	if err != nil {
 		return engine.Publish{}, err
 	}
 	return engine.Publish{Destination: dest, Config: cfg, Header: keptHeader(dest, &cfg, h), Body: body, CallerIP: r.callerIP()}, nil
+}
+
+// unfit is an error about what a message is to be. Where a step of a run asks for it,
+// the answer is a 412, with which SDKs fail the run: they take a 400 for the run's
+// end, and would leave it where it is.
+func unfit(h http.Header, err error) error {
+	if wire.OfStep(h) {
+		return &engine.Error{Code: engine.Precondition, Message: err.Error()}
+	}
+	return err
 }
 
 // keptHeader is what a URL group's settings are put under, and what a schedule
@@ -137,9 +147,12 @@ func (r *request) batchItems() ([]engine.Publish, error) {
 	caller := r.callerIP()
 	for i, item := range raw {
 		at := "[" + strconv.Itoa(i) + "]"
+		if err := wire.CheckDestination(item.Destination); err != nil {
+			return nil, unfit(item.Header, wire.Within(at+".destination", err))
+		}
 		cfg, err := wire.ParseConfig(item.Header)
 		if err != nil {
-			return nil, wire.Within(at+".headers", err)
+			return nil, unfit(item.Header, wire.Within(at+".headers", err))
 		}
 		cfg.Hop = max(cfg.Hop, hop)
 		if item.Queue != "" {

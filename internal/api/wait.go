@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -33,6 +34,9 @@ func wait(r *request) (any, error) {
 		return nil, err
 	}
 	w, err := wire.ParseWait(body)
+	if e, ok := errors.AsType[*wire.Error](err); ok && e.Field == "timeout" { // the one that a workflow's author gives
+		err = unfit(r.Header, err)
+	}
 	if err != nil {
 		return nil, err
 	}

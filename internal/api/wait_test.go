@@ -76,7 +76,7 @@ func TestEventWithSlashes(t *testing.T) {
 	if told := w.notify("order/7//paid", "x"); len(told) != 1 || told[0].WorkflowRunID != "wfr_1" {
 		t.Errorf("told %+v", told)
 	}
-	w.do("POST", "/v2/notify/wfr_2/order/7", "").refused(400, "wfr_2 is not active")
+	w.do("POST", "/v2/notify/wfr_2/order/7", "").refused(404, "wfr_2 is not active")
 }
 
 func (w *world) notify(path, body string) (told []client.NotifyResponse) {
@@ -511,7 +511,7 @@ func TestRefusedWaitRequests(t *testing.T) {
 		{"/v2/wait/e", strings.Repeat(" ", 300<<10), []string{run}, 413, "body"},
 		{"/v2/notify/%00", "", nil, 400, "event id"},
 		{"/v2/notify/wfr_1/%ff", "", nil, 400, "event id"},
-		{"/v2/notify/wfr_2/e", "", nil, 400, "workflow run wfr_2 is not active"},
+		{"/v2/notify/wfr_2/e", "", nil, 404, "workflow run wfr_2 is not active"},
 		{"/v2/notify/e", strings.Repeat("x", 1025), nil, 413, "body"},
 		{"/v2/notify/wfr_1/e", strings.Repeat("x", 1025), nil, 413, "body"},
 	} {

@@ -57,7 +57,7 @@ func (c *change) invoke(who *Caller, p *Publish) (Published, error) {
 			return Published{}, err
 		}
 		if circle {
-			return Published{}, errorf(Invalid, "%s: run %s waits for the end of this one, directly or through others", wire.HeaderWorkflowRunID, child.ID)
+			return Published{}, errorf(Precondition, "%s: run %s waits for the end of this one, directly or through others", wire.HeaderWorkflowRunID, child.ID)
 		}
 	}
 	w := by.wait

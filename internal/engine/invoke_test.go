@@ -198,7 +198,6 @@ func TestInvokeRefused(t *testing.T) {
 			"headers.Upstash-Retries: ":                                                       with(func(r *wire.InvokeRequest) { r.Headers = waitHeader("wfr_parent", "Upstash-Retries", "many") }),
 			"step.stepId: expected 1":                                                         with(func(r *wire.InvokeRequest) { r.Step.StepID = 7 }),
 			"step.concurrent: 3":                                                              with(func(r *wire.InvokeRequest) { r.Step.Concurrent = 3 }),
-			"waits for the end of this one":                                                   w.invocation("wfr_parent", "wfr_parent", 1, nil),
 			"step.stepType: expected Invoke":                                                  with(func(r *wire.InvokeRequest) { r.Step.StepType = wire.StepRun }),
 			"workflowUrl: expected an absolute ":                                              with(func(r *wire.InvokeRequest) { r.URL = "app" }),
 		} {
@@ -206,6 +205,7 @@ func TestInvokeRefused(t *testing.T) {
 		}
 		w.refusesInvocation(engine.Precondition, "headers.Upstash-Retries: 1000, at most 999",
 			with(func(r *wire.InvokeRequest) { r.Headers = waitHeader("wfr_parent", "Upstash-Retries", "1000") }))
+		w.refusesInvocation(engine.Precondition, "waits for the end of this one", w.invocation("wfr_parent", "wfr_parent", 1, nil))
 		if steps := w.steps("wfr_parent"); len(steps) != 0 {
 			t.Errorf("appended %+v", steps)
 		}
@@ -227,7 +227,7 @@ func TestInvokeActiveRun(t *testing.T) {
 				t.Errorf("invoked %+v", out)
 			}
 		}
-		w.refusesInvocation(engine.Invalid, "waits for the end of this one", w.invocation("wfr_shared", "wfr_a", 1, nil))
+		w.refusesInvocation(engine.Precondition, "waits for the end of this one", w.invocation("wfr_shared", "wfr_a", 1, nil))
 		w.finish("wfr_shared", `"s"`)
 		for _, id := range []string{"wfr_a", "wfr_b"} {
 			w.expectResults(id, `1 invoke wfr_shared {"body":"\"s\"","isCanceled":false,"isFailed":false}`)

@@ -233,7 +233,7 @@ func (c *change) lockRunToTell(who *Caller, id string) (*Run, error) {
 	case unknown && !strings.HasPrefix(id, runPrefix):
 		return nil, nil
 	}
-	return nil, errorf(Invalid, "workflow run %.600s is not active", id)
+	return nil, errorf(NotFound, "workflow run %.600s is not active", id)
 }
 
 // lockResumed is the active run that has gone on with one of an id, nil if the

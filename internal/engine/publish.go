@@ -195,7 +195,11 @@ func (p *Publish) checkPlace() *Error {
 		return errorf(Invalid, "%s: messages of workflow runs go through no queue", wire.HeaderQueueName)
 	}
 	if !wire.IsURL(p.Destination) {
-		return errorf(Invalid, "destination: expected the URL of a workflow, got %s", p.Destination)
+		code := Invalid
+		if w := &cfg.Workflow; !w.Init || w.Invoke {
+			code = Precondition // a step of a run asks for it
+		}
+		return errorf(code, "destination: expected the URL of a workflow, got %s", p.Destination)
 	}
 	return nil
 }

@@ -99,7 +99,7 @@ func TestRunOrEvent(t *testing.T) {
 			w.waits(waiting, test.named+"/e/f", 1, nil)
 			told, err := w.engine.NotifyRun(context.Background(), w.caller, test.named, "e/f", []byte("x"))
 			if test.refused != "" {
-				if engine.ErrorCode(err) != engine.Invalid || err.Error() != test.refused {
+				if engine.ErrorCode(err) != engine.NotFound || err.Error() != test.refused {
 					t.Errorf("%s: %v", test.named, err)
 				}
 				continue
@@ -432,7 +432,7 @@ func TestWaitsEndWithTheirRun(t *testing.T) {
 				if told := w.notify("e", "x"); len(told) != 0 {
 					t.Errorf("told %v", told)
 				}
-				if _, err := w.engine.NotifyRun(ctx, w.caller, "wfr_1", "e", nil); engine.ErrorCode(err) != engine.Invalid {
+				if _, err := w.engine.NotifyRun(ctx, w.caller, "wfr_1", "e", nil); engine.ErrorCode(err) != engine.NotFound {
 					t.Errorf("notify of an ended run: %v", err)
 				}
 				if err := w.engine.Wait(ctx, w.caller, "e", waitHeader("wfr_1"), waitRequest(1, 1, nil)); engine.ErrorCode(err) != engine.Invalid {

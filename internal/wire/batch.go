@@ -23,10 +23,10 @@ type BatchItem struct {
 
 // ParseBatch decodes the body of a batch request: a JSON array, in UTF-8, of
 // objects with destination, headers, body and queue (protocol: batch). It
-// checks destinations and header names; header values are ParseConfig's, whose
-// errors Within("[2].headers", err) puts in their place. Other keys are refused: a
-// mistyped one would do nothing. The error is an *Error with a Field such as
-// "[2].destination".
+// checks header names; header values are ParseConfig's and destinations
+// CheckDestination's, whose errors Within("[2].headers", err) puts in their place.
+// Other keys are refused: a mistyped one would do nothing. The error is an *Error
+// with a Field such as "[2].queue".
 func ParseBatch(body []byte) ([]BatchItem, error) {
 	if !utf8.Valid(body) {
 		return nil, errorf("", "expected a JSON array in UTF-8, got other bytes")
@@ -85,7 +85,7 @@ func parseItem(decoder *json.Decoder) (BatchItem, error) {
 			return BatchItem{}, Within("queue", err)
 		}
 	}
-	return item, Within("destination", CheckDestination(item.Destination))
+	return item, nil
 }
 
 func itemError(err error) error {

@@ -1,5 +1,7 @@
 package wire
 
+import "net/http"
+
 // Workflow is what the Upstash-Workflow-* headers of a publish request say.
 // The zero value is a message that belongs to no run.
 type Workflow struct {
@@ -78,6 +80,11 @@ func (p *configParser) finishWorkflow() error {
 		w.CallType = CallStep
 	}
 	return nil
+}
+
+// OfStep says whether a message is what a step of a run asks for.
+func OfStep(h http.Header) bool {
+	return h.Get(HeaderWorkflowRunID) != "" && (h.Get(HeaderWorkflowInit) == "false" || h.Get(HeaderWorkflowInvoke) == "true")
 }
 
 func parseCallType(s string) (CallType, error) {
