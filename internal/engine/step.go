@@ -59,6 +59,9 @@ func (c *change) appendToRun(who *Caller, p *Publish) (Published, error) {
 		if err := c.checkPlace(run, &step, "body: "); err != nil {
 			return Published{}, err
 		}
+		if err := c.checkNoWait(run, &step); err != nil {
+			return Published{}, err
+		}
 	}
 	if err := c.spend(who.ID, 1); err != nil {
 		return Published{}, err
@@ -131,6 +134,27 @@ func (c *change) checkSingle(run *Run, s *wire.Step, field string) error {
 		return err
 	}
 	return errorf(Invalid, "%sstepId: expected %d, which is next in the run, got %d", field, run.MaxStep+1, s.StepID)
+}
+
+// checkNoWait refuses what would stand where the run waits. The result of that step
+// is taken: an endpoint may write it itself.
+func (c *change) checkNoWait(run *Run, s *wire.Step) error {
+	place := max(s.StepID, s.TargetStep)
+	if place != run.MaxStep+1 {
+		return nil // it was planned, and is what the plan says
+	}
+	w, err := c.tx.WaitOfStep(run.Seq, place)
+	switch {
+	case err != nil:
+		return fmt.Errorf("read wait of step %d: %w", place, err)
+	case w == nil:
+		return nil
+	case s.IsPlan():
+		return errorf(Invalid, "body: targetStep: the run waits at step %d", place)
+	case s.StepType != w.Settings.Step.StepType:
+		return errorf(Invalid, "body: stepType: expected %s, as the run waits at step %d, got %.100s", w.Settings.Step.StepType, place, s.StepType)
+	}
+	return nil
 }
 
 // callSettings notes which step a call belongs to, for the run's history.

@@ -342,6 +342,32 @@ func TestStepHasOneResult(t *testing.T) {
 	})
 }
 
+// Where a run waits, no other step is taken, and it goes on when it is told.
+func TestNoOtherStepWhereARunWaits(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.trigger("wfr_1", 0)
+		w.waits("wfr_1", "e", 1, nil)
+		for want, s := range map[string]wire.Step{
+			"body: targetStep: the run waits at step 1":                          {StepName: "p", StepType: wire.StepRun, Concurrent: 3, TargetStep: 1},
+			"body: stepType: expected Wait, as the run waits at step 1, got Foo": {StepID: 1, StepName: "s", StepType: "Foo", Concurrent: 1},
+		} {
+			body, err := json.Marshal(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = w.engine.Publish(context.Background(), w.caller, []engine.Publish{{Destination: workflowURL, Body: body, Config: wire.Config{
+				Method: "POST", Workflow: wire.Workflow{RunID: "wfr_1", URL: workflowURL, CallType: wire.CallStep}}}})
+			if engine.ErrorCode(err) != engine.Invalid || err.Error() != want {
+				t.Errorf("got %v, want %s", err, want)
+			}
+		}
+		if told := w.notify("e", "x"); len(told) != 1 {
+			t.Errorf("told %v", told)
+		}
+		w.expectOuts("wfr_1", "x")
+	})
+}
+
 // What a run is told before it waits is kept for it, in order, and for no other
 // event, run or kind of step.
 func TestEventsAreKept(t *testing.T) {
