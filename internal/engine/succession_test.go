@@ -306,7 +306,7 @@ func TestT28ToldWhileResumed(t *testing.T) {
 						mu.Lock()
 						events = append(events, name)
 						mu.Unlock()
-					case engine.ErrorCode(err) != engine.Invalid: // it is not active
+					case engine.ErrorCode(err) != engine.NotFound: // it is not active
 						w.t.Error(err)
 					}
 				}

@@ -610,7 +610,7 @@ func TestT21TokensTellWithinTheirReach(t *testing.T) {
 				t.Errorf("sees %d, want %d, error %v", len(got), want, err)
 			}
 		}
-		if _, err := w.engine.NotifyRun(ctx, a, "wfr_1", "e", nil); engine.ErrorCode(err) != engine.Invalid {
+		if _, err := w.engine.NotifyRun(ctx, a, "wfr_1", "e", nil); engine.ErrorCode(err) != engine.NotFound {
 			t.Errorf("tells a run beyond its reach: %v", err)
 		}
 		if told, err := w.engine.Notify(ctx, other, "e", nil); len(told) != 0 || err != nil {
