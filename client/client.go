@@ -32,7 +32,8 @@ const (
 type Options struct {
 	// URL is the server's base, such as http://127.0.0.1:8080; a "/v2" or
 	// "/v2/publish" at its end is not part of it. Default: the environment
-	// variable QSTASH_URL, or else https://qstash.upstash.io, as of the official SDKs; the command signpost, which needs no account, takes
+	// variable QSTASH_URL, or else https://qstash.upstash.io, as of the official
+	// SDKs; the command signpost, which needs no account, takes
 	// http://127.0.0.1:8080.
 	URL string
 	// Token authenticates every call. Default: the environment variable
